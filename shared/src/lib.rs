@@ -1,1 +1,8 @@
-//! Placeholder until the crate's first module lands.
+//! What page, model and server agree on: wire types, specs, events and pure text rules. It knows no IO, no tensors and no
+//! clock, and compiles to wasm.
+
+pub mod api;
+pub mod event;
+pub mod lab;
+pub mod spec;
+pub mod text;

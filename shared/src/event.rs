@@ -1,0 +1,64 @@
+//! What a training run says while it runs. The job layer numbers and stores these; the run itself knows no clock, so times
+//! come with the metrics that need them.
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened in a run.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// After every optimizer step.
+    Metrics(Metrics),
+    /// Text the model wrote, to see what it has learned.
+    Sample {
+        step: u64,
+        prompt: String,
+        text: String,
+    },
+    /// A whole checkpoint stands on disk. `name` is its folder under the job's `checkpoints/`.
+    Checkpoint {
+        step: u64,
+        name: String,
+        train_loss: Option<f64>,
+        valid_loss: Option<f64>,
+        valid_accuracy: Option<f64>,
+    },
+    /// A sentence for the log.
+    Message { level: Level, text: String },
+    /// The last event of a run that went to its end; the result stands in the job's `result/`.
+    Done { step: u64, trained_tokens: u64 },
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+/// Numbers of one optimizer step. Steps count from 1.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    pub step: u64,
+    pub total_steps: u64,
+    /// Mean cross entropy in nats over the step's unmasked tokens.
+    pub train_loss: f64,
+    /// Share of the step's unmasked tokens whose most likely prediction was right.
+    pub train_accuracy: f64,
+    /// Only at steps that evaluate.
+    pub valid_loss: Option<f64>,
+    pub valid_accuracy: Option<f64>,
+    pub lr: f64,
+    /// Global norm before clipping.
+    pub grad_norm: f64,
+    /// Unmasked tokens trained on since the run began.
+    pub trained_tokens: u64,
+    /// All tokens that went through the model since the run began, padding left out.
+    pub tokens: u64,
+    /// Of the last steps, padding left out.
+    pub tokens_per_second: f64,
+    pub seconds_left: Option<f64>,
+    /// Passes over the data, fractional.
+    pub epoch: f64,
+}

@@ -1,0 +1,356 @@
+//! Training requests: what a client may leave to us (`"auto"`), and the fully decided form that an engine runs.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::{LoraSpec, SpecError, bounded};
+
+/// A value, or the word `"auto"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Auto<T> {
+    #[default]
+    Auto,
+    Value(T),
+}
+
+impl<T: Copy> Auto<T> {
+    pub fn or(self, automatic: T) -> T {
+        match self {
+            Self::Auto => automatic,
+            Self::Value(value) => value,
+        }
+    }
+
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::Auto => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Auto<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Value(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Auto<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw<T> {
+            Value(T),
+            Word(String),
+            Null(()),
+        }
+        match Raw::deserialize(deserializer)? {
+            Raw::Value(value) => Ok(Self::Value(value)),
+            Raw::Word(word) if word == "auto" => Ok(Self::Auto),
+            Raw::Word(word) => Err(D::Error::custom(format!(
+                "`{word}` is neither a number nor \"auto\""
+            ))),
+            Raw::Null(()) => Ok(Self::Auto),
+        }
+    }
+}
+
+/// What the loss is taken on.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Conversations through the chat template; assistant turns only.
+    #[default]
+    Chat,
+    /// Plain documents joined by the end-of-text token and cut into windows; every token.
+    Documents,
+}
+
+/// A prompt that is answered at every checkpoint, so that people see what the numbers mean.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct SampleSpec {
+    pub prompt: String,
+    #[serde(default = "SampleSpec::default_tokens")]
+    pub max_tokens: u32,
+}
+
+impl SampleSpec {
+    fn default_tokens() -> u32 {
+        48
+    }
+}
+
+/// A fine-tune as a client asks for it: OpenAI's three hyperparameters, and everything of ours in `hearth`.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct FineTuneSpec {
+    /// Passes over the data, 1..=100. Auto aims at about 100 steps, between 1 and 10 passes.
+    pub n_epochs: Auto<u32>,
+    /// Examples per optimizer step, 1..=1024. Auto: a twentieth of the examples, between 1 and 8.
+    pub batch_size: Auto<u32>,
+    /// Scales the learning rate that `auto` would take, 0.01..=100. Auto: 1.
+    pub learning_rate_multiplier: Auto<f64>,
+    pub seed: Option<u64>,
+    pub hearth: HearthOptions,
+}
+
+/// Hearth's own options, beside OpenAI's `method`. Every field may be left out.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct HearthOptions {
+    /// Train every weight instead of an adapter.
+    pub full: bool,
+    /// The adapter; ignored with `full`.
+    pub lora: LoraSpec,
+    /// Peak learning rate, overriding the automatic one, 1e-7..=1. Auto: 2e-4 for adapters times √(1e9 / parameters), kept
+    /// within 2e-4..=2e-3; a tenth of that for `full`.
+    pub learning_rate: Auto<f64>,
+    /// Longest example in tokens; a longer one is refused by the validator. Auto: the model's context, 2048 at most.
+    pub max_length: Auto<u32>,
+    /// Tokens, padding included, that one forward and backward pass holds; a step of more is split. Auto: 1024.
+    pub micro_batch_tokens: Auto<u32>,
+    /// Join short examples in one row, without attention across them. Auto: on when it saves a fifth or more.
+    pub packing: Auto<bool>,
+    /// Share of the steps that warm the learning rate up, 0..=0.5. Auto: 0.05.
+    pub warmup_ratio: Auto<f64>,
+    /// 0..=1. Auto: 0 for adapters, 0.1 for `full`.
+    pub weight_decay: Auto<f64>,
+    /// Gradients are scaled down to this global norm, 0 (off)..=100. Auto: 1.
+    pub max_grad_norm: Auto<f64>,
+    /// Stop after this many steps, whatever the epochs say.
+    pub max_steps: Option<u64>,
+    /// Steps between checkpoints. Auto: a tenth of the run, at least 10.
+    pub checkpoint_every: Auto<u64>,
+    /// Steps between evaluations, if there is a validation file. Auto: as checkpoints.
+    pub eval_every: Auto<u64>,
+    /// Prompts answered at every checkpoint, 8 at most.
+    pub samples: Vec<SampleSpec>,
+}
+
+/// What the automatic values depend on.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct DataFacts {
+    pub examples: u64,
+    pub tokens: u64,
+    /// Tokens of the longest example.
+    pub longest: u32,
+    /// Parameters of the base model.
+    pub parameters: u64,
+    /// Positions the base model was made for.
+    pub context: u32,
+}
+
+/// A run with every value decided. This is what stands in a job's `spec.json` and in a checkpoint, and what makes two runs
+/// the same run.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct TrainSpec {
+    pub objective: Objective,
+    /// None trains every weight.
+    pub lora: Option<LoraSpec>,
+    pub n_epochs: u32,
+    pub max_steps: Option<u64>,
+    /// Examples (or windows) per optimizer step.
+    pub batch_size: u32,
+    /// Longest row in tokens.
+    pub max_length: u32,
+    pub micro_batch_tokens: u32,
+    pub packing: bool,
+    /// Peak of the schedule.
+    pub learning_rate: f64,
+    /// Where the cosine ends, as a share of the peak.
+    pub final_lr_ratio: f64,
+    pub warmup_steps: u64,
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// 0 is off.
+    pub max_grad_norm: f64,
+    pub seed: u64,
+    /// 0 is never, but the last step is always saved.
+    pub checkpoint_every: u64,
+    /// 0 is never.
+    pub eval_every: u64,
+    pub samples: Vec<SampleSpec>,
+}
+
+impl Default for TrainSpec {
+    fn default() -> Self {
+        Self {
+            objective: Objective::Chat,
+            lora: Some(LoraSpec::default()),
+            n_epochs: 3,
+            max_steps: None,
+            batch_size: 4,
+            max_length: 1024,
+            micro_batch_tokens: 1024,
+            packing: false,
+            learning_rate: 2e-4,
+            final_lr_ratio: 0.1,
+            warmup_steps: 0,
+            weight_decay: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            seed: 0,
+            checkpoint_every: 0,
+            eval_every: 0,
+            samples: Vec::new(),
+        }
+    }
+}
+
+impl TrainSpec {
+    /// # Errors
+    /// The first field outside its bounds.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        if let Some(lora) = &self.lora {
+            lora.validate().map_err(|error| error.within("lora"))?;
+        }
+        bounded("n_epochs", self.n_epochs, 1, 100_000)?;
+        bounded("batch_size", self.batch_size, 1, 65_536)?;
+        bounded("max_length", self.max_length, 2, 1 << 20)?;
+        bounded("micro_batch_tokens", self.micro_batch_tokens, 1, 1 << 24)?;
+        bounded("learning_rate", self.learning_rate, 0.0, 1.0)?;
+        bounded("final_lr_ratio", self.final_lr_ratio, 0.0, 1.0)?;
+        bounded("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        bounded("beta1", self.beta1, 0.0, 0.999_999)?;
+        bounded("beta2", self.beta2, 0.0, 0.999_999)?;
+        bounded("epsilon", self.epsilon, 1e-20, 1.0)?;
+        bounded("max_grad_norm", self.max_grad_norm, 0.0, 1e6)?;
+        Ok(())
+    }
+}
+
+impl FineTuneSpec {
+    /// Checks what can be checked without the data.
+    ///
+    /// # Errors
+    /// The first field outside its bounds, named as the client wrote it.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        fn check<T: Copy + PartialOrd + std::fmt::Display>(
+            field: &str,
+            value: Auto<T>,
+            low: T,
+            high: T,
+        ) -> Result<(), SpecError> {
+            value
+                .value()
+                .map_or(Ok(()), |value| bounded(field, value, low, high))
+        }
+        check("n_epochs", self.n_epochs, 1, 100)?;
+        check("batch_size", self.batch_size, 1, 1024)?;
+        check(
+            "learning_rate_multiplier",
+            self.learning_rate_multiplier,
+            0.01,
+            100.0,
+        )?;
+        let ours = &self.hearth;
+        ours.lora
+            .validate()
+            .map_err(|error| error.within("hearth.lora"))?;
+        check("hearth.learning_rate", ours.learning_rate, 1e-7, 1.0)?;
+        check("hearth.max_length", ours.max_length, 16, 1 << 20)?;
+        check(
+            "hearth.micro_batch_tokens",
+            ours.micro_batch_tokens,
+            16,
+            1 << 20,
+        )?;
+        check("hearth.warmup_ratio", ours.warmup_ratio, 0.0, 0.5)?;
+        check("hearth.weight_decay", ours.weight_decay, 0.0, 1.0)?;
+        check("hearth.max_grad_norm", ours.max_grad_norm, 0.0, 100.0)?;
+        check(
+            "hearth.checkpoint_every",
+            ours.checkpoint_every,
+            1,
+            u64::MAX,
+        )?;
+        check("hearth.eval_every", ours.eval_every, 1, u64::MAX)?;
+        if let Some(steps) = ours.max_steps {
+            bounded("hearth.max_steps", steps, 1, 10_000_000)?;
+        }
+        if ours.samples.len() > 8 {
+            return Err(SpecError::new("hearth.samples", "at most 8 prompts"));
+        }
+        for sample in &ours.samples {
+            bounded("hearth.samples.max_tokens", sample.max_tokens, 1, 1024)?;
+        }
+        Ok(())
+    }
+
+    /// Decides every `auto`.
+    ///
+    /// # Errors
+    /// As [`Self::validate`], and an example count of 0.
+    pub fn resolve(&self, facts: &DataFacts) -> Result<TrainSpec, SpecError> {
+        self.validate()?;
+        if facts.examples == 0 {
+            return Err(SpecError::new("training_file", "holds no example"));
+        }
+        let ours = &self.hearth;
+        let batch_size = self.batch_size.or((facts.examples / 20).clamp(1, 8) as u32);
+        let steps_per_epoch = facts.examples.div_ceil(u64::from(batch_size));
+        let n_epochs = self
+            .n_epochs
+            .or((100 / steps_per_epoch).clamp(1, 10) as u32);
+        let all_steps = u64::from(n_epochs) * steps_per_epoch;
+        let steps = ours.max_steps.map_or(all_steps, |most| most.min(all_steps));
+        let max_length = ours
+            .max_length
+            .or(facts.context.min(2048))
+            .min(facts.context);
+        let automatic_lr = automatic_learning_rate(facts.parameters, ours.full)
+            * self.learning_rate_multiplier.or(1.0);
+        let checkpoint_every = ours.checkpoint_every.or((steps / 10).max(10));
+        Ok(TrainSpec {
+            objective: Objective::Chat,
+            lora: (!ours.full).then(|| ours.lora.clone()),
+            n_epochs,
+            max_steps: ours.max_steps,
+            batch_size,
+            max_length,
+            micro_batch_tokens: ours.micro_batch_tokens.or(1024),
+            packing: ours.packing.or(packing_pays(facts, max_length)),
+            learning_rate: ours.learning_rate.or(automatic_lr),
+            warmup_steps: (steps as f64 * ours.warmup_ratio.or(0.05)).round() as u64,
+            weight_decay: ours.weight_decay.or(if ours.full { 0.1 } else { 0.0 }),
+            max_grad_norm: ours.max_grad_norm.or(1.0),
+            seed: self.seed.unwrap_or(0),
+            checkpoint_every,
+            eval_every: ours.eval_every.or(checkpoint_every),
+            samples: ours.samples.clone(),
+            ..TrainSpec::default()
+        })
+    }
+}
+
+/// Small models want larger steps: 2e-4 at a billion parameters and more, 2e-3 at ten million and fewer, √ between.
+fn automatic_learning_rate(parameters: u64, full: bool) -> f64 {
+    let adapter = (2e-4 * (1e9 / parameters.max(1) as f64).sqrt()).clamp(2e-4, 2e-3);
+    // Two digits are as exact as the rule is.
+    let rounded = (adapter * 1e5).round() / 1e5;
+    if full { rounded / 10.0 } else { rounded }
+}
+
+/// Length-sorted batches pad little; packing pays when even so most rows are much shorter than the longest.
+fn packing_pays(facts: &DataFacts, max_length: u32) -> bool {
+    let mean = facts.tokens as f64 / facts.examples as f64;
+    mean < 0.125 * f64::from(facts.longest.min(max_length)) && facts.longest > 512
+}
+
+/// The file a job's child process reads. Paths are the job layer's; the engine sees only readers and folders.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct JobSpec {
+    /// Folder or GGUF file of the base model.
+    pub model_path: String,
+    /// Name that goes into the adapter's `base_model_name_or_path`.
+    pub model_name: String,
+    pub training_file: String,
+    pub validation_file: Option<String>,
+    pub train: TrainSpec,
+}
