@@ -1,0 +1,63 @@
+//! `cargo xtask bench NAME`: set-up for the benches, then `tests/benches/NAME.rs` in release mode.
+
+use anyhow::{Result, bail};
+
+use crate::paths::Paths;
+use crate::step::step;
+use crate::{parity, server, setup};
+
+/// Runs the bench `NAME`; what follows goes to it.
+pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
+    let Some((name, rest)) = arguments.split_first() else {
+        bail!("which bench? There are: {}", names(paths).join(", "));
+    };
+    if !names(paths).contains(name) {
+        bail!(
+            "there is no bench {name:?}, only: {}",
+            names(paths).join(", ")
+        );
+    }
+    let program = server::build(paths)?;
+    setup::models(paths)?;
+    parity::environment(paths)?;
+    let binary = format!("bench-{name}");
+    let hint = "read the compiler's message above";
+    step(paths, &binary, hint, |step| {
+        step.run(paths.cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "hearth-tests",
+            "--bin",
+            &binary,
+        ]))
+    })?;
+    let executable = paths
+        .target
+        .join("release")
+        .join(format!("{binary}{}", std::env::consts::EXE_SUFFIX));
+    let status = paths
+        .command(executable)
+        .env("HEARTH_PROGRAM", program)
+        .env("HEARTH_PYTHON", paths.python("parity"))
+        .args(rest)
+        .status()?;
+    if !status.success() {
+        bail!("the bench {name} ended with {status}");
+    }
+    Ok(())
+}
+
+/// Files in `tests/benches`.
+fn names(paths: &Paths) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(paths.root.join("tests/benches"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,301 @@
+//! The page: Trunk's build, then what Trunk leaves undone. The worker's files get hashed names (Trunk gives none, and a cached
+//! old worker must never meet a new page), the service worker learns what to keep, and every file is stored brotli-compressed
+//! once, as `backend/build.rs` embeds it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::build_id::{build_id, hex};
+use crate::paths::Paths;
+use crate::step::{Step, step};
+
+const HINT: &str = "read the compiler's message above; `cargo clippy -p hearth-frontend --target wasm32-unknown-unknown` shows it faster";
+/// Best compression for what every visitor loads; weights hardly shrink, so no time is spent on them.
+const BROTLI_CODE: i32 = 9;
+const BROTLI_WEIGHTS: i32 = 5;
+
+/// Builds the page for the sources as they are, unless that page is there already.
+pub fn build(paths: &Paths) -> Result<()> {
+    step(paths, "page", HINT, |step| {
+        let id = build_id(&paths.root)?;
+        let embed = paths.page().join("embed");
+        if fs::read_to_string(embed.join("build-id")).is_ok_and(|built| built == id) {
+            step.unchanged();
+            return Ok(());
+        }
+        let dist = paths.page().join("dist");
+        fs::create_dir_all(&dist)?;
+        step.run(
+            paths
+                .command("trunk")
+                .env("HEARTH_BUILD_ID", &id)
+                .env("NO_COLOR", "true")
+                .args(["build", "--config", "Trunk.toml", "--release"])
+                .args(["--cargo-profile", "page", "--offline", "--dist"])
+                .arg(&dist),
+        )?;
+        let mut site = Site::read(&dist)?;
+        site.name_worker()?;
+        site.tell_service_worker(&id);
+        let size = store(paths, step, &site, &embed, &id)?;
+        step.note(format!(
+            "{} files, {:.1} MB compressed",
+            site.files.len(),
+            size as f64 / 1e6
+        ));
+        Ok(())
+    })
+}
+
+/// All files of the page by their path below the root, `/` between folders.
+struct Site {
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Site {
+    fn read(dist: &Path) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        read_folder(dist, dist, &mut files)?;
+        if !files.contains_key("index.html") {
+            bail!("Trunk wrote no index.html into {}", dist.display());
+        }
+        Ok(Self { files })
+    }
+
+    /// Puts a hash into the names of the worker's files and into everything that names them.
+    fn name_worker(&mut self) -> Result<()> {
+        // Each file may name those before it, so its hash covers them.
+        for name in ["worker_bg.wasm", "worker.js", "worker_loader.js"] {
+            let Some(bytes) = self.files.remove(name) else {
+                continue;
+            };
+            let hash = &hex(&Sha256::digest(&bytes))[..16];
+            let (stem, extension) = name.split_once('.').context("a name with an extension")?;
+            let hashed = format!("{stem}-{hash}.{extension}");
+            for (user, content) in &mut self.files {
+                let names_it =
+                    ["worker.js", "worker_loader.js", "index.html"].contains(&user.as_str());
+                if names_it && let Ok(text) = std::str::from_utf8(content) {
+                    *content = replace_name(text, name, &hashed).into_bytes();
+                }
+            }
+            self.files.insert(hashed, bytes);
+        }
+        Ok(())
+    }
+
+    /// Fills the service worker's two blanks: the build id and the list of files that make the page work offline.
+    fn tell_service_worker(&mut self, id: &str) {
+        let mut kept: Vec<String> = vec!["/".to_owned()];
+        kept.extend(
+            self.files
+                .keys()
+                .filter(|path| !path.starts_with("models/") && *path != "sw.js")
+                .map(|path| format!("/{path}")),
+        );
+        if let Some(script) = self.files.get_mut("sw.js") {
+            let list = serde_json::Value::from(kept).to_string();
+            *script = String::from_utf8_lossy(script)
+                .replace("__BUILD_ID__", id)
+                .replace("\"__FILES__\"", &list)
+                .into_bytes();
+        }
+    }
+}
+
+/// Replaces `name` where it is a whole file name: `worker.js`, not the end of `my-worker.js`.
+fn replace_name(text: &str, name: &str, hashed: &str) -> String {
+    let mut result = String::with_capacity(text.len() + hashed.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(name) {
+        let before = &rest[..at];
+        result.push_str(before);
+        let part_of_word = before
+            .chars()
+            .next_back()
+            .is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        result.push_str(if part_of_word { name } else { hashed });
+        rest = &rest[at + name.len()..];
+    }
+    result.push_str(rest);
+    result
+}
+
+fn read_folder(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path
+            .strip_prefix(root)?
+            .to_string_lossy()
+            .replace('\\', "/");
+        // Trunk's staging folder of an interrupted build.
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            read_folder(root, &path, files)?;
+        } else {
+            files.insert(name, fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Writes `embed`: one compressed file for each content, `assets.tsv` that names them, `build-id` last.
+fn store(paths: &Paths, step: &Step, site: &Site, embed: &Path, id: &str) -> Result<usize> {
+    let kept = paths.page().join("compressed");
+    fs::create_dir_all(&kept)?;
+    let fresh = paths.page().join("embed.new");
+    let _ = fs::remove_dir_all(&fresh);
+    fs::create_dir_all(&fresh)?;
+    let mut table = String::new();
+    let mut total = 0;
+    let mut used = Vec::new();
+    for (path, bytes) in &site.files {
+        let digest = hex(&Sha256::digest(bytes));
+        let quality = if path.starts_with("models/") {
+            BROTLI_WEIGHTS
+        } else {
+            BROTLI_CODE
+        };
+        let name = format!("{}-{quality}.br", &digest[..32]);
+        let compressed = kept.join(&name);
+        if !compressed.exists() {
+            step.doing(format!("compressing {path}"));
+            let partial = kept.join("partial");
+            fs::write(&partial, compress(bytes, quality)?)?;
+            fs::rename(&partial, &compressed)?;
+        }
+        total += usize::try_from(fs::metadata(&compressed)?.len())?;
+        fs::copy(&compressed, fresh.join(&name))?;
+        table.push_str(&format!(
+            "{path}\t{name}\t{}\t{}\t{}\t{}\n",
+            content_type(path),
+            &digest[..32],
+            has_hash(path),
+            bytes.len()
+        ));
+        used.push(compressed);
+    }
+    fs::write(fresh.join("assets.tsv"), table)?;
+    fs::write(fresh.join("build-id"), id)?;
+    let _ = fs::remove_dir_all(embed);
+    fs::rename(&fresh, embed)?;
+    forget_unused(&kept, &used);
+    Ok(total)
+}
+
+fn forget_unused(kept: &Path, used: &[PathBuf]) {
+    for entry in fs::read_dir(kept).into_iter().flatten().flatten() {
+        if !used.contains(&entry.path()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn compress(bytes: &[u8], quality: i32) -> Result<Vec<u8>> {
+    let parameters = brotli::enc::BrotliEncoderParams {
+        quality,
+        lgwin: 24,
+        size_hint: bytes.len(),
+        ..Default::default()
+    };
+    let mut result = Vec::new();
+    brotli::BrotliCompress(&mut &*bytes, &mut result, &parameters)?;
+    Ok(result)
+}
+
+/// Trunk's and our own hashed names end in `-` and 16 hex digits, `_bg` behind them for wasm.
+fn has_hash(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let stem = name.split('.').next().unwrap_or(name);
+    let stem = stem.strip_suffix("_bg").unwrap_or(stem);
+    stem.rsplit_once('-')
+        .is_some_and(|(_, hash)| hash.len() >= 15 && hash.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "wasm" => "application/wasm",
+        "json" | "map" => "application/json",
+        "webmanifest" => "application/manifest+json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        "txt" | "md" | "jinja" => "text/plain; charset=utf-8",
+        "jsonl" => "application/jsonl",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_names_are_hashed_everywhere() -> Result<()> {
+        let file = |text: &str| text.as_bytes().to_vec();
+        let mut site = Site {
+            files: BTreeMap::from([
+                (
+                    "index.html".to_owned(),
+                    file("<meta content=\"worker.js\">my-worker.js"),
+                ),
+                ("worker.js".to_owned(), file("new URL('worker_bg.wasm', x)")),
+                ("worker_bg.wasm".to_owned(), file("\0asm")),
+            ]),
+        };
+        site.name_worker()?;
+        let names: Vec<_> = site.files.keys().cloned().collect();
+        assert_eq!(names.len(), 3);
+        assert!(names[1..].iter().all(|name| has_hash(name)), "{names:?}");
+        let script = names
+            .iter()
+            .find(|name| name.ends_with(".js"))
+            .context("script")?;
+        let wasm = names
+            .iter()
+            .find(|name| name.ends_with(".wasm"))
+            .context("wasm")?;
+        let page = String::from_utf8_lossy(&site.files["index.html"]).into_owned();
+        assert_eq!(page, format!("<meta content=\"{script}\">my-worker.js"));
+        let code = String::from_utf8_lossy(&site.files[script]).into_owned();
+        assert_eq!(code, format!("new URL('{wasm}', x)"));
+        Ok(())
+    }
+
+    #[test]
+    fn hashed_names_are_recognised() {
+        assert!(has_hash("app-1f2e3d4c5b6a7988.js"));
+        assert!(has_hash("app-1f2e3d4c5b6a7988_bg.wasm"));
+        assert!(!has_hash("models/nano/model.safetensors"));
+        assert!(!has_hash("service-worker.js"));
+    }
+
+    #[test]
+    fn service_worker_learns_the_files() {
+        let mut site = Site {
+            files: BTreeMap::from([
+                ("index.html".to_owned(), Vec::new()),
+                ("models/nano/x".to_owned(), Vec::new()),
+                (
+                    "sw.js".to_owned(),
+                    b"const F=\"__FILES__\",B='__BUILD_ID__'".to_vec(),
+                ),
+            ]),
+        };
+        site.tell_service_worker("id");
+        assert_eq!(
+            String::from_utf8_lossy(&site.files["sw.js"]),
+            "const F=[\"/\",\"/index.html\"],B='id'"
+        );
+    }
+}

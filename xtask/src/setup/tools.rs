@@ -1,0 +1,129 @@
+//! wasm-bindgen's CLI, Trunk and wasm-opt, each in the version the page is built with.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths::{Paths, which};
+use crate::step::{output_of, step};
+
+const TRUNK: &str = "0.21.14";
+/// The npm package that carries wasm-opt; Debian's binaryen is too old for what rustc emits.
+const BINARYEN: &str = "132.0.0";
+/// The oldest wasm-opt on PATH that is good enough.
+const OLDEST_WASM_OPT: u32 = 120;
+
+/// Installs what is missing into the cache.
+pub fn ensure(paths: &Paths) -> Result<()> {
+    let bindgen = locked_version(paths, "wasm-bindgen")?;
+    // Without --locked: the lock file in the package names a yanked crate.
+    cargo_tool(paths, "wasm-bindgen", "wasm-bindgen-cli", &bindgen, &[])?;
+    cargo_tool(paths, "trunk", "trunk", TRUNK, &["--locked"])?;
+    // Both installations share it; afterwards nothing reads these hundreds of megabytes again.
+    let _ = fs::remove_dir_all(paths.cache.join("tools-target"));
+    wasm_opt(paths)
+}
+
+/// The version of `package` in Cargo.lock: the CLI must be of the same one.
+fn locked_version(paths: &Paths, package: &str) -> Result<String> {
+    let lock = fs::read_to_string(paths.root.join("Cargo.lock"))?;
+    let mut lines = lock.lines();
+    let wanted = format!("name = \"{package}\"");
+    lines
+        .find(|line| *line == wanted)
+        .and_then(|_| lines.next())
+        .and_then(|line| line.strip_prefix("version = \""))
+        .map(|rest| rest.trim_end_matches('"').to_owned())
+        .with_context(|| format!("Cargo.lock does not name {package}"))
+}
+
+fn cargo_tool(
+    paths: &Paths,
+    program: &str,
+    package: &str,
+    version: &str,
+    more: &[&str],
+) -> Result<()> {
+    let hint = format!(
+        "see that cargo reaches the crate registry, then run the command again; or put {program} {version} on PATH yourself"
+    );
+    step(paths, &format!("{program} {version}"), &hint, |step| {
+        if installed_version(paths, program).as_deref() == Some(version) {
+            step.unchanged();
+            return Ok(());
+        }
+        // These tools run for seconds: a fast build of them saves more time than fast tools would.
+        step.run(
+            paths
+                .cargo()
+                .env("CARGO_TARGET_DIR", paths.cache.join("tools-target"))
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+                .env_remove("RUSTFLAGS")
+                .args(["install", package, "--version", version])
+                .arg("--root")
+                .arg(paths.tools())
+                .args(more),
+        )?;
+        if installed_version(paths, program).as_deref() != Some(version) {
+            bail!("{package} {version} was installed, but {program} on PATH is another version");
+        }
+        Ok(())
+    })
+}
+
+/// `trunk 0.21.14` → `0.21.14`.
+fn installed_version(paths: &Paths, program: &str) -> Option<String> {
+    let program = which(paths, &[program])?;
+    let text = output_of(Command::new(program).arg("--version"))?;
+    text.split_whitespace().nth(1).map(str::to_owned)
+}
+
+fn wasm_opt(paths: &Paths) -> Result<()> {
+    let hint = "install Node.js with npm (the package `binaryen` carries wasm-opt), or put a wasm-opt of version 120 or newer on PATH";
+    step(paths, "wasm-opt", hint, |step| {
+        if let Some(version) = wasm_opt_version(paths)
+            && version >= OLDEST_WASM_OPT
+        {
+            step.note(format!("version {version}, unchanged"));
+            return Ok(());
+        }
+        let npm = which(paths, &["npm", "npm.cmd"]).context("npm is not on PATH")?;
+        let folder = paths.tools().join("node");
+        fs::create_dir_all(&folder)?;
+        step.run(
+            paths
+                .command(npm)
+                .current_dir(&folder)
+                .args(["install", "--no-audit", "--no-fund", "--prefix"])
+                .arg(&folder)
+                .arg(format!("binaryen@{BINARYEN}")),
+        )?;
+        let version = wasm_opt_version(paths).context("the installed wasm-opt does not run")?;
+        step.note(format!("version {version}"));
+        Ok(())
+    })
+}
+
+/// `wasm-opt version 132` → 132. It starts Node, so the answer for an unchanged file is kept.
+fn wasm_opt_version(paths: &Paths) -> Option<u32> {
+    let program = which(paths, &["wasm-opt"])?;
+    let changed = fs::metadata(&program).ok()?.modified().ok()?;
+    let state = format!("{} {changed:?}", program.display());
+    let stamp = paths.tools().join("wasm-opt.txt");
+    if let Ok(text) = fs::read_to_string(&stamp)
+        && let Some((known, version)) = text.split_once('\n')
+        && known == state
+    {
+        return version.trim().parse().ok();
+    }
+    let text = output_of(paths.command(program).arg("--version"))?;
+    let version = text
+        .split_whitespace()
+        .find_map(|word| word.parse::<u32>().ok())?;
+    let _ = fs::create_dir_all(paths.tools())
+        .and_then(|()| fs::write(&stamp, format!("{state}\n{version}")));
+    Some(version)
+}

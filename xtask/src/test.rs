@@ -1,0 +1,202 @@
+//! `cargo xtask test`: set-up, then every check, cheap ones first. Nothing is skipped: a missing tool is a failure.
+
+use std::process::ExitStatus;
+
+use anyhow::{Result, bail};
+
+use crate::paths::Paths;
+use crate::step::step;
+use crate::{page, setup};
+
+/// What `--only` selects; everything without it.
+#[derive(Default)]
+pub struct Selection {
+    only: Option<String>,
+}
+
+impl Selection {
+    /// Reads the arguments behind `test`.
+    pub fn parse(arguments: &[String]) -> Result<Self> {
+        match arguments {
+            [] => Ok(Self::default()),
+            [flag, name] if flag == "--only" => Ok(Self {
+                only: Some(name.clone()),
+            }),
+            _ => bail!("`cargo xtask test` takes only `--only NAME`"),
+        }
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == part)
+    }
+
+    /// Which tests run, as arguments for `cargo test`; `None` when only another part was asked for.
+    fn tests(&self) -> Option<Vec<String>> {
+        match self.only.as_deref() {
+            None => Some(Vec::new()),
+            Some("fmt" | "tidy" | "clippy" | "page") => None,
+            Some("unit") => Some(vec!["--lib".to_owned(), "--bins".to_owned()]),
+            Some("it") => Some(vec!["--test".to_owned(), "it".to_owned()]),
+            Some(filter) => Some(vec![filter.to_owned()]),
+        }
+    }
+}
+
+/// Runs what is selected; the last line counts the tests.
+pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
+    setup::for_page(paths)?;
+    setup::for_tests(paths)?;
+    if selection.wants("fmt") {
+        let hint = "run `cargo fmt --all`";
+        step(paths, "format", hint, |step| {
+            step.run(paths.cargo().args(["fmt", "--all", "--check"]))
+        })?;
+    }
+    if selection.wants("tidy") {
+        let hint = "the rules stand in docs/architecture.md, their checks in tests/it/tidy.rs";
+        step(paths, "tidy rules", hint, |step| {
+            step.run(
+                paths
+                    .cargo()
+                    .args(["test", "--quiet", "--package", "xtask"]),
+            )
+        })?;
+    }
+    if selection.wants("clippy") {
+        clippy(paths)?;
+    }
+    let tests = selection.tests();
+    if selection.wants("page") || tests.is_some() {
+        page::build(paths)?;
+    }
+    match tests {
+        Some(arguments) => cargo_test(paths, &arguments),
+        None => Ok(()),
+    }
+}
+
+fn clippy(paths: &Paths) -> Result<()> {
+    let hint =
+        "`cargo clippy` shows the same; use #[expect(…, reason)] only where the lint is wrong";
+    step(paths, "clippy", hint, |step| {
+        step.run(
+            paths
+                .cargo()
+                .args(["clippy", "--workspace", "--exclude", "hearth-frontend"])
+                .args(["--all-targets", "--", "-D", "warnings"]),
+        )
+    })?;
+    // The page's own profile, so that macros and build scripts are compiled once for this and for the page.
+    step(paths, "clippy, wasm32", hint, |step| {
+        step.run(
+            paths
+                .cargo()
+                .args([
+                    "clippy",
+                    "--package",
+                    "hearth-frontend",
+                    "--profile",
+                    "page",
+                ])
+                .args(["--target", "wasm32-unknown-unknown", "--", "-D", "warnings"]),
+        )
+    })
+}
+
+fn cargo_test(paths: &Paths, arguments: &[String]) -> Result<()> {
+    let hint = "`cargo xtask test --only NAME` runs one test again; screenshots and server logs are in the folder test-output of \
+        the target folder";
+    let (counts, status) = step(paths, "tests", hint, |step| {
+        // All packages in one call: a choice of packages would choose other features and build burn again.
+        let (status, lines) = step.stream(
+            paths
+                .cargo()
+                .env("HEARTH_PYTHON", paths.python("py"))
+                .args(["test", "--workspace", "--exclude", "hearth-frontend"])
+                .arg("--no-fail-fast")
+                .args(arguments),
+        )?;
+        let counts = Counts::of(&lines);
+        if counts.passed + counts.failed == 0 {
+            let end = lines[lines.len().saturating_sub(5)..].join("\n");
+            bail!("no test ran ({status})\n{end}");
+        }
+        Ok((counts, status))
+    })?;
+    finish(&counts, status)
+}
+
+/// Sums of cargo's `test result:` lines.
+#[derive(Default, Debug, PartialEq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    failures: Vec<String>,
+}
+
+impl Counts {
+    fn of(lines: &[String]) -> Self {
+        let mut counts = Self::default();
+        for line in lines {
+            if let Some(result) = line.strip_prefix("test result: ") {
+                counts.passed += number_before(result, " passed");
+                counts.failed += number_before(result, " failed");
+                counts.ignored += number_before(result, " ignored");
+            } else if let Some(test) = line
+                .strip_prefix("test ")
+                .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+            {
+                counts.failures.push(test.to_owned());
+            }
+        }
+        counts
+    }
+}
+
+fn number_before(text: &str, word: &str) -> u64 {
+    text.split_once(word)
+        .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+fn finish(counts: &Counts, status: ExitStatus) -> Result<()> {
+    for failure in &counts.failures {
+        println!("failed: {failure}");
+    }
+    let skipped = match counts.ignored {
+        0 => String::new(),
+        count => format!(", {count} skipped"),
+    };
+    println!(
+        "{} passed, {} failed{skipped}",
+        counts.passed, counts.failed
+    );
+    if counts.failed > 0 || !status.success() {
+        // Not an error value: the count must stay the last line.
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_binaries_are_summed() {
+        let lines = [
+            "test a::b ... FAILED",
+            "test result: FAILED. 4 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        ]
+        .map(str::to_owned);
+        let expected = Counts {
+            passed: 14,
+            failed: 1,
+            ignored: 2,
+            failures: vec!["a::b".to_owned()],
+        };
+        assert_eq!(Counts::of(&lines), expected);
+    }
+}
