@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing that happened in a run.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RunEvent {
     /// After every optimizer step.
@@ -30,6 +31,7 @@ pub enum RunEvent {
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Info,
@@ -39,6 +41,7 @@ pub enum Level {
 
 /// Numbers of one optimizer step. Steps count from 1.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Metrics {
     pub step: u64,
     pub total_steps: u64,

@@ -49,6 +49,7 @@ pub(crate) fn bounded<T: PartialOrd + std::fmt::Display>(
 
 /// How the next token is drawn. The defaults leave the model's own distribution alone.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Sampling {
     /// Divides the logits; 0 is greedy. 0..=2, default 1.
@@ -121,6 +122,7 @@ impl Sampling {
 
 /// Low-rank adapters (Hu 2021): `W + scale · B A`, with `scale = alpha / r`, or `alpha / √r` with rsLoRA.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct LoraSpec {
     /// Rank, 1..=512. Default 16.

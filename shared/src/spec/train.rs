@@ -59,6 +59,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Auto<T> {
 
 /// What the loss is taken on.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// Conversations through the chat template; assistant turns only.
@@ -70,6 +71,7 @@ pub enum Objective {
 
 /// A prompt that is answered at every checkpoint, so that people see what the numbers mean.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SampleSpec {
     pub prompt: String,
     #[serde(default = "SampleSpec::default_tokens")]
@@ -98,6 +100,7 @@ pub struct FineTuneSpec {
 
 /// Hearth's own options, beside OpenAI's `method`. Every field may be left out.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct HearthOptions {
     /// Train every weight instead of an adapter.
@@ -145,6 +148,7 @@ pub struct DataFacts {
 /// A run with every value decided. This is what stands in a job's `spec.json` and in a checkpoint, and what makes two runs
 /// the same run.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TrainSpec {
     pub objective: Objective,
     /// None trains every weight.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Who speaks.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions that hold for the whole conversation; OpenAI's newer name `developer` means the same.
@@ -29,6 +30,7 @@ impl Role {
 
 /// One turn. `weight` is OpenAI's fine-tuning weight: 0 keeps an assistant turn as context without training on it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Message {
     pub role: Role,
     /// A string, or OpenAI's list of `{"type": "text", "text"}` parts, which are joined.
