@@ -2,3 +2,12 @@
 //! and the server give the same bytes.
 
 pub mod chat;
+pub mod format;
+pub mod rows;
+pub mod rules;
+pub mod validate;
+
+pub use chat::{Message, Role};
+pub use format::{Example, Format};
+pub use rules::{Lang, Rule, Severity};
+pub use validate::{Problem, Report, TokenCount, TokenCounter, Validator};

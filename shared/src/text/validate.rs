@@ -1,0 +1,383 @@
+//! The validator: a byte stream in, a report out. Pure and deterministic, so that the report made in the tab before an upload
+//! and the one made on the server after it are the same bytes. It knows no tokenizer: whoever has one lends a [`TokenCounter`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::chat::Message;
+use super::format::{Breach, Example, Format, warnings};
+use super::rows::{Layout, RawRow, Rows};
+use super::rules::{Lang, Rule, Severity};
+
+/// Tokens of one example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenCount {
+    pub total: u32,
+    /// Tokens the loss counts.
+    pub trained: u32,
+}
+
+/// Counts as the trainer will: through the model's own tokenizer and chat template.
+pub trait TokenCounter {
+    /// # Errors
+    /// The template refuses the conversation; the text says why.
+    fn count(&self, example: &Example) -> Result<TokenCount, String>;
+}
+
+/// A rule broken at one place.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line of a JSONL or text file, element of a JSON array, from 1; 0 is the file itself.
+    pub row: u64,
+    /// Path inside the row: `messages[1].content`; empty is the row itself.
+    pub field: String,
+    pub rule: Rule,
+    pub severity: Severity,
+    /// In English; other languages by the rule's id.
+    pub message: String,
+    pub fix: String,
+    /// What exactly, where the rule alone doesn't say.
+    pub detail: Option<String>,
+}
+
+/// How long the examples are.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct TokenStatistics {
+    pub total: u64,
+    pub trained: u64,
+    pub masked: u64,
+    pub min: u32,
+    pub max: u32,
+    pub mean: f64,
+    pub median: u32,
+    pub p95: u32,
+    pub histogram: Vec<Bucket>,
+}
+
+/// Examples of `from..to` tokens.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    pub from: u32,
+    pub to: u32,
+    pub examples: u64,
+}
+
+/// What is known of a data set. `errors == 0` is the condition for training on it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Report {
+    pub format: Option<Format>,
+    pub bytes: u64,
+    /// Rows that are not blank, good or bad.
+    pub rows: u64,
+    /// Rows that can be trained on.
+    pub examples: u64,
+    pub errors: u64,
+    pub warnings: u64,
+    pub duplicates: u64,
+    /// Rows longer than `context`.
+    pub too_long: u64,
+    /// The longest example allowed; none when nobody said.
+    pub context: Option<u32>,
+    /// None without a tokenizer.
+    pub tokens: Option<TokenStatistics>,
+    /// How often each rule was broken, by id.
+    pub rules: BTreeMap<String, u64>,
+    /// In file order; of each rule the first [`Validator::LISTED`].
+    pub problems: Vec<Problem>,
+    /// Problems counted in `rules` but not listed.
+    pub unlisted: u64,
+}
+
+impl Report {
+    /// Whether training may use the file.
+    pub fn is_valid(&self) -> bool {
+        self.errors == 0
+    }
+}
+
+/// Feed with [`Self::push`], end with [`Self::finish`].
+pub struct Validator<'a> {
+    rows: Rows,
+    inner: Inner<'a>,
+}
+
+struct Inner<'a> {
+    counter: Option<&'a dyn TokenCounter>,
+    report: Report,
+    lengths: Vec<u32>,
+    trained: u64,
+    /// Hash of every example to the row it first stood in.
+    seen: HashMap<u64, u64>,
+}
+
+impl<'a> Validator<'a> {
+    /// Problems of one rule that are listed; more are only counted.
+    pub const LISTED: u64 = 100;
+
+    /// `context`: the longest example in tokens that training will take.
+    pub fn new(counter: Option<&'a dyn TokenCounter>, context: Option<u32>) -> Self {
+        let report = Report {
+            format: None,
+            bytes: 0,
+            rows: 0,
+            examples: 0,
+            errors: 0,
+            warnings: 0,
+            duplicates: 0,
+            too_long: 0,
+            context,
+            tokens: None,
+            rules: BTreeMap::new(),
+            problems: Vec::new(),
+            unlisted: 0,
+        };
+        let inner = Inner {
+            counter,
+            report,
+            lengths: Vec::new(),
+            trained: 0,
+            seen: HashMap::new(),
+        };
+        Self {
+            rows: Rows::default(),
+            inner,
+        }
+    }
+
+    /// The next bytes of the file; cut anywhere.
+    pub fn push(&mut self, chunk: &[u8]) {
+        self.inner.report.bytes += chunk.len() as u64;
+        let (rows, inner) = (&mut self.rows, &mut self.inner);
+        // The layout is set before the first row is complete, so ask for it inside.
+        let mut complete = Vec::new();
+        rows.push(chunk, &mut |row| complete.push(row));
+        for row in complete {
+            inner.row(row, rows.layout());
+        }
+    }
+
+    /// The file is at its end.
+    pub fn finish(mut self) -> Report {
+        let mut last = None;
+        self.rows.finish(&mut |row| last = Some(row));
+        if let Some(row) = last {
+            self.inner.row(row, self.rows.layout());
+        }
+        let mut inner = self.inner;
+        if !self.rows.complete() {
+            inner.problem(0, Breach::new(Rule::FileUnclosedArray, ""));
+        }
+        if inner.report.rows == 0 {
+            inner.problem(0, Breach::new(Rule::FileEmpty, ""));
+        } else if inner.report.examples < 10 && inner.report.format != Some(Format::Text) {
+            inner.problem(0, Breach::new(Rule::FileFewExamples, ""));
+        }
+        if inner.counter.is_some() {
+            inner.report.tokens = statistics(std::mem::take(&mut inner.lengths), inner.trained);
+        }
+        inner.report
+    }
+}
+
+/// Checks a whole file that is in memory.
+pub fn validate(bytes: &[u8], counter: Option<&dyn TokenCounter>, context: Option<u32>) -> Report {
+    let mut validator = Validator::new(counter, context);
+    validator.push(bytes);
+    validator.finish()
+}
+
+/// Every example of a file, with its row number.
+///
+/// # Errors
+/// The first row that is none, with the rule it breaks. A file that passed the validator has no such row.
+pub fn examples(bytes: &[u8]) -> Result<(Option<Format>, Vec<(u64, Example)>), Problem> {
+    let mut rows = Rows::default();
+    let mut raw = Vec::new();
+    rows.push(bytes, &mut |row| raw.push(row));
+    rows.finish(&mut |row| raw.push(row));
+    let mut format = None;
+    let mut out = Vec::with_capacity(raw.len());
+    for row in raw {
+        let number = row.number;
+        let example = read(row, rows.layout(), &mut format)
+            .map_err(|mut breaches| problem(number, breaches.swap_remove(0)))?;
+        out.push((number, example));
+    }
+    Ok((format, out))
+}
+
+/// Reads a row; the first JSON object decides the file's format.
+fn read(
+    row: RawRow,
+    layout: Option<Layout>,
+    format: &mut Option<Format>,
+) -> Result<Example, Vec<Breach>> {
+    let text =
+        String::from_utf8(row.bytes).map_err(|_| vec![Breach::new(Rule::RowEncoding, "")])?;
+    if layout == Some(Layout::Paragraphs) {
+        *format = Some(Format::Text);
+        return Format::Text.parse(&text);
+    }
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|error| vec![Breach::new(Rule::RowSyntax, "").because(error.to_string())])?;
+    if let (None, Value::Object(object)) = (&format, &value) {
+        *format = Some(Format::of_object(object));
+    }
+    format.unwrap_or(Format::OpenaiChat).parse_value(&value)
+}
+
+fn problem(row: u64, breach: Breach) -> Problem {
+    let text = breach.rule.text(Lang::En);
+    Problem {
+        row,
+        field: breach.field,
+        rule: breach.rule,
+        severity: breach.rule.severity(),
+        message: text.message.to_owned(),
+        fix: text.fix.to_owned(),
+        detail: breach.detail,
+    }
+}
+
+impl Inner<'_> {
+    fn problem(&mut self, row: u64, breach: Breach) {
+        let report = &mut self.report;
+        match breach.rule.severity() {
+            Severity::Error => report.errors += 1,
+            Severity::Warning => report.warnings += 1,
+        }
+        let count = report.rules.entry(breach.rule.id().to_owned()).or_default();
+        *count += 1;
+        if *count <= Validator::LISTED {
+            report.problems.push(problem(row, breach));
+        } else {
+            report.unlisted += 1;
+        }
+    }
+
+    fn row(&mut self, row: RawRow, layout: Option<Layout>) {
+        let number = row.number;
+        self.report.rows += 1;
+        match read(row, layout, &mut self.report.format) {
+            Ok(example) => self.example(number, &example),
+            Err(breaches) => breaches
+                .into_iter()
+                .for_each(|breach| self.problem(number, breach)),
+        }
+    }
+
+    fn example(&mut self, number: u64, example: &Example) {
+        if let Example::Chat(messages) = example {
+            for breach in warnings(messages) {
+                self.problem(number, breach);
+            }
+            if let Some(first) = self.first_seen(number, messages) {
+                self.report.duplicates += 1;
+                self.problem(
+                    number,
+                    Breach::new(Rule::Duplicate, "").because(format!("row {first}")),
+                );
+            }
+        }
+        match self.counter.map(|counter| counter.count(example)) {
+            None => {}
+            Some(Err(why)) => {
+                return self.problem(number, Breach::new(Rule::TemplateFailed, "").because(why));
+            }
+            Some(Ok(count)) => {
+                self.lengths.push(count.total);
+                self.trained += u64::from(count.trained);
+                // Plain text is cut into windows, so no paragraph is too long.
+                let chat = matches!(example, Example::Chat(_));
+                if let Some(context) = self
+                    .report
+                    .context
+                    .filter(|context| chat && count.total > *context)
+                {
+                    self.report.too_long += 1;
+                    let detail = format!("{} tokens, {context} at most", count.total);
+                    return self.problem(number, Breach::new(Rule::TooLong, "").because(detail));
+                }
+            }
+        }
+        self.report.examples += 1;
+    }
+
+    /// The row that held the same conversation before.
+    fn first_seen(&mut self, number: u64, messages: &[Message]) -> Option<u64> {
+        let mut hash = Fnv::default();
+        for message in messages {
+            hash.write(message.role.as_str().as_bytes());
+            hash.write(message.content.as_bytes());
+            hash.write(&[u8::from(message.is_trained())]);
+        }
+        match self.seen.entry(hash.0) {
+            std::collections::hash_map::Entry::Occupied(entry) => Some(*entry.get()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(number);
+                None
+            }
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: the same in every process, unlike std's hasher.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    /// The bytes and a mark of their end, so that `ab, c` and `a, bc` differ.
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().chain(&(bytes.len() as u64).to_le_bytes()) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+fn statistics(mut lengths: Vec<u32>, trained: u64) -> Option<TokenStatistics> {
+    lengths.sort_unstable();
+    let (min, max) = (*lengths.first()?, *lengths.last()?);
+    let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+    let quantile = |share: usize| lengths[(lengths.len() - 1) * share / 100];
+    Some(TokenStatistics {
+        total,
+        trained,
+        masked: total - trained,
+        min,
+        max,
+        mean: total as f64 / lengths.len() as f64,
+        median: quantile(50),
+        p95: quantile(95),
+        histogram: histogram(&lengths),
+    })
+}
+
+/// Buckets that double from 16 tokens on, up to the longest example.
+fn histogram(sorted: &[u32]) -> Vec<Bucket> {
+    let mut out = Vec::new();
+    let (mut from, mut to, mut done) = (0u32, 16u32, 0);
+    while done < sorted.len() {
+        let until = sorted.partition_point(|length| *length < to);
+        out.push(Bucket {
+            from,
+            to,
+            examples: (until - done) as u64,
+        });
+        done = until;
+        (from, to) = (to, to.saturating_mul(2));
+        if from == to {
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
