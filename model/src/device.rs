@@ -1,0 +1,192 @@
+//! Where tensors live: the only file that names a burn backend and the only one that probes hardware.
+
+pub use burn::tensor::Device;
+
+/// The CPU backend whose raw memory `kernels` may touch.
+pub(crate) type CpuBackend = burn::backend::Flex;
+/// The same with a gradient tape around it.
+pub(crate) type CpuAutodiff = burn::backend::Autodiff<burn::backend::Flex>;
+
+/// No device of the wanted kind could be opened.
+#[derive(thiserror::Error, Debug)]
+#[error("no {wanted} device: {reason}")]
+pub struct DeviceError {
+    pub wanted: &'static str,
+    pub reason: String,
+}
+
+/// What kind of hardware a [`Device`] stands for.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    Cpu,
+    Cuda,
+    Vulkan,
+    WebGpu,
+}
+
+/// What a person wants to know about the device. Memory in bytes; none where the platform does not tell.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+pub struct DeviceInfo {
+    pub name: String,
+    pub kind: DeviceKind,
+    /// Threads that compute at once; 1 in a browser tab.
+    pub threads: usize,
+    pub memory_total: Option<u64>,
+    pub memory_available: Option<u64>,
+}
+
+/// The CPU, always there.
+pub fn cpu() -> Device {
+    Device::flex()
+}
+
+/// The fastest device this build and this machine have: CUDA, then Vulkan, then the CPU.
+///
+/// `HEARTH_DEVICE` (`cpu`, `cuda`, `vulkan`) overrides the probe.
+pub fn best() -> Device {
+    let wanted = std::env::var("HEARTH_DEVICE").unwrap_or_default();
+    #[cfg(all(feature = "cuda", not(target_arch = "wasm32")))]
+    if (wanted.is_empty() || wanted == "cuda") && has_cuda() {
+        return Device::cuda(0usize);
+    }
+    #[cfg(all(feature = "vulkan", not(target_arch = "wasm32")))]
+    if wanted == "vulkan" || (wanted.is_empty() && has_vulkan()) {
+        return vulkan_device();
+    }
+    let _ = wanted;
+    cpu()
+}
+
+/// Opens a GPU through the browser's WebGPU. Once per worker: every call opens another.
+///
+/// # Errors
+/// The browser has none, or refuses it (an insecure context, a blocked adapter).
+#[cfg(target_arch = "wasm32")]
+pub async fn webgpu() -> Result<Device, DeviceError> {
+    Device::wgpu_options()
+        .graphics_api(burn::tensor::wgpu::WgpuBackend::WebGpu)
+        .init_async()
+        .await
+        .map_err(|error| DeviceError {
+            wanted: "WebGPU",
+            reason: format!("{error:?}"),
+        })
+}
+
+/// Whether the kernels for the CPU apply to tensors of this device.
+pub fn is_cpu(device: &Device) -> bool {
+    kind(device) == DeviceKind::Cpu
+}
+
+/// What the device is.
+pub fn info(device: &Device) -> DeviceInfo {
+    let kind = kind(device);
+    let (memory_total, memory_available) = memory(kind);
+    DeviceInfo {
+        name: match kind {
+            DeviceKind::Cpu => cpu_name(),
+            _ => format!("{device:?}"),
+        },
+        kind,
+        threads: match kind {
+            DeviceKind::Cpu => threads(),
+            _ => 1,
+        },
+        memory_total,
+        memory_available,
+    }
+}
+
+fn kind(device: &Device) -> DeviceKind {
+    kind_of(device.as_dispatch())
+}
+
+fn kind_of(device: &burn::backend::DispatchDevice) -> DeviceKind {
+    use burn::backend::DispatchDevice;
+    match device {
+        DispatchDevice::Flex(_) => DeviceKind::Cpu,
+        DispatchDevice::Autodiff(inner) => kind_of(inner),
+        #[cfg(any(feature = "cuda", feature = "vulkan", target_arch = "wasm32"))]
+        _ if cfg!(target_arch = "wasm32") => DeviceKind::WebGpu,
+        #[cfg(any(feature = "cuda", feature = "vulkan", target_arch = "wasm32"))]
+        other if format!("{other:?}").contains("Cuda") => DeviceKind::Cuda,
+        #[cfg(any(feature = "cuda", feature = "vulkan", target_arch = "wasm32"))]
+        _ => DeviceKind::Vulkan,
+    }
+}
+
+/// Worker threads of the CPU kernels.
+pub fn threads() -> usize {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        rayon::current_num_threads()
+    }
+    #[cfg(target_arch = "wasm32")]
+    {
+        1
+    }
+}
+
+fn cpu_name() -> String {
+    proc_field("/proc/cpuinfo", "model name").unwrap_or_else(|| "CPU".to_owned())
+}
+
+fn memory(kind: DeviceKind) -> (Option<u64>, Option<u64>) {
+    if kind != DeviceKind::Cpu {
+        return (None, None);
+    }
+    let kib = |field| {
+        let text = proc_field("/proc/meminfo", field)?;
+        Some(text.strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    (kib("MemTotal"), kib("MemAvailable"))
+}
+
+/// One `name : value` line of a file under /proc; none on other systems.
+fn proc_field(path: &str, field: &str) -> Option<String> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == field).then(|| value.trim().to_owned())
+    })
+}
+
+/// burn panics when it is asked for a CUDA device without a driver, so look for the driver's library first.
+#[cfg(all(feature = "cuda", not(target_arch = "wasm32")))]
+fn has_cuda() -> bool {
+    std::path::Path::new("/dev/nvidia0").exists() || std::path::Path::new("/dev/dxg").exists()
+}
+
+#[cfg(all(feature = "vulkan", not(target_arch = "wasm32")))]
+fn has_vulkan() -> bool {
+    std::panic::catch_unwind(|| drop(vulkan_device())).is_ok()
+}
+
+#[cfg(all(feature = "vulkan", not(target_arch = "wasm32")))]
+fn vulkan_device() -> Device {
+    Device::vulkan(burn::tensor::DeviceKind::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_describes_itself() {
+        let info = info(&cpu());
+        assert_eq!(info.kind, DeviceKind::Cpu);
+        assert!(info.threads >= 1);
+        if cfg!(target_os = "linux") {
+            assert!(info.memory_total > info.memory_available);
+        }
+    }
+
+    #[test]
+    fn autodiff_does_not_change_the_hardware() {
+        assert!(is_cpu(&cpu().autodiff()));
+    }
+}

@@ -1,0 +1,244 @@
+//! The seam every weight matrix of the transformer goes through: dense at first, adapted (or compressed) from outside.
+//!
+//! Weights are `[out, in]`, as torch's `Linear` stores them: a checkpoint loads without a transpose, and on the CPU one
+//! output of a decoding step is the product of two contiguous rows. GPT-2's Conv1D files are `[in, out]` and are turned
+//! when they are read and written.
+
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{Device, Shape, Tensor};
+
+use crate::kernels;
+
+/// Where in the model and in which step of training a call happens. Decides which inputs dropout drops, and nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Site<'a> {
+    pub dropout: Option<&'a DropoutKey>,
+    pub layer: usize,
+    pub name: &'static str,
+}
+
+impl Site<'_> {
+    /// The same place, another projection.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+}
+
+/// Names one draw of all dropout masks. Two calls with the same key drop the same inputs, in any process, whatever ran
+/// before: no generator has a state to save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropoutKey {
+    pub seed: u64,
+    /// The optimizer step.
+    pub step: u64,
+    /// Index of the batch's first row among all rows of the step, so that splitting a step into micro-batches drops the same inputs.
+    pub row: u64,
+}
+
+/// `y = x Wᵀ + b`, plus the low-rank term of an adapter where there is one.
+#[derive(Module, Debug)]
+pub struct Projection {
+    /// `[out, in]`
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`
+    pub bias: Option<Param<Tensor<1>>>,
+    pub lora: Option<Lora>,
+}
+
+/// `scale · (dropout(x) Aᵀ) Bᵀ` (Hu 2021).
+#[derive(Module, Debug)]
+pub struct Lora {
+    /// `[r, in]`
+    pub a: Param<Tensor<2>>,
+    /// `[out, r]`
+    pub b: Param<Tensor<2>>,
+    #[module(skip)]
+    pub scale: f32,
+    /// Probability that an input of the adapter is dropped while training.
+    #[module(skip)]
+    pub dropout: f32,
+}
+
+impl Projection {
+    /// A projection whose weights are zeros until they are loaded.
+    pub fn empty(inputs: usize, outputs: usize, bias: bool, device: &Device) -> Self {
+        Self {
+            weight: zeros_when_used([outputs, inputs], device),
+            bias: bias.then(|| zeros_when_used([outputs], device)),
+            lora: None,
+        }
+    }
+
+    /// `[.., in]` → `[.., out]`
+    pub fn forward(&self, x: Tensor<3>, site: Site<'_>) -> Tensor<3> {
+        let bias = self.bias.as_ref().map(Param::val);
+        let Some(lora) = &self.lora else {
+            return kernels::linear(x, self.weight.val(), bias);
+        };
+        let dense = kernels::linear(x.clone(), self.weight.val(), bias);
+        let x = match site.dropout {
+            Some(key) if lora.dropout > 0.0 => kernels::dropout(x, lora.dropout, *key, site),
+            _ => x,
+        };
+        let low = kernels::linear(x, lora.a.val(), None);
+        dense + kernels::linear(low, lora.b.val(), None) * lora.scale
+    }
+
+    /// `[out, in]` of the dense weight.
+    pub fn shape(&self) -> [usize; 2] {
+        let shape = self.weight.lazy_shape();
+        [shape[0], shape[1]]
+    }
+
+    /// Every parameter with its path below this projection.
+    pub(crate) fn params<'a>(&'a self, path: &str, out: &mut Vec<(String, ParamRef<'a>)>) {
+        out.push((format!("{path}.weight"), ParamRef::Matrix(&self.weight)));
+        if let Some(bias) = &self.bias {
+            out.push((format!("{path}.bias"), ParamRef::Vector(bias)));
+        }
+        if let Some(lora) = &self.lora {
+            out.push((format!("{path}.lora.a"), ParamRef::Matrix(&lora.a)));
+            out.push((format!("{path}.lora.b"), ParamRef::Matrix(&lora.b)));
+        }
+    }
+
+    pub(crate) fn params_mut<'a>(&'a mut self, path: &str, out: &mut Vec<(String, ParamMut<'a>)>) {
+        out.push((format!("{path}.weight"), ParamMut::Matrix(&mut self.weight)));
+        if let Some(bias) = &mut self.bias {
+            out.push((format!("{path}.bias"), ParamMut::Vector(bias)));
+        }
+        if let Some(lora) = &mut self.lora {
+            out.push((format!("{path}.lora.a"), ParamMut::Matrix(&mut lora.a)));
+            out.push((format!("{path}.lora.b"), ParamMut::Matrix(&mut lora.b)));
+        }
+    }
+}
+
+/// One parameter of a model, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub enum ParamRef<'a> {
+    Vector(&'a Param<Tensor<1>>),
+    Matrix(&'a Param<Tensor<2>>),
+}
+
+impl ParamRef<'_> {
+    pub fn id(&self) -> ParamId {
+        match self {
+            Self::Vector(param) => param.id,
+            Self::Matrix(param) => param.id,
+        }
+    }
+
+    /// Known before the parameter holds anything.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(param) => param.lazy_shape().to_vec(),
+            Self::Matrix(param) => param.lazy_shape().to_vec(),
+        }
+    }
+
+    pub fn is_require_grad(&self) -> bool {
+        match self {
+            Self::Vector(param) => param.val().is_require_grad(),
+            Self::Matrix(param) => param.val().is_require_grad(),
+        }
+    }
+
+    /// All numbers, row by row. Blocks: not for WebGPU.
+    pub fn to_vec(&self) -> Vec<f32> {
+        let data = match self {
+            Self::Vector(param) => param.val().into_data(),
+            Self::Matrix(param) => param.val().into_data(),
+        };
+        floats(data)
+    }
+
+    /// All numbers, row by row, on any device.
+    pub async fn to_vec_async(&self) -> Vec<f32> {
+        let data = match self {
+            Self::Vector(param) => param.val().into_data_async().await,
+            Self::Matrix(param) => param.val().into_data_async().await,
+        };
+        floats(data.expect("a parameter's own device can read it"))
+    }
+}
+
+/// The numbers of any float tensor as f32.
+pub(crate) fn floats(data: burn::tensor::TensorData) -> Vec<f32> {
+    let data = data.convert::<f32>();
+    data.try_into_vec().expect("converted to f32 above")
+}
+
+/// One parameter of a model, to be replaced.
+#[derive(Debug)]
+pub enum ParamMut<'a> {
+    Vector(&'a mut Param<Tensor<1>>),
+    Matrix(&'a mut Param<Tensor<2>>),
+}
+
+impl ParamMut<'_> {
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(param) => param.lazy_shape().to_vec(),
+            Self::Matrix(param) => param.lazy_shape().to_vec(),
+        }
+    }
+
+    /// Puts `values` (row by row, exactly the shape's count) on the parameter's device. Its id and whether it is
+    /// trained stay as they are.
+    ///
+    /// # Panics
+    /// The count is not the shape's.
+    pub fn set(&mut self, values: Vec<f32>) {
+        match self {
+            Self::Vector(param) => replace(param, values),
+            Self::Matrix(param) => replace(param, values),
+        }
+    }
+
+    /// Whether training changes it, now or after `Module::train`.
+    pub fn set_require_grad(&mut self, on: bool) {
+        match self {
+            Self::Vector(param) => **param = param.clone().set_require_grad(on),
+            Self::Matrix(param) => **param = param.clone().set_require_grad(on),
+        }
+    }
+}
+
+fn replace<const N: usize>(param: &mut Param<Tensor<N>>, values: Vec<f32>) {
+    let shape = param.lazy_shape();
+    assert_eq!(
+        values.len(),
+        shape.num_elements(),
+        "as many values as the shape {shape:?} has"
+    );
+    let device = param.lazy_device();
+    let tensor = Tensor::from_data(burn::tensor::TensorData::new(values, shape), &device);
+    // Keeps what training will do with it, which a plain device's tensor doesn't know.
+    *param = param.clone().transform_for_load(tensor, param.id);
+}
+
+/// A trainable parameter that costs nothing until it is loaded or used.
+pub(crate) fn zeros_when_used<const N: usize>(
+    shape: [usize; N],
+    device: &Device,
+) -> Param<Tensor<N>> {
+    filled_when_used(shape, 0.0, device)
+}
+
+pub(crate) fn filled_when_used<const N: usize>(
+    shape: [usize; N],
+    value: f32,
+    device: &Device,
+) -> Param<Tensor<N>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, grad| {
+            let tensor = Tensor::full(shape, value, device);
+            if grad { tensor.require_grad() } else { tensor }
+        },
+        device.clone(),
+        true,
+        Shape::from(shape),
+    )
+}
