@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The page's entry point.
+
+fn main() {
+    hearth_frontend::app::start();
+}

@@ -1,0 +1,82 @@
+//! The root of the page: what every part shares (language, theme, server state, toasts), and which address shows what.
+
+pub mod client;
+pub mod components;
+pub mod fine_tune;
+pub mod format;
+pub mod home;
+pub mod i18n;
+pub mod lab;
+pub mod playground;
+pub mod release;
+mod shell;
+pub mod store;
+pub mod theme;
+
+use leptos::prelude::*;
+use leptos_router::components::{Route, Router, Routes};
+use leptos_router::path;
+
+use components::{dialog, toast};
+use i18n::{I18nContextProvider, language_cookie, t, use_i18n};
+
+/// Mounts the page and takes the boot screen of `index.html` away.
+pub fn start() {
+    release::watch_for_crashes();
+    mount_to_body(App);
+    if let Some(boot) = document().get_element_by_id("boot") {
+        boot.remove();
+    }
+}
+
+#[component]
+fn App() -> impl IntoView {
+    view! {
+        <I18nContextProvider cookie_options=language_cookie()>
+            <Page/>
+        </I18nContextProvider>
+    }
+}
+
+/// Inside the language context, so that everything below may translate.
+#[component]
+fn Page() -> impl IntoView {
+    theme::provide();
+    toast::provide();
+    dialog::provide();
+    store::provide();
+    playground::provide();
+    release::provide();
+    view! {
+        <Router>
+            <shell::Shell>
+                <Routes fallback=NotFound>
+                    <Route path=path!("/") view=home::Home/>
+                    <Route path=path!("/lab") view=lab::Lab/>
+                    <Route path=path!("/lab/:lab") view=lab::Lab/>
+                    <Route path=path!("/playground") view=playground::Playground/>
+                    <Route path=path!("/fine-tune") view=fine_tune::FineTune/>
+                    <Route path=path!("/fine-tune/new") view=fine_tune::NewRun/>
+                    <Route path=path!("/fine-tune/:run") view=fine_tune::Run/>
+                </Routes>
+            </shell::Shell>
+        </Router>
+        <toast::Toasts/>
+        <dialog::Dialogs/>
+    }
+}
+
+#[component]
+fn NotFound() -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        <section class="page narrow">
+            <div class="empty">
+                <components::icons::Icon name="compass" size=40/>
+                <h1>{t!(i18n, shell.lost_title)}</h1>
+                <p>{t!(i18n, shell.lost_text)}</p>
+                <a class="button primary" href="/">{t!(i18n, shell.lost_action)}</a>
+            </div>
+        </section>
+    }
+}

@@ -1,0 +1,354 @@
+//! A line chart over training steps, drawn as SVG. One cursor may be shared by several charts, so that a step is read in all
+//! of them at once. It knows no training: it draws the series it is given.
+
+use leptos::html::Div;
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stroke {
+    Line,
+    /// A thin line behind the others, for raw values beside their mean.
+    Faint,
+    /// Points joined by a line, for values measured now and then.
+    Dots,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    pub label: String,
+    /// A CSS colour.
+    pub colour: &'static str,
+    pub stroke: Stroke,
+    /// Ascending in x.
+    pub points: Vec<(f64, f64)>,
+    /// How a value reads.
+    pub format: fn(f64) -> String,
+}
+
+impl Series {
+    /// The value at x or the last before it.
+    fn at(&self, x: f64) -> Option<f64> {
+        let after = self.points.partition_point(|point| point.0 <= x);
+        after.checked_sub(1).map(|index| self.points[index].1)
+    }
+}
+
+const WIDTH: f64 = 720.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 24.0;
+/// More points than this are thinned: a screen has no more columns.
+const MOST_POINTS: usize = 600;
+
+/// Where values go on the drawing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Scale {
+    x: (f64, f64),
+    y: (f64, f64),
+    width: f64,
+    height: f64,
+}
+
+impl Scale {
+    fn of(series: &[Series], x_end: Option<f64>, from_zero: bool, size: (f64, f64)) -> Self {
+        let all = || series.iter().flat_map(|series| &series.points);
+        let mut x = (f64::MAX, f64::MIN);
+        let mut y = (f64::MAX, f64::MIN);
+        for &(px, py) in all() {
+            x = (x.0.min(px), x.1.max(px));
+            if py.is_finite() {
+                y = (y.0.min(py), y.1.max(py));
+            }
+        }
+        if x.0 > x.1 {
+            x = (0.0, 1.0);
+            y = (0.0, 1.0);
+        }
+        if let Some(end) = x_end {
+            x.1 = x.1.max(end);
+        }
+        if from_zero {
+            y.0 = 0.0;
+        }
+        let margin = ((y.1 - y.0) * 0.06).max(y.1.abs() * 1e-3).max(1e-12);
+        y = (if from_zero { 0.0 } else { y.0 - margin }, y.1 + margin);
+        x.1 = x.1.max(x.0 + 1.0);
+        Self { x, y, width: size.0, height: size.1 }
+    }
+
+    fn px(&self, x: f64) -> f64 {
+        LEFT + (x - self.x.0) / (self.x.1 - self.x.0) * (self.width - LEFT - RIGHT)
+    }
+
+    fn py(&self, y: f64) -> f64 {
+        TOP + (self.y.1 - y) / (self.y.1 - self.y.0) * (self.height - TOP - BOTTOM)
+    }
+
+    /// The x under a pixel.
+    fn x_at(&self, px: f64) -> f64 {
+        let share = (px - LEFT) / (self.width - LEFT - RIGHT);
+        (self.x.0 + share * (self.x.1 - self.x.0)).clamp(self.x.0, self.x.1)
+    }
+
+    fn path(&self, points: &[(f64, f64)]) -> String {
+        let stride = points.len().div_ceil(MOST_POINTS).max(1);
+        let last = points.len().saturating_sub(1);
+        let mut path = String::new();
+        for (index, &(x, y)) in points.iter().enumerate() {
+            if y.is_finite() && (index % stride == 0 || index == last) {
+                let command = if path.is_empty() { 'M' } else { 'L' };
+                path.push_str(&format!("{command}{:.1} {:.1}", self.px(x), self.py(y)));
+            }
+        }
+        path
+    }
+}
+
+/// Round values inside a range, about `count` of them.
+fn ticks(range: (f64, f64), count: f64) -> Vec<f64> {
+    let raw = (range.1 - range.0) / count;
+    if !raw.is_finite() || raw <= 0.0 {
+        return Vec::new();
+    }
+    let power = 10f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|&step| step >= raw)
+        .unwrap_or(power * 10.0);
+    let first = (range.0 / step).ceil() as i64;
+    let last = (range.1 / step).floor() as i64;
+    (first..=last).map(|index| index as f64 * step).collect()
+}
+
+#[component]
+pub fn Chart(
+    #[prop(into)] series: Signal<Vec<Series>>,
+    /// What the drawing shows, for those who cannot see it.
+    #[prop(into)]
+    label: Signal<String>,
+    /// The step under the pointer, here or in another chart.
+    cursor: RwSignal<Option<f64>>,
+    /// What x counts.
+    #[prop(into)]
+    x_label: Signal<String>,
+    /// Where x will end, if that is known.
+    #[prop(into)]
+    x_end: Signal<Option<f64>>,
+    #[prop(default = 260.0)] height: f64,
+    #[prop(default = false)] from_zero: bool,
+) -> impl IntoView {
+    let frame: NodeRef<Div> = NodeRef::new();
+    let width = RwSignal::new(WIDTH);
+    // The drawing has as many units as the element has pixels, so that text keeps its size.
+    let measure = move || {
+        if let Some(frame) = frame.get_untracked() {
+            let now = f64::from(frame.client_width());
+            if now > 0.0 && (now - width.get_untracked()).abs() > 1.0 {
+                width.set(now);
+            }
+        }
+    };
+    Effect::new(move |_| {
+        frame.track();
+        request_animation_frame(measure);
+    });
+    let resize = window_event_listener(leptos::ev::resize, move |_| measure());
+    on_cleanup(move || resize.remove());
+
+    let scale = Memo::new(move |_| {
+        series.with(|series| Scale::of(series, x_end.get(), from_zero, (width.get(), height)))
+    });
+    let follow = move |event: web_sys::PointerEvent| {
+        let target = event.current_target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+        if let Some(target) = target {
+            let px = f64::from(event.client_x()) - target.get_bounding_client_rect().left();
+            cursor.set(Some(scale.get_untracked().x_at(px).round()));
+        }
+    };
+    let on_key = move |event: web_sys::KeyboardEvent| {
+        let range = scale.get_untracked().x;
+        let now = cursor.get_untracked().unwrap_or(range.1);
+        let stride = ((range.1 - range.0) / 50.0).max(1.0).round();
+        let next = match event.key().as_str() {
+            "ArrowLeft" => now - stride,
+            "ArrowRight" => now + stride,
+            "Home" => range.0,
+            "End" => range.1,
+            "Escape" => {
+                cursor.set(None);
+                return;
+            }
+            _ => return,
+        };
+        event.prevent_default();
+        cursor.set(Some(next.clamp(range.0, range.1)));
+    };
+    view! {
+        <div
+            class="chart"
+            node_ref=frame
+            tabindex="0"
+            role="img"
+            aria-label=label
+            on:pointermove=follow
+            on:pointerdown=follow
+            on:pointerleave=move |_| cursor.set(None)
+            on:blur=move |_| cursor.set(None)
+            on:keydown=on_key
+        >
+            <svg viewBox=move || format!("0 0 {} {height}", width.get()) height=height>
+                {move || axes(&scale.get(), series.with(|series| series.first().map(|first| first.format)))}
+                {move || series.with(|series| lines(&scale.get(), series))}
+                {move || cursor_mark(&scale.get(), cursor.get(), &series.get())}
+            </svg>
+            <Reading series scale cursor x_label/>
+        </div>
+    }
+}
+
+fn axes(scale: &Scale, format: Option<fn(f64) -> String>) -> impl IntoView + use<> {
+    let scale = *scale;
+    let format = format.unwrap_or(|value| value.to_string());
+    let rows = ticks(scale.y, (scale.height / 48.0).max(2.0))
+        .into_iter()
+        .map(|value| {
+            let y = scale.py(value);
+            view! {
+                <line class="grid-line" x1=LEFT x2=scale.width - RIGHT y1=y y2=y></line>
+                <text x=LEFT - 8.0 y=y + 3.5 text-anchor="end">{format(value)}</text>
+            }
+        })
+        .collect_view();
+    let columns = ticks(scale.x, (scale.width / 110.0).max(2.0))
+        .into_iter()
+        .map(|value| {
+            view! {
+                <text x=scale.px(value) y=scale.height - 6.0 text-anchor="middle">{value.to_string()}</text>
+            }
+        })
+        .collect_view();
+    (rows, columns)
+}
+
+fn lines(scale: &Scale, series: &[Series]) -> impl IntoView + use<> {
+    let scale = *scale;
+    series
+        .iter()
+        .map(|series| {
+            let class = if series.stroke == Stroke::Faint { "series faint" } else { "series" };
+            let dots = (series.stroke == Stroke::Dots).then(|| {
+                series
+                    .points
+                    .iter()
+                    .map(|&(x, y)| {
+                        view! { <circle cx=scale.px(x) cy=scale.py(y) r="3" fill=series.colour></circle> }
+                    })
+                    .collect_view()
+            });
+            view! {
+                <path class=class d=scale.path(&series.points) style:stroke=series.colour></path>
+                {dots}
+            }
+        })
+        .collect_view()
+}
+
+fn cursor_mark(scale: &Scale, cursor: Option<f64>, series: &[Series]) -> impl IntoView + use<> {
+    let scale = *scale;
+    let marks: Vec<(f64, &'static str)> = cursor
+        .map(|x| {
+            series
+                .iter()
+                .filter(|series| series.stroke != Stroke::Faint)
+                .filter_map(|series| Some((series.at(x)?, series.colour)))
+                .collect()
+        })
+        .unwrap_or_default();
+    cursor.map(|x| {
+        let px = scale.px(x);
+        view! {
+            <line class="cursor-line" x1=px x2=px y1=TOP y2=scale.height - BOTTOM></line>
+            {marks
+                .into_iter()
+                .map(|(y, colour)| {
+                    view! {
+                        <circle
+                            cx=px cy=scale.py(y) r="4" fill=colour
+                            stroke="var(--surface)" stroke-width="2"
+                        ></circle>
+                    }
+                })
+                .collect_view()}
+        }
+    })
+}
+
+/// The numbers under the cursor, on the side that has room.
+#[component]
+fn Reading(
+    series: Signal<Vec<Series>>,
+    scale: Memo<Scale>,
+    cursor: RwSignal<Option<f64>>,
+    x_label: Signal<String>,
+) -> impl IntoView {
+    let rows = move |x: f64| {
+        series.with(|series| {
+            series
+                .iter()
+                .filter_map(|series| {
+                    let value = (series.format)(series.at(x)?);
+                    Some(view! { <dt>{series.label.clone()}</dt> <dd>{value}</dd> })
+                })
+                .collect_view()
+        })
+    };
+    move || {
+        cursor.get().map(|x| {
+            let scale = scale.get();
+            let px = scale.px(x);
+            let place = if px > scale.width / 2.0 {
+                format!("right: {:.0}px", scale.width - px + 12.0)
+            } else {
+                format!("left: {:.0}px", px + 12.0)
+            };
+            view! {
+                <div class="chart-read" style=place role="status">
+                    <dl>
+                        <dt>{x_label}</dt>
+                        <dd>{x.to_string()}</dd>
+                        {rows(x)}
+                    </dl>
+                </div>
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        assert_eq!(ticks((0.0, 10.0), 5.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert!(ticks((2.3, 2.9), 4.0).iter().all(|tick| (2.3..=2.9).contains(tick)));
+        assert!(ticks((1.0, 1.0), 4.0).is_empty());
+    }
+
+    #[test]
+    fn a_series_answers_with_the_last_value_known() {
+        let series = Series {
+            label: String::new(),
+            colour: "",
+            stroke: Stroke::Line,
+            points: vec![(10.0, 3.0), (20.0, 2.0)],
+            format: |value| value.to_string(),
+        };
+        assert_eq!(series.at(9.0), None);
+        assert_eq!(series.at(15.0), Some(3.0));
+        assert_eq!(series.at(20.0), Some(2.0));
+    }
+}

@@ -1,0 +1,95 @@
+//! Labelled inputs. Every one has its words tied to it, and shows its value where a slider alone would not.
+
+use leptos::prelude::*;
+
+/// A slider with a number beside it that can be typed into.
+#[component]
+pub fn Slider(
+    #[prop(into)] label: Signal<String>,
+    /// What the value does, in one sentence.
+    #[prop(into)]
+    hint: Signal<String>,
+    value: RwSignal<f64>,
+    min: f64,
+    max: f64,
+    step: f64,
+    /// Digits after the point.
+    #[prop(default = 2)]
+    digits: usize,
+) -> impl IntoView {
+    let shown = move || format!("{:.*}", digits, value.get());
+    let set = move |text: String| {
+        if let Ok(number) = text.parse::<f64>() {
+            value.set(number.clamp(min, max));
+        }
+    };
+    let fill = move || format!("{:.2}%", (value.get() - min) / (max - min) * 100.0);
+    view! {
+        <label class="slider" title=hint>
+            <span class="slider-head">
+                <span class="slider-label">{label}</span>
+                <input
+                    class="slider-number"
+                    type="number"
+                    inputmode="decimal"
+                    min=min
+                    max=max
+                    step=step
+                    prop:value=shown
+                    aria-label=label
+                    on:change=move |event| set(event_target_value(&event))
+                />
+            </span>
+            <input
+                type="range"
+                min=min
+                max=max
+                step=step
+                prop:value=shown
+                style:--fill=fill
+                aria-label=label
+                on:input=move |event| set(event_target_value(&event))
+            />
+            <span class="hint">{hint}</span>
+        </label>
+    }
+}
+
+/// A number, or nothing for "choose for me".
+#[component]
+pub fn NumberField(
+    #[prop(into)] label: Signal<String>,
+    #[prop(into)] hint: Signal<String>,
+    value: RwSignal<Option<f64>>,
+    /// What stands in the empty field: the automatic value.
+    #[prop(into)]
+    automatic: Signal<String>,
+    #[prop(default = 0.0)] min: f64,
+    #[prop(default = f64::MAX)] max: f64,
+    #[prop(optional, into)] error: Signal<Option<String>>,
+) -> impl IntoView {
+    let set = move |text: String| {
+        let number = text.trim().parse::<f64>().ok();
+        value.set(number.map(|number| number.clamp(min, max)));
+    };
+    view! {
+        <label class="field">
+            <span class="field-label">{label}</span>
+            <input
+                class="input"
+                type="number"
+                inputmode="decimal"
+                step="any"
+                min=min
+                placeholder=automatic
+                prop:value=move || value.get().map(|value| value.to_string()).unwrap_or_default()
+                aria-invalid=move || error.get().is_some().then_some("true")
+                on:change=move |event| set(event_target_value(&event))
+            />
+            {move || match error.get() {
+                Some(error) => view! { <span class="hint bad">{error}</span> }.into_any(),
+                None => view! { <span class="hint">{hint}</span> }.into_any(),
+            }}
+        </label>
+    }
+}
