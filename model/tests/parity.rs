@@ -1,0 +1,562 @@
+//! Our logits are those of transformers and PEFT, on the tiny random models in `tests/golden`; and the fixtures can fail:
+//! each wrong computation tried here is noticed.
+
+use std::path::PathBuf;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use hearth_model::cache::KvCache;
+use hearth_model::checkpoint::safetensors::parse;
+use hearth_model::config::{Architecture, ModelConfig, Position, RopeStyle};
+use hearth_model::device::{self, Device};
+use hearth_model::transformer::{Forward, Transformer};
+use hearth_model::{lora, peft};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const MODELS: [&str; 4] = ["llama", "qwen2", "mistral", "gpt2"];
+const ADAPTERS: [&str; 3] = ["llama", "qwen2", "gpt2"];
+/// What f32 may differ by when the order of additions does.
+const TOLERANCE: f32 = 1e-4;
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/golden")
+        .join(name)
+}
+
+fn config(name: &str) -> Result<ModelConfig> {
+    let text = std::fs::read_to_string(golden(name).join("config.json"))?;
+    Ok(ModelConfig::from_hf(&serde_json::from_str(&text)?)?)
+}
+
+/// Our path under transformers' name.
+fn hf_name(architecture: Architecture, path: &str) -> String {
+    let gpt2 = [
+        ("embed", "transformer.wte"),
+        ("positions", "transformer.wpe"),
+        ("norm", "transformer.ln_f"),
+        ("layers.", "transformer.h."),
+        (".attention_norm", ".ln_1"),
+        (".mlp_norm", ".ln_2"),
+        (".attention.", ".attn."),
+    ];
+    let llama = [
+        ("embed", "model.embed_tokens"),
+        ("norm", "model.norm"),
+        ("head", "lm_head"),
+        ("layers.", "model.layers."),
+        (".attention_norm", ".input_layernorm"),
+        (".mlp_norm", ".post_attention_layernorm"),
+        (".attention.", ".self_attn."),
+    ];
+    let table = if architecture == Architecture::Gpt2 {
+        gpt2
+    } else {
+        llama
+    };
+    let mut name = path.to_owned();
+    for (ours, theirs) in table {
+        if ours.starts_with('.') {
+            name = name.replacen(ours, theirs, 1);
+        } else if let Some(rest) = path.strip_prefix(ours) {
+            name = format!("{theirs}{rest}");
+        }
+    }
+    name
+}
+
+fn load(name: &str, config: &ModelConfig, device: &Device) -> Result<Transformer> {
+    let bytes = std::fs::read(golden(name).join("model.safetensors"))?;
+    let mut weights = parse("model.safetensors", &bytes)?;
+    let mut model = Transformer::empty(config, device);
+    let conv1d = model.transposed_in_files();
+    model.load(&mut |path, shape| {
+        let name = hf_name(config.model_type, path);
+        let turned = conv1d && shape.len() == 2 && path.starts_with("layers.");
+        let in_file = if turned {
+            vec![shape[1], shape[0]]
+        } else {
+            shape.to_vec()
+        };
+        let values = weights.take(&name, &in_file)?.to_f32();
+        if !turned {
+            return Ok(Some(values));
+        }
+        let (rows, columns) = (shape[0], shape[1]);
+        let at = |i: usize| values[(i % columns) * rows + i / columns];
+        Ok::<_, Box<dyn std::error::Error>>(Some((0..values.len()).map(at).collect()))
+    })?;
+    assert!(
+        weights.tensors.is_empty(),
+        "unused: {:?}",
+        weights.tensors.keys()
+    );
+    Ok(model)
+}
+
+struct Expected {
+    rows: Vec<Vec<i32>>,
+    vocab: usize,
+    /// `[sum of lengths, V]`
+    logits: Vec<f32>,
+}
+
+fn expected(name: &str) -> Result<Expected> {
+    let bytes = std::fs::read(golden(name).join("expected.safetensors"))?;
+    let file = parse("expected.safetensors", &bytes)?;
+    let tensor = |name: &str| {
+        file.get(name)
+            .map(|t| (t.shape.clone(), t.to_f32()))
+            .ok_or("no such tensor")
+    };
+    let (_, tokens) = tensor("tokens")?;
+    let (shape, logits) = tensor("logits")?;
+    let mut tokens = tokens.into_iter().map(|t| t as i32);
+    let rows = tensor("lengths")?
+        .1
+        .iter()
+        .map(|n| tokens.by_ref().take(*n as usize).collect())
+        .collect();
+    Ok(Expected {
+        rows,
+        vocab: shape[1],
+        logits,
+    })
+}
+
+fn ids(rows: &[Vec<i32>], device: &Device) -> Tensor<2, Int> {
+    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let flat: Vec<i32> = rows
+        .iter()
+        .flat_map(|row| std::iter::repeat_n(5, width - row.len()).chain(row.iter().copied()))
+        .collect();
+    Tensor::from_data(TensorData::new(flat, [rows.len(), width]), device)
+}
+
+fn floats(tensor: Tensor<3>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap_or_default()
+}
+
+/// The logits of all rows, each alone.
+fn alone(model: &Transformer, expected: &Expected) -> Vec<f32> {
+    let device = model.device();
+    let row = |row: &Vec<i32>| {
+        floats(model.forward(ids(std::slice::from_ref(row), &device), Forward::default()))
+    };
+    expected.rows.iter().flat_map(row).collect()
+}
+
+fn pads(expected: &Expected) -> Vec<usize> {
+    let width = expected.rows.iter().map(Vec::len).max().unwrap_or(0);
+    expected.rows.iter().map(|row| width - row.len()).collect()
+}
+
+/// The logits of all rows, left-padded in one batch.
+fn batched(model: &Transformer, expected: &Expected) -> Vec<f32> {
+    let pads = pads(expected);
+    let ctx = Forward {
+        left_pad: Some(&pads),
+        ..Forward::default()
+    };
+    let logits = floats(model.forward(ids(&expected.rows, &model.device()), ctx));
+    without_padding(&logits, &pads, expected)
+}
+
+fn without_padding(logits: &[f32], pads: &[usize], expected: &Expected) -> Vec<f32> {
+    let row = logits.len() / pads.len();
+    let real = |(b, pad): (usize, &usize)| &logits[b * row + pad * expected.vocab..(b + 1) * row];
+    pads.iter().enumerate().flat_map(real).copied().collect()
+}
+
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    // Not `max` alone: it would drop a NaN.
+    a.iter().zip(b).fold(0.0, |worst, (a, b)| {
+        let d = (a - b).abs();
+        if d > worst || d.is_nan() { d } else { worst }
+    })
+}
+
+#[track_caller]
+fn close(name: &str, a: &[f32], b: &[f32]) {
+    let d = difference(a, b);
+    assert!(d < TOLERANCE, "{name}: off by {d}");
+}
+
+#[test]
+fn logits_are_those_of_transformers() -> Result {
+    for name in MODELS {
+        let expected = expected(name)?;
+        let model = load(name, &config(name)?, &device::cpu())?;
+        close(name, &alone(&model, &expected), &expected.logits);
+        close(name, &batched(&model, &expected), &expected.logits);
+        let count: usize = model
+            .params()
+            .iter()
+            .map(|(_, p)| p.shape().iter().product::<usize>())
+            .sum();
+        assert_eq!(count as u64, model.config().parameters());
+    }
+    Ok(())
+}
+
+#[test]
+fn logits_with_adapters_are_those_of_peft() -> Result {
+    for name in ADAPTERS {
+        let expected = expected(&format!("peft-{name}"))?;
+        let device = device::cpu();
+        let mut model = load(name, &config(name)?, &device)?;
+        let base = alone(&model, &expected);
+        assert!(
+            difference(&base, &expected.logits) > 0.1,
+            "{name}: the adapter does nothing"
+        );
+        let spec = peft::load(&golden(&format!("peft-{name}")), &mut model, &device)?;
+        close(name, &alone(&model, &expected), &expected.logits);
+
+        // Our own files give the same again.
+        let files = peft::to_files(&model, &spec, name)?;
+        let mut again = load(name, &config(name)?, &device)?;
+        assert_eq!(peft::from_files(&files, &mut again, &device)?, spec);
+        assert_eq!(alone(&again, &expected), alone(&model, &expected));
+
+        lora::merge(&mut model);
+        assert!(!lora::is_adapted(&model));
+        close(name, &alone(&model, &expected), &expected.logits);
+        lora::remove(&mut again);
+        assert_eq!(alone(&again, &expected), base);
+    }
+    Ok(())
+}
+
+/// Prefill in pieces, then token by token, a padded batch: all the same as one forward pass.
+#[test]
+fn cached_decoding_is_the_full_forward() -> Result {
+    for name in MODELS {
+        let expected = expected(name)?;
+        let model = load(name, &config(name)?, &device::cpu())?;
+        let pads = pads(&expected);
+        let tokens = ids(&expected.rows, &model.device());
+        let time = tokens.dims()[1];
+        // Room for few positions, so that the cache has to grow.
+        let mut cache = KvCache::new(model.config(), expected.rows.len(), 8);
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for size in [10, 20]
+            .into_iter()
+            .chain(std::iter::repeat_n(1, time - 30))
+        {
+            let ctx = Forward {
+                cache: Some(&mut cache),
+                left_pad: Some(&pads),
+                ..Forward::default()
+            };
+            pieces.push(model.forward(tokens.clone().narrow(1, from, size), ctx));
+            from += size;
+        }
+        assert_eq!(cache.len(), time);
+        let logits = floats(Tensor::cat(pieces, 1));
+        close(
+            name,
+            &without_padding(&logits, &pads, &expected),
+            &expected.logits,
+        );
+    }
+    Ok(())
+}
+
+/// All prompts in one row, separated by document numbers only.
+#[test]
+fn packed_documents_do_not_see_each_other() -> Result {
+    for name in MODELS {
+        let expected = expected(name)?;
+        let model = load(name, &config(name)?, &device::cpu())?;
+        let row: Vec<i32> = expected.rows.concat();
+        let segments: Vec<u32> = (0..)
+            .zip(&expected.rows)
+            .flat_map(|(i, row)| std::iter::repeat_n(i, row.len()))
+            .collect();
+        let ctx = Forward {
+            segments: Some(&[segments]),
+            ..Forward::default()
+        };
+        let logits = model.forward(ids(&[row], &model.device()), ctx);
+        close(name, &floats(logits), &expected.logits);
+    }
+    Ok(())
+}
+
+#[test]
+fn interleaved_rotation_equals_half_split_with_its_rows_permuted() -> Result {
+    let mut config = config("llama")?;
+    let expected = expected("llama")?;
+    let half_split = load("llama", &config, &device::cpu())?;
+    let Position::Rope { theta, .. } = config.position else {
+        return Err("llama rotates".into());
+    };
+    config.position = Position::Rope {
+        theta,
+        style: RopeStyle::Interleaved,
+    };
+    let mut model = Transformer::empty(&config, &device::cpu());
+    let head = config.head_dim;
+    let source: std::collections::BTreeMap<_, _> = half_split.params().into_iter().collect();
+    model.load(&mut |path, shape| {
+        let values = source[path].to_vec();
+        if !path.contains("q_proj") && !path.contains("k_proj") {
+            return Ok::<_, String>(Some(values));
+        }
+        // Row 2i of a head comes from row i, row 2i + 1 from row i + E/2.
+        let width = values.len() / shape[0];
+        let row = |to: usize| to / head * head + to % head / 2 + to % 2 * (head / 2);
+        let rows = (0..shape[0]).flat_map(|to| &values[row(to) * width..(row(to) + 1) * width]);
+        Ok(Some(rows.copied().collect()))
+    })?;
+    close("interleaved", &alone(&model, &expected), &expected.logits);
+    Ok(())
+}
+
+/// What is wrong must be seen: the same files read with one setting changed are far from the reference.
+#[test]
+fn fixtures_notice_a_wrong_setting() -> Result {
+    let far = |name: &str, what: &str, config: ModelConfig| -> Result {
+        let d = difference(
+            &alone(&load(name, &config, &device::cpu())?, &expected(name)?),
+            &expected(name)?.logits,
+        );
+        assert!(
+            d > 10.0 * TOLERANCE,
+            "{name} with a wrong {what} is off by {d} only"
+        );
+        Ok(())
+    };
+    for name in ["llama", "qwen2", "mistral"] {
+        let right = config(name)?;
+        let Position::Rope { theta, .. } = right.position else {
+            return Err("these rotate".into());
+        };
+        let interleaved = Position::Rope {
+            theta,
+            style: RopeStyle::Interleaved,
+        };
+        far(
+            name,
+            "RoPE flavour",
+            ModelConfig {
+                position: interleaved,
+                ..right.clone()
+            },
+        )?;
+        let theta = Position::Rope {
+            theta: 1.5 * theta,
+            style: RopeStyle::HalfSplit,
+        };
+        far(
+            name,
+            "RoPE base",
+            ModelConfig {
+                position: theta,
+                ..right.clone()
+            },
+        )?;
+    }
+    for name in ["llama", "mistral", "gpt2"] {
+        far(
+            name,
+            "epsilon",
+            ModelConfig {
+                norm_eps: 1e-6,
+                ..config(name)?
+            },
+        )?;
+    }
+    far(
+        "mistral",
+        "window",
+        ModelConfig {
+            sliding_window: Some(20),
+            ..config("mistral")?
+        },
+    )?;
+    far(
+        "mistral",
+        "window",
+        ModelConfig {
+            sliding_window: None,
+            ..config("mistral")?
+        },
+    )?;
+    Ok(())
+}
+
+/// Key heads handed to the wrong queries: head 0's group gets head 1's keys.
+#[test]
+fn fixtures_notice_a_wrong_grouping() -> Result {
+    for name in ["llama", "qwen2", "mistral"] {
+        let expected = expected(name)?;
+        let mut model = load(name, &config(name)?, &device::cpu())?;
+        let (e, kv, heads) = (
+            model.config().head_dim,
+            model.config().kv_heads,
+            model.config().n_heads,
+        );
+        let group = heads / kv;
+        for (path, mut param) in model.params_mut() {
+            if !path.contains("q_proj") && !path.contains("o_proj") {
+                continue;
+            }
+            // Queries in the order `h % K` instead of `h / G`: what repeating keys as a whole instead of each one does.
+            let shape = param.shape();
+            let values = match &param {
+                hearth_model::projection::ParamMut::Vector(p) => {
+                    hearth_model::projection::ParamRef::Vector(p).to_vec()
+                }
+                hearth_model::projection::ParamMut::Matrix(p) => {
+                    hearth_model::projection::ParamRef::Matrix(p).to_vec()
+                }
+            };
+            let from = |h: usize| (h % kv) * group + h / kv;
+            let columns = shape.get(1).copied().unwrap_or(1);
+            let moved = |i: usize| match path.contains("o_proj.weight") {
+                true => {
+                    let (row, column) = (i / columns, i % columns);
+                    values[row * columns + from(column / e) * e + column % e]
+                }
+                false if path.contains("o_proj") => values[i],
+                false => {
+                    let (row, column) = (i / columns, i % columns);
+                    values[(from(row / e) * e + row % e) * columns + column]
+                }
+            };
+            let moved = (0..values.len()).map(moved).collect();
+            param.set(moved);
+        }
+        // Both permuted alike: grouping aside nothing changed, so a difference is the grouping's.
+        let d = difference(&alone(&model, &expected), &expected.logits);
+        assert!(
+            d > 10.0 * TOLERANCE,
+            "{name} with wrong groups is off by {d} only"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn fixtures_notice_a_wrong_scale() -> Result {
+    for name in ADAPTERS {
+        let expected = expected(&format!("peft-{name}"))?;
+        let device = device::cpu();
+        let mut model = load(name, &config(name)?, &device)?;
+        let spec = peft::load(&golden(&format!("peft-{name}")), &mut model, &device)?;
+        let wrong = hearth_shared::spec::LoraSpec {
+            rslora: !spec.rslora,
+            ..spec
+        }
+        .scale();
+        for (_, projection) in model.projections_mut() {
+            if let Some(lora) = &mut projection.lora {
+                lora.scale = wrong;
+            }
+        }
+        let d = difference(&alone(&model, &expected), &expected.logits);
+        assert!(
+            d > 10.0 * TOLERANCE,
+            "{name} with a wrong scale is off by {d} only"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn unsupported_adapters_are_refused_by_name() -> Result {
+    let dir = golden("peft-llama");
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.join(peft::CONFIG))?)?;
+    let weights = std::fs::read(dir.join(peft::WEIGHTS))?;
+    let cases = [
+        ("use_dora", serde_json::json!(true)),
+        ("bias", serde_json::json!("all")),
+        ("modules_to_save", serde_json::json!(["lm_head"])),
+        ("peft_type", serde_json::json!("IA3")),
+        ("rank_pattern", serde_json::json!({"q_proj": 8})),
+        ("init_lora_weights", serde_json::json!("pissa")),
+        ("some_future_setting", serde_json::json!(3)),
+    ];
+    for (field, value) in cases {
+        let mut config = config.clone();
+        config[field] = value;
+        let files = peft::AdapterFiles {
+            config: serde_json::to_vec(&config)?,
+            weights: weights.clone(),
+        };
+        let mut model = load("llama", &self::config("llama")?, &device::cpu())?;
+        let Err(error) = peft::from_files(&files, &mut model, &device::cpu()) else {
+            return Err(format!("{field} was accepted").into());
+        };
+        assert!(
+            error.to_string().contains(field),
+            "{error} does not name {field}"
+        );
+        assert!(!lora::is_adapted(&model));
+    }
+    let scratch = tempfile::tempdir()?;
+    std::fs::write(scratch.path().join("adapter_model.bin"), b"\x80\x02")?;
+    let mut model = load("llama", &self::config("llama")?, &device::cpu())?;
+    let error = peft::load(scratch.path(), &mut model, &device::cpu())
+        .map(|_| ())
+        .map_err(|e| e.to_string());
+    assert!(error.is_err_and(|e| e.contains("pickle")));
+    Ok(())
+}
+
+/// A traced pass computes the same and its steps fit together.
+#[test]
+fn a_trace_shows_the_steps_of_the_same_computation() -> Result {
+    let expected = expected("llama")?;
+    let model = load("llama", &config("llama")?, &device::cpu())?;
+    let mut trace = hearth_model::trace::Trace::default();
+    let tokens = ids(&expected.rows[..1], &model.device());
+    let ctx = Forward {
+        trace: Some(&mut trace),
+        ..Forward::default()
+    };
+    let logits = floats(model.forward(tokens, ctx));
+    close("traced", &logits, &expected.logits[..logits.len()]);
+    let c = model.config();
+    assert_eq!(trace.layers.len(), c.n_layers);
+    for layer in &trace.layers {
+        assert_eq!(layer.weights.dims(), [1, c.n_heads, 52, 52]);
+        let sums: Vec<f32> = layer
+            .weights
+            .clone()
+            .sum_dim(3)
+            .into_data()
+            .try_into_vec()?;
+        assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
+        let query: Vec<f32> = layer
+            .q
+            .clone()
+            .narrow(2, 51, 1)
+            .narrow(1, 3, 1)
+            .into_data()
+            .try_into_vec()?;
+        let key: Vec<f32> = layer
+            .k
+            .clone()
+            .narrow(2, 17, 1)
+            .narrow(1, 1, 1)
+            .into_data()
+            .try_into_vec()?;
+        let score: Vec<f32> = layer
+            .scores
+            .clone()
+            .narrow(1, 3, 1)
+            .narrow(2, 51, 1)
+            .narrow(3, 17, 1)
+            .into_data()
+            .try_into_vec()?;
+        let dot: f32 = query.iter().zip(&key).map(|(q, k)| q * k).sum();
+        assert!((score[0] - dot / (c.head_dim as f32).sqrt()).abs() < 1e-4);
+    }
+    Ok(())
+}
