@@ -1,2 +1,4 @@
-//! Placeholder.
-fn main() {}
+//! The integration tests, one binary: each module is an area. They start the real program and, where a page is tested, a
+//! real browser; `hearth_tests` holds what they share.
+
+mod harness;

@@ -14,6 +14,10 @@ mod server;
 mod setup;
 mod step;
 mod test;
+/// The rules of the architecture; they need no tensor crate, so they are checked first, here.
+#[cfg(test)]
+#[path = "../../tests/it/tidy.rs"]
+mod tidy;
 
 use anyhow::{Result, bail};
 use paths::Paths;
