@@ -1,3 +1,17 @@
-//! Placeholder until the crate's first module lands.
+//! The program `hearth`: server, jobs, registry, command line. It does not know how a layer works.
 
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod files;
+pub mod http;
+pub mod ids;
+pub mod jobs;
+pub mod keys;
+pub mod metrics;
 pub mod page;
+pub mod registry;
+pub mod serving;
+pub mod system;

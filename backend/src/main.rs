@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The program's entry; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    hearth::cli::main()
+}

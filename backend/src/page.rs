@@ -44,9 +44,7 @@ pub fn get(path: &str) -> Option<&'static Asset> {
         "" => "index.html",
         path => path,
     };
-    let at = ASSETS
-        .binary_search_by(|asset| asset.path.cmp(path))
-        .ok()?;
+    let at = ASSETS.binary_search_by(|asset| asset.path.cmp(path)).ok()?;
     ASSETS.get(at)
 }
 

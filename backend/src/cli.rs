@@ -1,0 +1,125 @@
+//! The command line: what each command asks for, and where it goes.
+
+mod chat;
+mod model;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::config::{ServeSettings, Settings};
+use crate::db::Db;
+use crate::jobs::child;
+use crate::keys;
+
+/// A workbench for language models: page, API, trainer and server in one program.
+#[derive(Parser, Debug)]
+#[command(name = "hearth", version, about)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve the page and the API
+    Serve(ServeSettings),
+    /// Talk to a model in the terminal
+    Chat(chat::ChatArguments),
+    /// Fetch, take in, list and remove models
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// API keys, for servers that others can reach
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Runs one job; the server starts this itself
+    #[command(hide = true)]
+    Job {
+        #[arg(long)]
+        id: String,
+        #[arg(long)]
+        attempt: u32,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum KeyCommand {
+    /// Make a key and show it, once
+    Create {
+        /// What it is for
+        #[arg(long, default_value = "default")]
+        name: String,
+    },
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HEARTH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hearth: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let mut settings = arguments.settings;
+    match arguments.command {
+        Command::Serve(serve) => {
+            settings.serve = serve;
+            let config = settings.decide()?;
+            runtime()?.block_on(serve::serve(config))
+        }
+        Command::Chat(chat) => {
+            let config = settings.decide()?;
+            chat::chat(&runtime()?, &config, &chat)
+        }
+        Command::Model(command) => {
+            let config = settings.decide()?;
+            runtime()?.block_on(model::run(&config, command))
+        }
+        Command::Key(KeyCommand::Create { name }) => {
+            let config = settings.decide()?;
+            runtime()?.block_on(async {
+                let key = keys::create(&Db::open(&config.data_dir).await?, &name).await?;
+                println!("{key}");
+                eprintln!("Keep it: it cannot be shown again. Clients send it as `Authorization: Bearer KEY`.");
+                Ok(())
+            })
+        }
+        // No runtime: the engine has the process to itself.
+        Command::Job { id, attempt } => child::run(&settings.decide()?.data_dir, &id, attempt),
+    }
+}
+
+/// Few threads: tensor work has its own, and an idle server should be small.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+}

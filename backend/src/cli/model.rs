@@ -1,0 +1,109 @@
+//! `hearth model`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use hearth_shared::api::models::PullState;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::config::Config;
+use crate::db::Db;
+use crate::registry::pull::{self, Pulls};
+use crate::registry::{Registry, import};
+
+#[derive(Subcommand, Debug)]
+pub(super) enum ModelCommand {
+    /// Download a known model
+    Pull {
+        /// For example smollm2-135m
+        name: String,
+    },
+    /// Take in a Hugging Face folder or a GGUF file
+    Import {
+        path: PathBuf,
+        /// What it will be called
+        #[arg(long)]
+        name: String,
+    },
+    /// Show the models that are here
+    List,
+    /// Remove a model
+    #[command(alias = "rm")]
+    Remove { name: String },
+}
+
+pub(super) async fn run(config: &Config, command: ModelCommand) -> Result<()> {
+    let db = Db::open(&config.data_dir).await?;
+    let registry = Registry::new(db, &config.data_dir);
+    match command {
+        ModelCommand::Pull { name } => fetch(config, registry, &name).await,
+        ModelCommand::Import { path, name } => {
+            let entry = import::import(&registry, &path, &name).await?;
+            println!(
+                "{}: {} parameters, context {}",
+                entry.id, entry.parameters, entry.context
+            );
+            Ok(())
+        }
+        ModelCommand::List => {
+            import::nano(&registry).await?;
+            for entry in registry.list().await? {
+                let megabytes = entry.bytes as f64 / 1e6;
+                println!(
+                    "{:<40} {:>10.1} MB  {:<12} {}",
+                    entry.id, megabytes, entry.format, entry.architecture
+                );
+            }
+            Ok(())
+        }
+        ModelCommand::Remove { name } => match registry.remove(&name).await? {
+            None => bail!("there is no model `{name}`"),
+            Some(Err(tuned)) => bail!(
+                "`{name}` is the base of {}: remove those first",
+                tuned.join(", ")
+            ),
+            Some(Ok(())) => {
+                println!("removed {name}");
+                Ok(())
+            }
+        },
+    }
+}
+
+async fn fetch(config: &Config, registry: Registry, name: &str) -> Result<()> {
+    let names: Vec<_> = pull::CATALOGUE.iter().map(|known| known.name).collect();
+    let known = pull::known(name)
+        .with_context(|| format!("`{name}` is not known; there is: {}", names.join(", ")))?;
+    let pulls = Pulls::new(registry, &config.data_dir);
+    pulls.start(known);
+    let bar = ProgressBar::new(0);
+    let style = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    bar.set_style(ProgressStyle::with_template(style)?);
+    loop {
+        let state = pulls.get(name).context("the download is known")?;
+        bar.set_length(state.bytes_total.unwrap_or(0));
+        bar.set_position(state.bytes_done);
+        bar.set_message(format!("{:?}", state.state).to_lowercase());
+        match state.state {
+            PullState::Succeeded => {
+                bar.finish_and_clear();
+                println!("{name} is here; try `hearth chat --model {name}`");
+                return Ok(());
+            }
+            PullState::Failed => {
+                bar.abandon();
+                bail!("{}", state.error.unwrap_or_default());
+            }
+            PullState::Cancelled => bail!("cancelled; nothing was kept"),
+            _ => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            _ = tokio::signal::ctrl_c() => {
+                pulls.cancel(name).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `/v1/hearth`: what the page needs beyond OpenAI's API.
+
+use axum::Json as Answer;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use hearth_shared::api::models::{ImportRequest, Model, Pull, PullRequest, Pullable};
+use hearth_shared::api::system::SystemInfo;
+use hearth_shared::api::{ErrorBody, List};
+use tower::ServiceExt as _;
+use tower_http::services::ServeFile;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::body::{Checked, Json, Unsupported};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::{page, registry, system};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(info))
+        .routes(routes!(pullable))
+        .routes(routes!(pulls, pull))
+        .routes(routes!(progress, cancel_pull))
+        .routes(routes!(import))
+        .routes(routes!(file))
+}
+
+impl Checked for PullRequest {
+    const UNSUPPORTED: &'static [Unsupported] = &[];
+}
+
+impl Checked for ImportRequest {
+    const UNSUPPORTED: &'static [Unsupported] = &[];
+}
+
+/// What is on this machine.
+#[utoipa::path(get, path = "/v1/hearth/system", tag = "hearth", responses((status = 200, body = SystemInfo)))]
+async fn info(State(app): State<App>) -> Result<Answer<SystemInfo>> {
+    let entries = app.registry.list().await?;
+    let loaded = entries.iter().filter(|entry| {
+        app.registry
+            .location(entry)
+            .is_ok_and(|location| app.serving.stats.is_loaded(&location))
+    });
+    let counts = app.jobs.counts().await?;
+    let count = |word: &str| counts.get(word).copied().unwrap_or(0) as u64;
+    Ok(Answer(SystemInfo {
+        version: env!("CARGO_PKG_VERSION").into(),
+        build: page::BUILD_ID.map(str::to_owned),
+        device: app
+            .serving
+            .stats
+            .device()
+            .ok_or_else(|| Error::Unavailable("the device is being opened".into()))?,
+        memory: system::memory(),
+        disk_available: system::disk_available(&app.config.data_dir),
+        models: entries.len() as u64,
+        loaded_models: loaded.map(|entry| entry.id.clone()).collect(),
+        active_generations: app
+            .serving
+            .stats
+            .active
+            .load(std::sync::atomic::Ordering::Relaxed),
+        jobs_running: count("running"),
+        jobs_queued: count("queued") + count("validating_files"),
+        uptime_seconds: app.started.elapsed().as_secs(),
+        max_upload_bytes: app.config.max_upload_bytes,
+    }))
+}
+
+/// Models that can be pulled.
+#[utoipa::path(get, path = "/v1/hearth/pullable", tag = "hearth", responses((status = 200, body = List<Pullable>)))]
+async fn pullable(State(app): State<App>) -> Result<Answer<List<Pullable>>> {
+    let mut models = Vec::new();
+    for known in registry::pull::CATALOGUE {
+        let present = app.registry.get(known.name).await?.is_some();
+        models.push(known.object(present));
+    }
+    Ok(Answer(List::new(models, false, |model| model.name.clone())))
+}
+
+/// Downloads of this server, running and ended.
+#[utoipa::path(get, path = "/v1/hearth/pulls", tag = "hearth", responses((status = 200, body = List<Pull>)))]
+async fn pulls(State(app): State<App>) -> Answer<List<Pull>> {
+    Answer(List::new(app.pulls.list(), false, |pull| pull.name.clone()))
+}
+
+/// Starts a download, or finds the one under way.
+#[utoipa::path(post, path = "/v1/hearth/pulls", tag = "hearth", request_body = PullRequest,
+    responses((status = 200, body = Pull), (status = 404, body = ErrorBody)))]
+async fn pull(State(app): State<App>, Json(request): Json<PullRequest>) -> Result<Answer<Pull>> {
+    let known = registry::pull::known(&request.name).ok_or_else(|| Error::NotFound {
+        message: format!(
+            "No model `{}` to pull; GET /v1/hearth/pullable lists them.",
+            request.name
+        ),
+        param: Some("name"),
+        code: "model_not_found",
+    })?;
+    Ok(Answer(app.pulls.start(known)))
+}
+
+/// How far a download is.
+#[utoipa::path(get, path = "/v1/hearth/pulls/{name}", tag = "hearth", params(("name" = String, Path)),
+    responses((status = 200, body = Pull), (status = 404, body = ErrorBody)))]
+async fn progress(State(app): State<App>, Path(name): Path<String>) -> Result<Answer<Pull>> {
+    app.pulls
+        .get(&name)
+        .map(Answer)
+        .ok_or_else(|| no_pull(&name))
+}
+
+/// Stops a download and removes what came so far.
+#[utoipa::path(delete, path = "/v1/hearth/pulls/{name}", tag = "hearth", params(("name" = String, Path)),
+    responses((status = 200, body = Pull), (status = 404, body = ErrorBody)))]
+async fn cancel_pull(State(app): State<App>, Path(name): Path<String>) -> Result<Answer<Pull>> {
+    app.pulls
+        .cancel(&name)
+        .await
+        .map(Answer)
+        .ok_or_else(|| no_pull(&name))
+}
+
+fn no_pull(name: &str) -> Error {
+    Error::NotFound {
+        message: format!("No download of `{name}`."),
+        param: Some("name"),
+        code: "pull_not_found",
+    }
+}
+
+/// Takes in a folder or GGUF file on the server's own disk.
+#[utoipa::path(post, path = "/v1/hearth/imports", tag = "hearth", request_body = ImportRequest,
+    responses((status = 200, body = Model), (status = 400, body = ErrorBody)))]
+async fn import(
+    State(app): State<App>,
+    Json(request): Json<ImportRequest>,
+) -> Result<Answer<Model>> {
+    let entry = registry::import::import(&app.registry, request.path.as_ref(), &request.name)
+        .await
+        .map_err(|error| Error::invalid("path", format!("{error:#}")))?;
+    Ok(Answer(app.registry.object(&entry, false)))
+}
+
+/// A file of a model, by the model's content hash: what the worker in the tab loads, and how an adapter is downloaded.
+/// Takes `Range`.
+#[utoipa::path(get, path = "/v1/hearth/files/{hash}/{name}", tag = "hearth",
+    params(("hash" = String, Path), ("name" = String, Path)),
+    responses((status = 200, content_type = "application/octet-stream", body = String), (status = 404, body = ErrorBody)))]
+async fn file(
+    State(app): State<App>,
+    Path((hash, name)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response> {
+    let missing = || Error::NotFound {
+        message: format!("No file {name} in model {hash}."),
+        param: None,
+        code: "file_not_found",
+    };
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && !name.starts_with('.');
+    let folder = app.registry.folder(&hash).map_err(|_| missing())?;
+    if !plain {
+        return Err(missing());
+    }
+    let answer = ServeFile::new(folder.join(&name)).oneshot(request).await;
+    let mut response = answer
+        .unwrap_or_else(|never| match never {})
+        .into_response();
+    if response.status() == StatusCode::NOT_FOUND {
+        return Err(missing());
+    }
+    // The hash names the content, so it never changes.
+    response.headers_mut().insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("private, max-age=31536000, immutable"),
+    );
+    Ok(response)
+}

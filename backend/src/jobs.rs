@@ -1,0 +1,622 @@
+//! Fine-tuning jobs: made here, run in child processes, kept in the database and under `jobs/<id>/`.
+
+pub mod child;
+pub mod engine;
+pub mod events;
+pub mod inspect;
+pub mod queue;
+pub mod state;
+pub mod store;
+pub mod supervisor;
+pub mod view;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use hearth_shared::api::fine_tuning::{
+    Checkpoint, CreateJob, Hyperparameters, Job, JobError, JobEvent, JobStatus, Plan,
+};
+use hearth_shared::event::Level;
+use hearth_shared::spec::{FineTuneSpec, JobSpec, TrainSpec};
+use hearth_shared::text::Report;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::ids;
+use crate::registry::{Entry, Registry, import};
+use child::Order;
+use state::Change;
+
+/// A handle to all jobs; clones share everything.
+#[derive(Clone)]
+pub struct Jobs(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    files: Files,
+    registry: Registry,
+    data_dir: PathBuf,
+    organization: String,
+    /// The program that runs `job`: this one.
+    program: PathBuf,
+    slots: usize,
+    /// This process in the lease column.
+    owner: String,
+    wake: Notify,
+    /// Counts changes, so that streams of events know when to look.
+    changes: watch::Sender<u64>,
+    running: Mutex<BTreeMap<String, mpsc::Sender<Order>>>,
+    draining: CancellationToken,
+}
+
+impl Jobs {
+    pub fn new(config: &Config, db: Db, files: Files, registry: Registry) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            db,
+            files,
+            registry,
+            data_dir: config.data_dir.clone(),
+            organization: config.organization.clone(),
+            program: std::env::current_exe().context("this program does not know where it lies")?,
+            slots: config.job_slots,
+            owner: ids::new("server-"),
+            wake: Notify::new(),
+            changes: watch::Sender::new(0),
+            running: Mutex::default(),
+            draining: CancellationToken::new(),
+        })))
+    }
+
+    /// Makes a job, or finds the one the same idempotency key made.
+    pub async fn create(&self, request: CreateJob, key: Option<(&str, &str)>) -> Result<Job> {
+        let (entry, _) = self.check(&request).await?;
+        let id = ids::new("ftjob-");
+        // JSON numbers keep 53 bits everywhere; OpenAI's own seeds have 31.
+        let seed = request
+            .seed
+            .unwrap_or_else(|| u64::from(rand::random::<u32>() >> 1));
+        let text = serde_json::to_string(&request)?;
+        let new = store::NewJob {
+            id: &id,
+            request: &text,
+            model_hash: &entry.hash,
+            seed: seed as i64,
+        };
+        match store::insert(&self.0.db, &new, key).await? {
+            store::Inserted::Before(earlier) => return self.get(&earlier).await,
+            store::Inserted::KeyTaken => {
+                return Err(Error::Conflict {
+                    message: "This Idempotency-Key was used with a different request.".into(),
+                    code: "idempotency_key_reused",
+                });
+            }
+            store::Inserted::New => {}
+        }
+        let created =
+            events::sentence("new", Level::Info, format!("Created fine-tuning job: {id}"));
+        let validating = events::sentence(
+            "validating",
+            Level::Info,
+            format!("Validating training file: {}", request.training_file),
+        );
+        store::append(&self.0.db, &id, &[created, validating]).await?;
+        let jobs = self.clone();
+        let validated = id.clone();
+        tokio::spawn(async move { jobs.validate(&validated).await });
+        self.get(&id).await
+    }
+
+    /// What a job of this request would be, without making one.
+    pub async fn plan(&self, request: &CreateJob) -> Result<Plan> {
+        let (entry, spec) = self.check(request).await?;
+        let found = self.inspect(request, &entry, &spec).await?;
+        let asked = view::asked_hyperparameters(request);
+        let decided = found.decide(&spec, &entry);
+        let mut plan = Plan {
+            object: "fine_tuning.plan".into(),
+            hyperparameters: asked,
+            spec: None,
+            memory: None,
+            total_steps: None,
+            tokens: found.report.tokens.as_ref().map(|tokens| tokens.total),
+            warnings: Vec::new(),
+            error: None,
+            report: serde_json::to_value(&found.report)?,
+            validation_report: found
+                .validation
+                .as_ref()
+                .map(serde_json::to_value)
+                .transpose()?,
+        };
+        match decided {
+            Ok(spec) => {
+                plan.hyperparameters = Hyperparameters {
+                    batch_size: hearth_shared::spec::Auto::Value(spec.batch_size),
+                    n_epochs: hearth_shared::spec::Auto::Value(spec.n_epochs),
+                    learning_rate_multiplier: hearth_shared::spec::Auto::Value(
+                        plan.hyperparameters.learning_rate_multiplier.or(1.0),
+                    ),
+                };
+                let steps = u64::from(spec.n_epochs)
+                    * found.report.examples.div_ceil(u64::from(spec.batch_size));
+                plan.total_steps = Some(spec.max_steps.map_or(steps, |most| most.min(steps)));
+                plan.memory = inspect::memory(&entry, &spec);
+                plan.spec = Some(spec);
+            }
+            Err(error) => {
+                plan.error = Some(
+                    Error::coded(
+                        error.param.as_deref().unwrap_or_default(),
+                        "invalid_training_file",
+                        error.message,
+                    )
+                    .detail(),
+                )
+            }
+        }
+        Ok(plan)
+    }
+
+    pub async fn get(&self, id: &str) -> Result<Job> {
+        let row = store::get(&self.0.db, id)
+            .await?
+            .ok_or_else(|| Error::job_not_found(id))?;
+        Ok(view::job(row, &self.0.organization)?)
+    }
+
+    pub async fn list(&self, after: Option<&str>, limit: u32) -> Result<(Vec<Job>, bool)> {
+        let (rows, more) = store::list(&self.0.db, after, limit).await?;
+        let jobs = rows
+            .into_iter()
+            .map(|row| view::job(row, &self.0.organization))
+            .collect::<anyhow::Result<_>>()?;
+        Ok((jobs, more))
+    }
+
+    /// Newest first, below the event `after`.
+    pub async fn events(
+        &self,
+        id: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<(Vec<JobEvent>, bool)> {
+        self.get(id).await?;
+        let before = match after {
+            Some(event) => view::event_seq(id, event).ok_or_else(|| {
+                Error::invalid("after", format!("`{event}` is not an event of this job"))
+            })?,
+            None => i64::MAX,
+        };
+        let (rows, more) = store::events_before(&self.0.db, id, before, limit).await?;
+        Ok((
+            rows.into_iter()
+                .map(view::event)
+                .collect::<anyhow::Result<_>>()?,
+            more,
+        ))
+    }
+
+    /// Oldest first, above `seq`; what a stream replays.
+    pub async fn events_since(&self, id: &str, seq: u64) -> Result<Vec<JobEvent>> {
+        let rows = store::events_after(&self.0.db, id, seq as i64, 200).await?;
+        Ok(rows
+            .into_iter()
+            .map(view::event)
+            .collect::<anyhow::Result<_>>()?)
+    }
+
+    pub async fn checkpoints(
+        &self,
+        id: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<(Vec<Checkpoint>, bool)> {
+        self.get(id).await?;
+        Ok(store::checkpoints(&self.0.db, id, after, limit).await?)
+    }
+
+    pub async fn cancel(&self, id: &str) -> Result<Job> {
+        self.ask(
+            id,
+            Change::Cancel,
+            Some(Order::Cancel),
+            "The job was cancelled",
+        )
+        .await
+    }
+
+    pub async fn pause(&self, id: &str) -> Result<Job> {
+        self.ask(
+            id,
+            Change::Pause,
+            Some(Order::Suspend),
+            "The job was paused",
+        )
+        .await
+    }
+
+    pub async fn resume(&self, id: &str) -> Result<Job> {
+        self.ask(id, Change::Resume, None, "The job was resumed")
+            .await
+    }
+
+    async fn ask(
+        &self,
+        id: &str,
+        change: Change,
+        order: Option<Order>,
+        words: &str,
+    ) -> Result<Job> {
+        let before = self.get(id).await?;
+        if queue::change(&self.0.db, id, change).await?.is_none() {
+            return Err(Error::Invalid {
+                message: format!(
+                    "Job {id} is {}; that cannot be done to it now.",
+                    before.status.as_str()
+                ),
+                param: Some("fine_tuning_job_id".into()),
+                code: Some("invalid_job_state"),
+            });
+        }
+        // The same words may be said again after a pause and a resume, so the key is fresh.
+        store::append(
+            &self.0.db,
+            id,
+            &[events::sentence(ids::new("asked:"), Level::Info, words)],
+        )
+        .await?;
+        self.announce();
+        if let (Some(order), Some(orders)) = (order, self.orders().remove(id)) {
+            let _ = orders.send(order).await;
+        }
+        self.0.wake.notify_one();
+        self.get(id).await
+    }
+
+    /// How many jobs are in each state.
+    pub async fn counts(&self) -> Result<BTreeMap<String, i64>> {
+        Ok(store::counts(&self.0.db).await?.into_iter().collect())
+    }
+
+    /// Jobs under way that need the model.
+    pub async fn using_model(&self, hash: &str) -> Result<Vec<String>> {
+        Ok(store::using_model(&self.0.db, hash).await?)
+    }
+
+    /// Changes whenever an event was stored or a state changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Ends when the server begins to stop.
+    pub fn draining(&self) -> CancellationToken {
+        self.0.draining.clone()
+    }
+
+    fn announce(&self) {
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    fn orders(&self) -> BTreeMap<String, mpsc::Sender<Order>> {
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn busy(&self) -> Vec<String> {
+        self.orders().into_keys().collect()
+    }
+
+    fn enter(&self, id: &str, orders: mpsc::Sender<Order>) {
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned(), orders);
+    }
+
+    fn leave(&self, id: &str) {
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
+    }
+
+    /// Everything about a request that can be checked without reading the data.
+    async fn check(&self, request: &CreateJob) -> Result<(Entry, FineTuneSpec)> {
+        let entry = self
+            .0
+            .registry
+            .get(&request.model)
+            .await?
+            .ok_or_else(|| Error::model_not_found(&request.model))?;
+        if entry.base_hash.is_some() {
+            return Err(Error::invalid(
+                "model",
+                "A tuned model cannot be tuned again yet; start from its base model.",
+            ));
+        }
+        if let Some(method) = request
+            .method
+            .as_ref()
+            .filter(|method| method.kind != "supervised")
+        {
+            return Err(Error::invalid(
+                "method.type",
+                format!("`{}` is not supported yet; use `supervised`.", method.kind),
+            ));
+        }
+        if let Some(suffix) = &request.suffix {
+            let plain = suffix
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            if suffix.is_empty() || suffix.len() > 64 || !plain {
+                return Err(Error::invalid(
+                    "suffix",
+                    "1 to 64 letters, digits, `-`, `_` and `.`",
+                ));
+            }
+        }
+        self.check_file("training_file", &request.training_file)
+            .await?;
+        if let Some(file) = &request.validation_file {
+            self.check_file("validation_file", file).await?;
+        }
+        let asked = view::asked_hyperparameters(request);
+        let spec = FineTuneSpec {
+            n_epochs: asked.n_epochs,
+            batch_size: asked.batch_size,
+            learning_rate_multiplier: asked.learning_rate_multiplier,
+            seed: request.seed,
+            hearth: request.hearth.clone().unwrap_or_default().options,
+        };
+        spec.validate()?;
+        Ok((entry, spec))
+    }
+
+    async fn check_file(&self, param: &str, id: &str) -> Result<()> {
+        match self.0.files.get(id).await {
+            Ok(file) if file.purpose == "fine-tune" => Ok(()),
+            Ok(file) => Err(Error::invalid(
+                param,
+                format!(
+                    "The purpose of {id} is `{}`, not `fine-tune`.",
+                    file.purpose
+                ),
+            )),
+            Err(Error::NotFound { .. }) => Err(Error::coded(
+                param,
+                "file_not_found",
+                format!("No such File object: {id}"),
+            )),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn inspect(
+        &self,
+        request: &CreateJob,
+        entry: &Entry,
+        spec: &FineTuneSpec,
+    ) -> Result<inspect::Found> {
+        let weights = self.0.registry.location(entry)?.weights;
+        let path = |id: &str| {
+            self.0
+                .files
+                .path(id)
+                .ok_or_else(|| Error::file_not_found(id))
+        };
+        let training = path(&request.training_file)?;
+        let validation = request.validation_file.as_deref().map(path).transpose()?;
+        let length = spec.hearth.max_length.value();
+        let context = entry.context as u32;
+        let found = tokio::task::spawn_blocking(move || {
+            let eye = inspect::Eye::open(&weights)?;
+            let length = Some(length.unwrap_or(context.min(2048)).min(context));
+            anyhow::Ok(inspect::Found {
+                report: eye.report(&training, length)?,
+                validation: validation
+                    .map(|file| eye.report(&file, length))
+                    .transpose()?,
+            })
+        });
+        Ok(found.await.context("the validator stopped")??)
+    }
+
+    /// The report on a file that is here.
+    pub async fn report(&self, file: &str, model: &str, max_length: Option<u32>) -> Result<Report> {
+        self.0.files.get(file).await?;
+        let path = self
+            .0
+            .files
+            .path(file)
+            .ok_or_else(|| Error::file_not_found(file))?;
+        let entry = self
+            .0
+            .registry
+            .get(model)
+            .await?
+            .ok_or_else(|| Error::model_not_found(model))?;
+        let weights = self.0.registry.location(&entry)?.weights;
+        let context = entry.context as u32;
+        let length = max_length.unwrap_or(context.min(2048)).min(context);
+        let report = tokio::task::spawn_blocking(move || {
+            inspect::Eye::open(&weights)?.report(&path, Some(length))
+        });
+        Ok(report.await.context("the validator stopped")??)
+    }
+
+    async fn validate_left_over(&self) {
+        for id in store::ids_in(&self.0.db, "validating_files")
+            .await
+            .unwrap_or_default()
+        {
+            self.validate(&id).await;
+        }
+    }
+
+    async fn validate(&self, id: &str) {
+        if let Err(error) = self.try_validate(id).await {
+            let detail = error.detail();
+            tracing::error!(job = id, "cannot validate: {error:#}");
+            let error = JobError {
+                code: "validation_failed".into(),
+                message: detail.message,
+                param: detail.param,
+            };
+            let _ = self.refuse(id, &error).await;
+        }
+        self.announce();
+        self.0.wake.notify_one();
+    }
+
+    async fn try_validate(&self, id: &str) -> Result<()> {
+        let Some(row) = store::get(&self.0.db, id).await? else {
+            return Ok(());
+        };
+        let request: CreateJob = serde_json::from_str(&row.request)?;
+        let (entry, mut spec) = self.check(&request).await?;
+        spec.seed = Some(row.seed as u64);
+        let found = self.inspect(&request, &entry, &spec).await?;
+        let decided = found.decide(&spec, &entry);
+        let spec = decided
+            .as_ref()
+            .ok()
+            .map(serde_json::to_string)
+            .transpose()?;
+        let report = serde_json::to_string(&found.report)?;
+        let validation = found
+            .validation
+            .as_ref()
+            .map(serde_json::to_string)
+            .transpose()?;
+        store::set_validated(
+            &self.0.db,
+            id,
+            spec.as_deref(),
+            Some(&report),
+            validation.as_deref(),
+        )
+        .await?;
+        match decided {
+            Ok(_) => {
+                if queue::change(&self.0.db, id, Change::Accepted)
+                    .await?
+                    .is_some()
+                {
+                    let words = "Files validated, moving job to queued state";
+                    store::append(
+                        &self.0.db,
+                        id,
+                        &[events::sentence("queued", Level::Info, words)],
+                    )
+                    .await?;
+                }
+            }
+            Err(error) => self.refuse(id, &error).await?,
+        }
+        Ok(())
+    }
+
+    async fn refuse(&self, id: &str, error: &JobError) -> Result<()> {
+        if queue::fail(&self.0.db, id, Change::Refused, error).await? == Some(JobStatus::Failed) {
+            let words = format!("The job failed: {}", error.message);
+            store::append(
+                &self.0.db,
+                id,
+                &[events::sentence("refused", Level::Error, words)],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the process reads. Paths are looked up afresh for every attempt: the data directory may have moved.
+    async fn write_spec(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
+        let row = store::get(&self.0.db, id)
+            .await?
+            .context("the job's row is gone")?;
+        let request: CreateJob = serde_json::from_str(&row.request)?;
+        let train: TrainSpec =
+            serde_json::from_str(row.spec.as_deref().context("the job was never validated")?)?;
+        let path = |file: &str| -> anyhow::Result<String> {
+            let path = self.0.files.path(file).context("not a file id")?;
+            Ok(path
+                .to_str()
+                .context("the data directory's path is not UTF-8")?
+                .to_owned())
+        };
+        let entry = self.base(&row).await?;
+        let weights = self.0.registry.location(&entry)?.weights;
+        let spec = JobSpec {
+            model_path: weights
+                .to_str()
+                .context("the data directory's path is not UTF-8")?
+                .to_owned(),
+            model_name: request.model.clone(),
+            training_file: path(&request.training_file)?,
+            validation_file: request.validation_file.as_deref().map(path).transpose()?,
+            train,
+        };
+        tokio::fs::create_dir_all(folder).await?;
+        tokio::fs::write(folder.join("spec.json"), serde_json::to_vec_pretty(&spec)?).await?;
+        Ok(())
+    }
+
+    async fn base(&self, row: &store::Row) -> anyhow::Result<Entry> {
+        let request: CreateJob = serde_json::from_str(&row.request)?;
+        let entry = self.0.registry.get(&request.model).await?;
+        entry
+            .filter(|entry| entry.hash == row.model_hash)
+            .with_context(|| {
+                format!(
+                    "model `{}` was removed or replaced since the job was made",
+                    request.model
+                )
+            })
+    }
+
+    /// `ft:<base>:<organization>:<suffix>:<id>`, and `:ckpt-step-<n>` behind it for a checkpoint.
+    fn tuned_name(&self, row: &store::Row, step: Option<u64>) -> anyhow::Result<String> {
+        let request: CreateJob = serde_json::from_str(&row.request)?;
+        let tail: String = row
+            .id
+            .trim_start_matches("ftjob-")
+            .chars()
+            .take(8)
+            .collect();
+        let suffix = request.suffix.unwrap_or_default();
+        let name = format!(
+            "ft:{}:{}:{suffix}:{tail}",
+            request.model, self.0.organization
+        );
+        Ok(step.map_or(name.clone(), |step| format!("{name}:ckpt-step-{step}")))
+    }
+
+    /// Makes a folder of the run's (an adapter, or a whole model) answer under `name`.
+    async fn register(
+        &self,
+        row: &store::Row,
+        folder: &Path,
+        name: &str,
+        listed: bool,
+    ) -> anyhow::Result<()> {
+        let base = self.base(row).await?;
+        let new = import::Tuned {
+            name: name.to_owned(),
+            base,
+            job: row.id.clone(),
+            listed,
+        };
+        import::tuned(&self.0.registry, folder, new, &self.0.organization).await
+    }
+}

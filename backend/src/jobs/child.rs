@@ -1,0 +1,245 @@
+//! The process that runs one job: `hearth job`, started by the supervisor. It reads `spec.json`, runs the engine, writes
+//! every event to `events.jsonl` before it says on its output that there is something new, and obeys orders from its input.
+//! When the input closes the server is gone, and it stops at once: the next attempt does the lost steps again, bit for bit.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use hearth_shared::event::RunEvent;
+use hearth_shared::spec::JobSpec;
+use serde::{Deserialize, Serialize};
+
+use super::engine;
+use super::events::Line;
+
+/// What the server tells the process, one JSON line each.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Save a checkpoint and leave; the job is paused, or the server stops.
+    Suspend,
+    /// Leave without saving.
+    Cancel,
+}
+
+/// What the process tells the server, one JSON line each.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// It lives.
+    Beat,
+    /// There is something new in `events.jsonl`.
+    News,
+    /// Its last words.
+    Outcome(Outcome),
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The result is in `result/`.
+    Done,
+    /// It followed an order to leave.
+    Left,
+    /// Another attempt would fail in the same way.
+    Failed { message: String },
+}
+
+/// Exit code of a process whose server is gone.
+const ORPHANED: i32 = 9;
+const BEAT: Duration = Duration::from_secs(2);
+
+/// A job's folder.
+pub fn folder(data_dir: &Path, id: &str) -> PathBuf {
+    data_dir.join("jobs").join(id)
+}
+
+/// The entry of `hearth job`.
+pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
+    let folder = folder(data_dir, id);
+    let order = listen();
+    let _lock = lock(&folder)?;
+    let mouth = Mouth::default();
+    mouth.beat();
+    let outcome = match work(&folder, attempt, &order, &mouth) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            eprintln!("{error:#}");
+            Outcome::Failed {
+                message: format!("{error:#}"),
+            }
+        }
+    };
+    mouth.say(&Said::Outcome(outcome));
+    Ok(())
+}
+
+fn work(folder: &Path, attempt: u32, order: &Orders, mouth: &Mouth) -> Result<Outcome> {
+    let text = std::fs::read_to_string(folder.join("spec.json"))
+        .context("cannot read the job's spec.json")?;
+    let spec: JobSpec = serde_json::from_str(&text).context("spec.json is not a job's spec")?;
+    let mut log = EventLog::open(folder, attempt)?;
+    engine::run(&spec, folder, &|| order.get(), &mut |event| {
+        log.write(event)?;
+        mouth.say(&Said::News);
+        Ok(())
+    })
+}
+
+/// At most one process works in a job's folder. A former one that is still dying gets a moment.
+fn lock(folder: &Path) -> Result<File> {
+    let file = File::create(folder.join("lock"))?;
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(TryLockError::WouldBlock) => {
+                anyhow::bail!("another process still works on this job")
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).context("cannot lock the job's folder");
+            }
+        }
+    }
+}
+
+/// The last order heard.
+#[derive(Clone, Default)]
+struct Orders(Arc<AtomicU8>);
+
+impl Orders {
+    fn get(&self) -> Option<Order> {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Some(Order::Suspend),
+            2 => Some(Order::Cancel),
+            _ => None,
+        }
+    }
+
+    fn set(&self, order: Order) {
+        let number = match order {
+            Order::Suspend => 1,
+            Order::Cancel => 2,
+        };
+        self.0.fetch_max(number, Ordering::Relaxed);
+    }
+}
+
+fn listen() -> Orders {
+    let orders = Orders::default();
+    let heard = orders.clone();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if let Ok(order) = serde_json::from_str(&line) {
+                heard.set(order);
+            }
+        }
+        std::process::exit(ORPHANED);
+    });
+    orders
+}
+
+/// The process's output, shared by the run and the heartbeat.
+#[derive(Clone, Default)]
+struct Mouth;
+
+impl Mouth {
+    fn say(&self, said: &Said) {
+        let Ok(mut line) = serde_json::to_vec(said) else {
+            return;
+        };
+        line.push(b'\n');
+        let mut out = std::io::stdout().lock();
+        if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+            std::process::exit(ORPHANED);
+        }
+    }
+
+    fn beat(&self) {
+        let mouth = self.clone();
+        std::thread::spawn(move || {
+            loop {
+                mouth.say(&Said::Beat);
+                std::thread::sleep(BEAT);
+            }
+        });
+    }
+}
+
+struct EventLog {
+    file: File,
+    attempt: u32,
+    count: u64,
+}
+
+impl EventLog {
+    fn open(folder: &Path, attempt: u32) -> Result<Self> {
+        let path = folder.join("events.jsonl");
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        // A line cut off by a kill must not run into the next one.
+        let bytes = std::fs::read(&path)?;
+        if bytes.last().is_some_and(|byte| *byte != b'\n') {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self {
+            file,
+            attempt,
+            count: 0,
+        })
+    }
+
+    /// One write, so that a kill leaves a whole line or a cut one, never two mixed.
+    fn write(&mut self, event: RunEvent) -> Result<()> {
+        self.count += 1;
+        let mut line = serde_json::to_vec(&Line::new(event, self.attempt, self.count))?;
+        line.push(b'\n');
+        Ok(self.file.write_all(&line)?)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail loudly")]
+mod tests {
+    use super::*;
+    use hearth_shared::event::Level;
+
+    #[test]
+    fn a_cut_line_does_not_swallow_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("events.jsonl"), "{\"key\":\"cut").unwrap();
+        let mut log = EventLog::open(dir.path(), 2).unwrap();
+        log.write(RunEvent::Message {
+            level: Level::Info,
+            text: "hello".into(),
+        })
+        .unwrap();
+        let (lines, _) = super::super::events::whole_lines(
+            &std::fs::read(dir.path().join("events.jsonl")).unwrap(),
+        );
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].key, "message:2:1");
+    }
+
+    #[test]
+    fn the_protocol_is_one_line_of_json() {
+        assert_eq!(
+            serde_json::to_string(&Order::Suspend).unwrap(),
+            "\"suspend\""
+        );
+        let said = Said::Outcome(Outcome::Failed {
+            message: "two\nlines".into(),
+        });
+        let text = serde_json::to_string(&said).unwrap();
+        assert!(!text.contains('\n'));
+        assert_eq!(serde_json::from_str::<Said>(&text).unwrap(), said);
+    }
+}

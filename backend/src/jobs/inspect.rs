@@ -1,0 +1,108 @@
+//! Reading a job's data before it runs: the report, and every `auto` decided. Needs the model's tokenizer and template, not
+//! its weights.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use hearth_shared::api::fine_tuning::JobError;
+use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec};
+use hearth_shared::text::Report;
+
+use crate::registry::Entry;
+
+/// What was found in a job's files.
+pub struct Found {
+    pub report: Report,
+    pub validation: Option<Report>,
+}
+
+impl Found {
+    /// The run's spec, or why there can be none.
+    pub fn decide(&self, spec: &FineTuneSpec, entry: &Entry) -> Result<TrainSpec, JobError> {
+        refuse("training_file", &self.report)?;
+        if let Some(report) = &self.validation {
+            refuse("validation_file", report)?;
+        }
+        let tokens = self.report.tokens.as_ref();
+        let facts = DataFacts {
+            examples: self.report.examples,
+            tokens: tokens.map_or(0, |tokens| tokens.total),
+            longest: tokens.map_or(0, |tokens| tokens.max),
+            parameters: entry.parameters as u64,
+            context: entry.context as u32,
+        };
+        spec.resolve(&facts).map_err(|error| JobError {
+            code: "invalid_hyperparameters".into(),
+            message: error.to_string(),
+            param: Some(error.field),
+        })
+    }
+}
+
+fn refuse(param: &str, report: &Report) -> Result<(), JobError> {
+    if report.is_valid() {
+        return Ok(());
+    }
+    let first = report
+        .problems
+        .iter()
+        .find(|problem| problem.severity == hearth_shared::text::Severity::Error);
+    let example = first.map(|problem| {
+        format!(
+            " First: row {}, {}: {} {}",
+            problem.row, problem.field, problem.message, problem.fix
+        )
+    });
+    Err(JobError {
+        code: format!("invalid_{param}"),
+        message: format!(
+            "The file has {} errors in {} rows.{}",
+            report.errors,
+            report.rows,
+            example.unwrap_or_default()
+        ),
+        param: Some(param.to_owned()),
+    })
+}
+
+/// A tokenizer and template that read files as the trainer will.
+pub struct Eye {
+    head: hearth_model::bundle::ModelHead,
+}
+
+impl Eye {
+    pub fn open(weights: &Path) -> Result<Self> {
+        let head = hearth_model::bundle::ModelHead::load(weights)
+            .context("cannot read the model's tokenizer")?;
+        Ok(Self { head })
+    }
+
+    /// The validator's report, reading the file piece by piece.
+    pub fn report(&self, file: &Path, max_length: Option<u32>) -> Result<Report> {
+        use std::io::Read as _;
+        let voice = self.head.voice();
+        let counter = hearth_model::train::data::Counter(&voice);
+        let mut validator = hearth_shared::text::Validator::new(Some(&counter), max_length);
+        let mut file = std::fs::File::open(file)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(validator.finish());
+            }
+            validator.push(&buffer[..read]);
+        }
+    }
+}
+
+/// Bytes by part that the run will hold at most, by the plain arithmetic of AdamW in f32.
+pub fn memory(entry: &Entry, spec: &TrainSpec) -> Option<serde_json::Value> {
+    let weights = entry.parameters as u64 * 4;
+    // An adapter's parameters are few beside the base's; full tuning needs gradient and two moments for each.
+    let training = if spec.lora.is_some() {
+        weights / 20
+    } else {
+        weights * 3
+    };
+    Some(serde_json::json!({ "weights": weights, "training_state": training }))
+}

@@ -1,0 +1,277 @@
+//! The queue: which job runs, who holds it, and every change of its state, each in one transaction that holds the write
+//! lock. A holder renews its lease; a lease that ran out gives the job back to the queue.
+
+use anyhow::Result;
+use hearth_shared::api::fine_tuning::{JobError, JobStatus};
+use sqlx::{Sqlite, Transaction};
+
+use super::state::{self, Change};
+use crate::db::Db;
+use crate::ids;
+
+/// Seconds without a renewal after which a job is thought abandoned.
+pub const LEASE_SECONDS: i64 = 60;
+
+/// How often a process may vanish without one new step before the job is called failed.
+const MOST_LOSSES: i64 = 3;
+
+/// A job that is now ours to run.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Claim {
+    pub id: String,
+    pub attempt: i64,
+}
+
+/// Takes the oldest queued job that is not in `busy` (whose former process is still leaving).
+pub async fn claim(db: &Db, owner: &str, busy: &[String]) -> Result<Option<Claim>> {
+    let mut write = db.write().await?;
+    let waiting: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM jobs WHERE status = 'queued' ORDER BY number")
+            .fetch_all(&mut *write)
+            .await?;
+    let Some(id) = waiting.into_iter().find(|id| !busy.contains(id)) else {
+        return Ok(None);
+    };
+    if move_on(&mut write, &id, Change::Claimed).await?.is_none() {
+        return Ok(None);
+    }
+    let claim = sqlx::query_as(
+        "UPDATE jobs SET attempt = attempt + 1, lease_owner = ?2, lease_until = ?3 WHERE id = ?1 RETURNING id, attempt",
+    )
+    .bind(&id)
+    .bind(owner)
+    .bind(ids::now() + LEASE_SECONDS)
+    .fetch_one(&mut *write)
+    .await?;
+    write.commit().await?;
+    Ok(Some(claim))
+}
+
+/// Renews the lease. `false`: the job is no longer this owner's.
+pub async fn renew(db: &Db, id: &str, owner: &str) -> Result<bool> {
+    let done = sqlx::query("UPDATE jobs SET lease_until = ?3 WHERE id = ?1 AND lease_owner = ?2 AND status = 'running'")
+        .bind(id)
+        .bind(owner)
+        .bind(ids::now() + LEASE_SECONDS)
+        .execute(db.pool())
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives back to the queue what other owners left running: all of it if `all` (this process holds the data directory
+/// alone, so they are dead), else only what ran out of lease.
+pub async fn reclaim(db: &Db, owner: &str, all: bool) -> Result<Vec<String>> {
+    let mut write = db.write().await?;
+    let left: Vec<String> = sqlx::query_scalar(
+        "SELECT id FROM jobs WHERE status = 'running' AND lease_owner IS NOT ?1 AND (?2 OR lease_until < ?3)",
+    )
+    .bind(owner)
+    .bind(all)
+    .bind(ids::now())
+    .fetch_all(&mut *write)
+    .await?;
+    for id in &left {
+        move_on(&mut write, id, Change::Suspended).await?;
+    }
+    write.commit().await?;
+    Ok(left)
+}
+
+/// Makes one change. `None`: the job is not in a state for it (or does not exist).
+pub async fn change(db: &Db, id: &str, change: Change) -> Result<Option<JobStatus>> {
+    let mut write = db.write().await?;
+    let status = move_on(&mut write, id, change).await?;
+    write.commit().await?;
+    Ok(status)
+}
+
+/// A process vanished: back to the queue, or failed if that happens again and again without a step forward.
+pub async fn lose(db: &Db, id: &str) -> Result<Option<JobStatus>> {
+    let mut write = db.write().await?;
+    let losses: Option<i64> =
+        sqlx::query_scalar("UPDATE jobs SET losses = losses + 1 WHERE id = ? RETURNING losses")
+            .bind(id)
+            .fetch_optional(&mut *write)
+            .await?;
+    let status = if losses.is_some_and(|losses| losses >= MOST_LOSSES) {
+        let error = JobError {
+            code: "process_lost".into(),
+            message: format!(
+                "The training process ended {MOST_LOSSES} times without a new step; most often that is too little \
+                 memory. The job's log says what it said last."
+            ),
+            param: None,
+        };
+        end(&mut write, id, Change::Failed, Some(&error)).await?
+    } else {
+        move_on(&mut write, id, Change::Lost).await?
+    };
+    write.commit().await?;
+    Ok(status)
+}
+
+/// Ends a job in an error.
+pub async fn fail(
+    db: &Db,
+    id: &str,
+    change: Change,
+    error: &JobError,
+) -> Result<Option<JobStatus>> {
+    let mut write = db.write().await?;
+    let status = end(&mut write, id, change, Some(error)).await?;
+    write.commit().await?;
+    Ok(status)
+}
+
+/// Ends a job in success.
+pub async fn succeed(
+    db: &Db,
+    id: &str,
+    model: &str,
+    result_file: &str,
+) -> Result<Option<JobStatus>> {
+    let mut write = db.write().await?;
+    let status = end(&mut write, id, Change::Finished, None).await?;
+    if status.is_some() {
+        sqlx::query("UPDATE jobs SET fine_tuned_model = ?2, result_file = ?3 WHERE id = ?1")
+            .bind(id)
+            .bind(model)
+            .bind(result_file)
+            .execute(&mut *write)
+            .await?;
+    }
+    write.commit().await?;
+    Ok(status)
+}
+
+async fn end(
+    write: &mut Transaction<'static, Sqlite>,
+    id: &str,
+    change: Change,
+    error: Option<&JobError>,
+) -> Result<Option<JobStatus>> {
+    let status = move_on(write, id, change).await?;
+    if status.is_some() {
+        sqlx::query("UPDATE jobs SET error = ?2 WHERE id = ?1")
+            .bind(id)
+            .bind(error.map(serde_json::to_string).transpose()?)
+            .execute(&mut **write)
+            .await?;
+    }
+    Ok(status)
+}
+
+async fn move_on(
+    write: &mut Transaction<'static, Sqlite>,
+    id: &str,
+    change: Change,
+) -> Result<Option<JobStatus>> {
+    let word: Option<String> = sqlx::query_scalar("SELECT status FROM jobs WHERE id = ?")
+        .bind(id)
+        .fetch_optional(&mut **write)
+        .await?;
+    let status = word.as_deref().and_then(JobStatus::parse);
+    let Some(next) = status.and_then(|status| state::next(status, change)) else {
+        return Ok(None);
+    };
+    sqlx::query(
+        "UPDATE jobs SET status = ?2, lease_owner = NULL, lease_until = NULL, \
+         finished_at = CASE WHEN ?3 THEN ?4 END, estimated_finish = NULL WHERE id = ?1",
+    )
+    .bind(id)
+    .bind(next.as_str())
+    .bind(next.ended())
+    .bind(ids::now())
+    .execute(&mut **write)
+    .await?;
+    Ok(Some(next))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail loudly")]
+mod tests {
+    use super::super::store;
+    use super::*;
+
+    async fn queue_of(count: usize) -> (tempfile::TempDir, Db, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path()).await.unwrap();
+        let mut ids = Vec::new();
+        for n in 0..count {
+            let id = format!("ftjob-{n}");
+            store::insert(
+                &db,
+                &store::NewJob {
+                    id: &id,
+                    request: "{}",
+                    model_hash: "h",
+                    seed: 1,
+                },
+                None,
+            )
+            .await
+            .unwrap();
+            change(&db, &id, Change::Accepted).await.unwrap();
+            ids.push(id);
+        }
+        (dir, db, ids)
+    }
+
+    #[tokio::test]
+    async fn two_claimers_never_get_the_same_job() {
+        let (_dir, db, ids) = queue_of(8).await;
+        let claims = futures::future::join_all((0..16).map(|n| {
+            let db = db.clone();
+            tokio::spawn(async move { claim(&db, &format!("owner-{n}"), &[]).await.unwrap() })
+        }))
+        .await;
+        let mut taken: Vec<_> = claims
+            .into_iter()
+            .filter_map(|claim| claim.unwrap())
+            .map(|claim| claim.id)
+            .collect();
+        taken.sort();
+        assert_eq!(taken, ids);
+    }
+
+    #[tokio::test]
+    async fn a_lost_job_comes_back_and_fails_after_three_losses_in_a_row() {
+        let (_dir, db, ids) = queue_of(1).await;
+        for attempt in 1..=3 {
+            let claim = claim(&db, "me", &[]).await.unwrap().unwrap();
+            assert_eq!((claim.attempt, &claim.id), (attempt, &ids[0]));
+            assert!(
+                renew(&db, &ids[0], "me").await.unwrap()
+                    && !renew(&db, &ids[0], "other").await.unwrap()
+            );
+            let want = if attempt < 3 {
+                JobStatus::Queued
+            } else {
+                JobStatus::Failed
+            };
+            assert_eq!(lose(&db, &ids[0]).await.unwrap(), Some(want));
+        }
+        assert!(claim(&db, "me", &[]).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_new_server_takes_over_what_a_dead_one_left() {
+        let (_dir, db, ids) = queue_of(1).await;
+        claim(&db, "dead", &[]).await.unwrap().unwrap();
+        assert!(
+            reclaim(&db, "new", false).await.unwrap().is_empty(),
+            "its lease still runs"
+        );
+        assert_eq!(reclaim(&db, "new", true).await.unwrap(), ids);
+        assert_eq!(
+            claim(&db, "new", &ids).await.unwrap(),
+            None,
+            "busy jobs wait"
+        );
+        assert_eq!(claim(&db, "new", &[]).await.unwrap().unwrap().attempt, 2);
+        assert!(
+            reclaim(&db, "new", true).await.unwrap().is_empty(),
+            "its own jobs stay"
+        );
+    }
+}
