@@ -36,12 +36,12 @@ self.addEventListener("fetch", (event) => {
     if (request.headers.has("range") || request.headers.get("accept") === "text/event-stream") return;
     if (request.mode === "navigate") {
         event.respondWith(serverFirst(request, CACHE, "/"));
-    } else if (url.pathname.startsWith("/v1/hearth/models/") && url.pathname.includes("/files/")) {
-        event.respondWith(serverFirst(request, MODELS, request.url, false));
+    } else if (url.pathname.startsWith("/v1/hearth/files/")) {
+        event.respondWith(cacheFirst(request, MODELS, false));
     } else if (url.pathname === "/v1/models" || url.pathname === "/v1/hearth/system") {
         event.respondWith(serverFirst(request, CACHE, url.pathname));
     } else if (!url.pathname.startsWith("/v1/") && /\.[a-z0-9]+$/.test(url.pathname)) {
-        event.respondWith(cacheFirst(request));
+        event.respondWith(cacheFirst(request, CACHE, true));
     }
 });
 
@@ -73,20 +73,20 @@ async function keep(urls, headers) {
     }
 }
 
-async function cacheFirst(request) {
-    const cache = await caches.open(CACHE);
+async function cacheFirst(request, name, store) {
+    const cache = await caches.open(name);
     const hit = await cache.match(request, { ignoreSearch: true });
     if (hit) return hit;
     const response = await fetch(request);
-    if (isFile(response)) await cache.put(request, response.clone());
+    if (store && isFile(response)) await cache.put(request, response.clone());
     return response;
 }
 
-async function serverFirst(request, name, key, store = true) {
+async function serverFirst(request, name, key) {
     const cache = await caches.open(name);
     try {
         const response = await fetch(request);
-        if (response.ok && store) await cache.put(key, response.clone());
+        if (response.ok) await cache.put(key, response.clone());
         return response;
     } catch (error) {
         const hit = await cache.match(key);

@@ -1,8 +1,73 @@
-//! Placeholder.
+//! Fine-tuning: the list of runs, the form that starts one, and the page of a run.
+
+mod data;
+mod download;
+mod feed;
+mod list;
+mod new;
+mod options;
+mod preview;
+mod report;
+mod run;
+mod run_charts;
+mod run_parts;
+
+pub use list::FineTune;
+pub use new::NewRun;
+pub use run::Run;
+
+use hearth_shared::api::fine_tuning::JobStatus;
 use leptos::prelude::*;
+use leptos_i18n::I18nContext;
+
+use super::i18n::{Locale, t_string, use_i18n};
+
+/// Where jobs live on the server.
+const JOBS: &str = "/v1/fine_tuning/jobs";
+
+/// A status in words and colour.
 #[component]
-pub fn FineTune() -> impl IntoView {}
-#[component]
-pub fn NewRun() -> impl IntoView {}
-#[component]
-pub fn Run() -> impl IntoView {}
+fn Status(#[prop(into)] status: Signal<JobStatus>) -> impl IntoView {
+    let i18n = use_i18n();
+    let tone = move || match status.get() {
+        JobStatus::Succeeded => "badge good",
+        JobStatus::Failed => "badge bad",
+        JobStatus::Running => "badge ember",
+        JobStatus::Paused => "badge warn",
+        _ => "badge",
+    };
+    view! {
+        <span class=tone>
+            <Show when=move || status.get() == JobStatus::Running>
+                <span class="spinner" aria-hidden="true"></span>
+            </Show>
+            {move || status_word(i18n, status.get())}
+        </span>
+    }
+}
+
+fn status_word(i18n: I18nContext<Locale>, status: JobStatus) -> &'static str {
+    match status {
+        JobStatus::ValidatingFiles => t_string!(i18n, tune.status_validating),
+        JobStatus::Queued => t_string!(i18n, tune.status_queued),
+        JobStatus::Running => t_string!(i18n, tune.status_running),
+        JobStatus::Paused => t_string!(i18n, tune.status_paused),
+        JobStatus::Succeeded => t_string!(i18n, tune.status_succeeded),
+        JobStatus::Failed => t_string!(i18n, tune.status_failed),
+        JobStatus::Cancelled => t_string!(i18n, tune.status_cancelled),
+    }
+}
+
+/// A Unix time as the reader's clock shows it.
+fn clock(seconds: i64, locale: Locale) -> String {
+    let date = js_sys::Date::new(&wasm_bindgen::JsValue::from_f64(seconds as f64 * 1000.0));
+    let tag = match locale {
+        Locale::en => "en-GB",
+        Locale::zh => "zh-CN",
+    };
+    let options = js_sys::Object::new();
+    for (key, value) in [("dateStyle", "medium"), ("timeStyle", "short")] {
+        let _ = js_sys::Reflect::set(&options, &key.into(), &value.into());
+    }
+    String::from(date.to_locale_string(tag, &options))
+}

@@ -3,6 +3,7 @@
 include!(concat!(env!("OUT_DIR"), "/i18n.rs"));
 
 pub use i18n::*;
+pub use leptos_i18n::I18nContext;
 
 use leptos_i18n::context::CookieOptions;
 

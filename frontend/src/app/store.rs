@@ -147,14 +147,14 @@ fn keep_nano(models: &[Model]) {
         .hearth
         .files
         .iter()
-        .map(|file| file_url(&nano.id, &file.name))
+        .map(|file| file_url(&nano.hearth.hash, &file.name))
         .collect();
     release::keep_offline(&urls);
 }
 
-/// Where a model's file is served.
-pub fn file_url(model: &str, file: &str) -> String {
-    format!("/v1/hearth/models/{}/files/{file}", client::path_escape(model))
+/// Where a file of the model with this content hash is served. What stands there never changes.
+pub fn file_url(hash: &str, file: &str) -> String {
+    format!("/v1/hearth/files/{hash}/{file}")
 }
 
 fn set_if_changed(signal: RwSignal<bool>, value: bool) {

@@ -1,0 +1,182 @@
+//! The data set in the tab: read, checked by the very rules the server uses, and split, before a byte is uploaded.
+
+use hearth_shared::lab::{CheckDataset, LabError, Reply, Request};
+use hearth_shared::spec::DataFacts;
+use hearth_shared::text::rows::{Layout, RawRow, Rows};
+use hearth_shared::text::{Example, Format, Report, validate};
+use js_sys::{ArrayBuffer, Uint8Array};
+use leptos::prelude::*;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+
+use crate::app::lab::{engine::engine, session::lab_model};
+use hearth_shared::api::models::Model;
+
+/// Rows that the preview keeps.
+const PREVIEWED: usize = 40;
+/// Every tenth row is held out, but never so many that little is left to learn from.
+const HELD_OUT_SHARE: usize = 10;
+/// Fewer rows than this are not split.
+pub const LEAST_TO_SPLIT: u64 = 20;
+/// Text has about this many bytes a token; used until the tokens are counted.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// A data set that was dropped or chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataSet {
+    pub name: String,
+    pub bytes: Vec<u8>,
+    pub report: Report,
+    pub examples: Vec<(u64, Example)>,
+}
+
+impl DataSet {
+    /// Checks the rules that need no tokenizer. The token counts come later, from the worker.
+    pub fn read(name: String, bytes: Vec<u8>) -> Self {
+        let report = validate::validate(&bytes, None, None);
+        let examples = examples(&bytes, report.format);
+        Self { name, bytes, report, examples }
+    }
+
+    pub fn can_split(&self) -> bool {
+        self.report.examples >= LEAST_TO_SPLIT
+    }
+
+    /// The rows to train on and the rows to measure on, as two files.
+    pub fn split(&self) -> (Vec<u8>, Vec<u8>) {
+        let (layout, rows) = rows(&self.bytes);
+        let mut parts = (Vec::new(), Vec::new());
+        for (index, row) in rows.iter().enumerate() {
+            let held_out = index % HELD_OUT_SHARE == HELD_OUT_SHARE - 1;
+            let part = if held_out { &mut parts.1 } else { &mut parts.0 };
+            write_row(part, layout, row);
+        }
+        parts
+    }
+
+    /// What the automatic values depend on; estimated while the tokens are not counted.
+    pub fn facts(&self, model: &Model, held_out: bool) -> DataFacts {
+        let share = |count: u64| {
+            if held_out { count - count / HELD_OUT_SHARE as u64 } else { count }
+        };
+        let tokens = self.report.tokens.as_ref();
+        let longest = self.examples.iter().map(|(_, example)| length(example)).max();
+        DataFacts {
+            examples: share(self.report.examples),
+            tokens: share(tokens.map_or(self.report.bytes / BYTES_A_TOKEN, |tokens| tokens.total)),
+            longest: tokens.map_or(
+                longest.unwrap_or(0) as u32 / BYTES_A_TOKEN as u32,
+                |tokens| tokens.max,
+            ),
+            parameters: model.hearth.parameters,
+            context: model.hearth.context as u32,
+        }
+    }
+
+    /// The first prompts of the set: what the run answers at every checkpoint.
+    pub fn prompts(&self, most: usize) -> Vec<String> {
+        let prompt = |example: &Example| match example {
+            Example::Chat(messages) => messages
+                .iter()
+                .find(|message| message.role.as_str() == "user")
+                .map(|message| message.content.trim().to_owned()),
+            Example::Text(_) => None,
+        };
+        self.examples
+            .iter()
+            .filter_map(|(_, example)| prompt(example))
+            .filter(|prompt| !prompt.contains('\n') && prompt.chars().count() < 160)
+            .take(most)
+            .collect()
+    }
+}
+
+fn length(example: &Example) -> usize {
+    match example {
+        Example::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+        Example::Text(text) => text.len(),
+    }
+}
+
+fn rows(bytes: &[u8]) -> (Option<Layout>, Vec<RawRow>) {
+    let mut reader = Rows::default();
+    let mut rows = Vec::new();
+    reader.push(bytes, &mut |row| rows.push(row));
+    reader.finish(&mut |row| rows.push(row));
+    (reader.layout(), rows)
+}
+
+/// The rows that are examples; a bad row is the report's matter, not the preview's.
+fn examples(bytes: &[u8], format: Option<Format>) -> Vec<(u64, Example)> {
+    let format = format.unwrap_or(Format::OpenaiChat);
+    let (_, rows) = rows(bytes);
+    rows.into_iter()
+        .filter_map(|row| {
+            let text = String::from_utf8(row.bytes).ok()?;
+            Some((row.number, format.parse(&text).ok()?))
+        })
+        .take(PREVIEWED)
+        .collect()
+}
+
+/// A row of a JSON array may span lines, so it becomes one line of JSONL; a paragraph stays one.
+fn write_row(out: &mut Vec<u8>, layout: Option<Layout>, row: &RawRow) {
+    match layout {
+        Some(Layout::Array) => match serde_json::from_slice::<serde_json::Value>(&row.bytes) {
+            Ok(value) => out.extend(value.to_string().into_bytes()),
+            Err(_) => out.extend(&row.bytes),
+        },
+        _ => out.extend(&row.bytes),
+    }
+    out.extend(if layout == Some(Layout::Paragraphs) { "\n\n" } else { "\n" }.bytes());
+}
+
+/// Asks the lab worker for the same report with token counts, through the model's own tokenizer and template.
+pub async fn count_tokens(name: String, bytes: &[u8], model: Model) -> Result<Report, LabError> {
+    let buffer = Uint8Array::from(bytes).buffer();
+    let request = Request::Check(CheckDataset {
+        max_tokens: Some(model.hearth.context.min(2048) as u32),
+        model: Some(lab_model(model)),
+        filename: name,
+    });
+    let (_, answer) = engine().call(request, vec![buffer], |_| {});
+    match answer.await?.reply {
+        Reply::Checked { report } => serde_json::from_str(&report)
+            .map_err(|error| LabError::Other { message: error.to_string() }),
+        _ => Err(LabError::Other { message: "the worker answered something else".to_owned() }),
+    }
+}
+
+/// A dropped file's bytes.
+pub async fn read_file(file: &web_sys::File) -> Result<Vec<u8>, JsValue> {
+    let buffer: ArrayBuffer = JsFuture::from(file.array_buffer()).await?.dyn_into()?;
+    Ok(Uint8Array::new(&buffer).to_vec())
+}
+
+/// A data set that comes with the page.
+pub async fn read_sample(name: &str) -> Result<Vec<u8>, JsValue> {
+    let response = JsFuture::from(window().fetch_with_str(&format!("/samples/{name}"))).await?;
+    let response: web_sys::Response = response.dyn_into()?;
+    let buffer: ArrayBuffer = JsFuture::from(response.array_buffer()?).await?.dyn_into()?;
+    Ok(Uint8Array::new(&buffer).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_loses_no_row_and_keeps_the_format() {
+        let row = |index: usize| {
+            format!(
+                "{{\n \"messages\": [{{\"role\": \"user\", \"content\": \"{index}?\"}}, {{\"role\": \"assistant\", \"content\": \"{index}\"}}]}}"
+            )
+        };
+        let array = format!("[{}]", (0..25).map(row).collect::<Vec<_>>().join(",\n"));
+        let set = DataSet::read("a.json".to_owned(), array.into_bytes());
+        assert_eq!(set.report.examples, 25);
+        let (train, held_out) = set.split();
+        let count = |bytes: &[u8]| validate::validate(bytes, None, None).examples;
+        assert_eq!((count(&train), count(&held_out)), (23, 2));
+    }
+}

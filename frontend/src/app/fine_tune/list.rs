@@ -1,0 +1,140 @@
+//! All runs, the newest first.
+
+use gloo::timers::future::TimeoutFuture;
+use hearth_shared::api::List;
+use hearth_shared::api::fine_tuning::Job;
+use leptos::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+
+use super::{JOBS, Status, clock};
+use crate::app::client;
+use crate::app::components::icons::Icon;
+use crate::app::components::{Failure, Skeleton};
+use crate::app::format;
+use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::store::Load;
+
+const POLL_MS: u32 = 3_000;
+
+#[component]
+pub fn FineTune() -> impl IntoView {
+    let i18n = use_i18n();
+    let jobs = RwSignal::new(Load::<Vec<Job>>::Waiting);
+    let load = move || async move {
+        let answer = client::get::<List<Job>>(&format!("{JOBS}?limit=100")).await;
+        match answer {
+            // A poll that changes nothing must not rebuild the rows.
+            Ok(list) => {
+                if jobs.try_with_untracked(|now| now.ready() != Some(&list.data)) == Some(true) {
+                    let _ = jobs.try_set(Load::Ready(list.data));
+                }
+            }
+            Err(error) => {
+                if jobs.try_with_untracked(|now| now.ready().is_none()) == Some(true) {
+                    let _ = jobs.try_set(Load::Failed(error));
+                }
+            }
+        }
+    };
+    spawn_local(async move {
+        while !jobs.is_disposed() {
+            if !document().hidden() {
+                load().await;
+            }
+            TimeoutFuture::new(POLL_MS).await;
+        }
+    });
+    view! {
+        <div class="page">
+            <header class="page-head">
+                <div>
+                    <h1>{t!(i18n, tune.title)}</h1>
+                    <p>{t!(i18n, tune.lead)}</p>
+                </div>
+                <a class="button primary" href="/fine-tune/new">
+                    <Icon name="plus" size=18/>
+                    {t!(i18n, tune.new)}
+                </a>
+            </header>
+            {move || match jobs.get() {
+                Load::Waiting => view! { <div class="card"><Skeleton lines=5/></div> }.into_any(),
+                Load::Failed(error) => {
+                    view! {
+                        <Failure
+                            error=Signal::stored(error)
+                            retry=Callback::new(move |()| spawn_local(load()))
+                        />
+                    }
+                        .into_any()
+                }
+                Load::Ready(jobs) if jobs.is_empty() => view! { <Empty/> }.into_any(),
+                Load::Ready(jobs) => {
+                    view! {
+                        <ul class="runs">
+                            {jobs.into_iter().map(|job| view! { <Row job/> }).collect_view()}
+                        </ul>
+                    }
+                        .into_any()
+                }
+            }}
+        </div>
+    }
+}
+
+#[component]
+fn Row(job: Job) -> impl IntoView {
+    let i18n = use_i18n();
+    let share = job
+        .hearth
+        .total_steps
+        .filter(|&total| total > 0)
+        .map(|total| job.hearth.step as f64 / total as f64);
+    let created = job.created_at;
+    let name = job
+        .user_provided_suffix
+        .clone()
+        .filter(|suffix| !suffix.is_empty())
+        .unwrap_or_else(|| job.id.clone());
+    let steps = job
+        .hearth
+        .total_steps
+        .map(|total| format!("{} / {}", format::group(job.hearth.step), format::group(total)));
+    let ended = job.status.ended();
+    view! {
+        <li>
+            <a class="run-row" href=format!("/fine-tune/{}", job.id)>
+                <div class="run-row-name">
+                    <strong>{name}</strong>
+                    <span class="soft">{t!(i18n, tune.from_base, base = job.model.clone())}</span>
+                </div>
+                <Status status=job.status/>
+                <span class="run-row-steps num soft">{steps}</span>
+                <span class="run-row-time num soft">
+                    {move || clock(created, i18n.get_locale())}
+                </span>
+                {(!ended)
+                    .then(|| {
+                        let width = format!("{:.1}%", share.unwrap_or(0.0) * 100.0);
+                        view! {
+                            <span class="run-row-bar" aria-label=move || t_string!(i18n, tune.progress)>
+                                <span style:width=width></span>
+                            </span>
+                        }
+                    })}
+            </a>
+        </li>
+    }
+}
+
+#[component]
+fn Empty() -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        <div class="empty">
+            <Icon name="tune" size=40/>
+            <h2>{t!(i18n, tune.empty_title)}</h2>
+            <p>{t!(i18n, tune.empty_text)}</p>
+            <a class="button primary" href="/fine-tune/new">{t!(i18n, tune.empty_action)}</a>
+        </div>
+    }
+}

@@ -1,0 +1,436 @@
+//! The form that starts a run: model, data, settings, go. Nothing is sent before "Start".
+
+use hearth_shared::api::files::FileObject;
+use hearth_shared::api::fine_tuning::Job;
+use hearth_shared::api::models::Model;
+use hearth_shared::spec::{DataFacts, TrainSpec};
+use leptos::html::Input;
+use leptos::prelude::*;
+use leptos_router::NavigateOptions;
+use leptos_router::hooks::{use_navigate, use_query_map};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{Blob, File, FormData};
+
+use super::JOBS;
+use super::data::{self, DataSet, LEAST_TO_SPLIT};
+use super::options::{Options, OptionsForm};
+use super::preview::Preview;
+use super::report::ReportView;
+use crate::app::client::{self, ClientError};
+use crate::app::components::icons::Icon;
+use crate::app::components::toast::use_toasts;
+use crate::app::format;
+use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::store::{Store, use_store};
+
+/// Data sets that come with the page: file, and the words for it.
+const SAMPLES: [&str; 2] = ["json-answers-en.jsonl", "json-answers-zh.jsonl"];
+
+#[derive(Clone, Copy)]
+struct Form {
+    model: Memo<Option<Model>>,
+    data: RwSignal<Option<DataSet>>,
+    /// Keep some rows apart to measure on.
+    hold_out: RwSignal<bool>,
+    counting: RwSignal<bool>,
+    options: Options,
+    sending: RwSignal<bool>,
+    error: RwSignal<Option<String>>,
+}
+
+impl Form {
+    fn held_out(self) -> bool {
+        self.hold_out.get() && self.data.with(|data| data.as_ref().is_some_and(DataSet::can_split))
+    }
+
+    fn facts(self) -> Option<DataFacts> {
+        let model = self.model.get()?;
+        let held_out = self.held_out();
+        self.data.with(|data| Some(data.as_ref()?.facts(&model, held_out)))
+    }
+
+    /// Takes a file: the rules at once, the tokens when the worker has counted them.
+    fn take(self, name: String, bytes: Vec<u8>) {
+        let set = DataSet::read(name, bytes);
+        if self.options.prompts.with_untracked(String::is_empty) {
+            self.options.prompts.set(set.prompts(2).join("\n"));
+        }
+        self.error.set(None);
+        self.data.set(Some(set));
+    }
+}
+
+#[component]
+pub fn NewRun() -> impl IntoView {
+    let i18n = use_i18n();
+    let store = use_store();
+    let query = use_query_map();
+    let model = Memo::new(move |_| chosen(query.with(|query| query.get("model")), store));
+    let form = Form {
+        model,
+        data: RwSignal::new(None),
+        hold_out: RwSignal::new(true),
+        counting: RwSignal::new(false),
+        options: Options::new(),
+        sending: RwSignal::new(false),
+        error: RwSignal::new(None),
+    };
+    count_in_background(form);
+    let decided = Memo::new(move |_| form.facts().map(|facts| form.options.decide(&facts)));
+    let spec = Signal::derive(move || decided.get().and_then(Result::ok));
+    view! {
+        <div class="page new-run">
+            <header class="page-head">
+                <div>
+                    <a class="back soft" href="/fine-tune"><Icon name="back" size=16/> {t!(i18n, tune.title)}</a>
+                    <h1>{t!(i18n, tune.new_title)}</h1>
+                    <p>{t!(i18n, tune.new_lead)}</p>
+                </div>
+            </header>
+            <Step number=1 title=Signal::derive(move || t_string!(i18n, tune.step_model))>
+                <ChooseModel form/>
+            </Step>
+            <Step number=2 title=Signal::derive(move || t_string!(i18n, tune.step_data))>
+                <ChooseData form/>
+                <ReportView
+                    report=Signal::derive(move || form.data.with(|data| Some(data.as_ref()?.report.clone())))
+                    counting=form.counting
+                />
+                <Preview data=form.data/>
+            </Step>
+            <Step number=3 title=Signal::derive(move || t_string!(i18n, tune.step_settings))>
+                <label class="field suffix">
+                    <span class="field-label">{t!(i18n, tune.suffix)}</span>
+                    <input
+                        class="input"
+                        maxlength="40"
+                        placeholder=move || t_string!(i18n, tune.suffix_placeholder)
+                        prop:value=form.options.suffix
+                        on:input=move |event| form.options.suffix.set(event_target_value(&event))
+                    />
+                    <span class="hint">{t!(i18n, tune.suffix_hint)}</span>
+                </label>
+                <OptionsForm options=form.options decided=spec facts=Signal::derive(move || form.facts())/>
+            </Step>
+            <Launch form decided/>
+        </div>
+    }
+}
+
+/// The model of the address; without one the first that is no tuned model.
+fn chosen(asked: Option<String>, store: Store) -> Option<Model> {
+    store.models.with(|models| {
+        let models = models.ready()?;
+        models
+            .iter()
+            .find(|model| Some(&model.id) == asked.as_ref())
+            .or_else(|| models.iter().find(|model| model.hearth.base.is_none()))
+            .cloned()
+    })
+}
+
+/// Token counts need the model's tokenizer, which lives in the lab's worker. A page without one still works: the server counts.
+fn count_in_background(form: Form) {
+    let wanted = Memo::new(move |_| {
+        let name = form.data.with(|data| Some(data.as_ref()?.name.clone()))?;
+        let bytes = form.data.with(|data| data.as_ref().map_or(0, |data| data.bytes.len()));
+        Some((name, bytes, form.model.get()?))
+    });
+    Effect::new(move |_| {
+        let Some((name, _, model)) = wanted.get() else { return };
+        let Some(bytes) = form.data.with_untracked(|data| Some(data.as_ref()?.bytes.clone())) else {
+            return;
+        };
+        form.counting.set(true);
+        let id = model.id.clone();
+        spawn_local(async move {
+            let report = data::count_tokens(name.clone(), &bytes, model).await;
+            let still = form.model.try_get_untracked().flatten().is_some_and(|model| model.id == id);
+            if !still {
+                return;
+            }
+            let _ = form.counting.try_set(false);
+            if let Ok(report) = report {
+                let _ = form.data.try_update(|data| {
+                    if let Some(data) = data
+                        && data.name == name
+                    {
+                        data.report = report;
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[component]
+fn Step(number: u32, #[prop(into)] title: Signal<&'static str>, children: Children) -> impl IntoView {
+    view! {
+        <section class="step card">
+            <h2>
+                <span class="step-number" aria-hidden="true">{number}</span>
+                {title}
+            </h2>
+            <div class="step-body">{children()}</div>
+        </section>
+    }
+}
+
+#[component]
+fn ChooseModel(form: Form) -> impl IntoView {
+    let i18n = use_i18n();
+    let store = use_store();
+    let navigate = use_navigate();
+    let choose = move |id: String| {
+        let path = format!("/fine-tune/new?model={}", js_sys::encode_uri_component(&id));
+        let options = NavigateOptions { replace: true, scroll: false, ..Default::default() };
+        navigate(&path, options);
+    };
+    let models = move || {
+        let now = form.model.with(|model| model.as_ref().map(|model| model.id.clone()));
+        store.models.with(|models| {
+            models
+                .ready()
+                .into_iter()
+                .flatten()
+                .filter(|model| model.hearth.base.is_none())
+                .map(|model| {
+                    let selected = Some(&model.id) == now.as_ref();
+                    view! { <option value=model.id.clone() selected=selected>{model.id.clone()}</option> }
+                })
+                .collect_view()
+        })
+    };
+    let about = move || {
+        form.model.with(|model| {
+            let info = &model.as_ref()?.hearth;
+            Some(t_string!(
+                i18n,
+                tune.model_about,
+                parameters = format::count(info.parameters),
+                context = format::group(info.context),
+                memory = format::bytes(info.memory)
+            ))
+        })
+    };
+    view! {
+        <label class="field">
+            <span class="visually-hidden">{t!(i18n, tune.step_model)}</span>
+            <select class="select model-select" on:change=move |event| choose(event_target_value(&event))>
+                {models}
+            </select>
+            <span class="hint num">{about}</span>
+        </label>
+    }
+}
+
+#[component]
+fn ChooseData(form: Form) -> impl IntoView {
+    let i18n = use_i18n();
+    let toasts = use_toasts();
+    let over = RwSignal::new(false);
+    let input: NodeRef<Input> = NodeRef::new();
+    let take = move |file: File| {
+        spawn_local(async move {
+            match data::read_file(&file).await {
+                Ok(bytes) => form.take(file.name(), bytes),
+                Err(_) => toasts.bad(t_string!(i18n, tune.unreadable, name = file.name())),
+            }
+        });
+    };
+    let sample = move |name: &'static str| {
+        spawn_local(async move {
+            match data::read_sample(name).await {
+                Ok(bytes) => form.take(name.to_owned(), bytes),
+                Err(_) => toasts.bad(t_string!(i18n, tune.unreadable, name = name)),
+            }
+        });
+    };
+    let on_drop = move |event: web_sys::DragEvent| {
+        event.prevent_default();
+        over.set(false);
+        let file = event
+            .data_transfer()
+            .and_then(|transfer| transfer.files())
+            .and_then(|files| files.get(0));
+        if let Some(file) = file {
+            take(file);
+        }
+    };
+    let on_choose = move |_| {
+        let file = input.get_untracked().and_then(|input| input.files()).and_then(|files| files.get(0));
+        if let Some(file) = file {
+            take(file);
+        }
+    };
+    let name = move || form.data.with(|data| data.as_ref().map(|data| data.name.clone()));
+    let sample_word = move |name: &str| match name {
+        "json-answers-zh.jsonl" => t_string!(i18n, tune.sample_zh),
+        _ => t_string!(i18n, tune.sample_en),
+    };
+    view! {
+        <div
+            class="drop"
+            class:over=move || over.get()
+            class:filled=move || name().is_some()
+            on:dragover=move |event| {
+                event.prevent_default();
+                over.set(true);
+            }
+            on:dragleave=move |_| over.set(false)
+            on:drop=on_drop
+        >
+            <Icon name=Signal::derive(move || if name().is_some() { "file" } else { "upload" }) size=28/>
+            <div>
+                <strong>{move || name().unwrap_or_else(|| t_string!(i18n, tune.drop).to_owned())}</strong>
+                <p class="soft">{t!(i18n, tune.drop_formats)}</p>
+            </div>
+            <label class="button">
+                <input
+                    class="visually-hidden"
+                    type="file"
+                    accept=".jsonl,.json,.txt"
+                    node_ref=input
+                    on:change=on_choose
+                />
+                {move || {
+                    if name().is_some() {
+                        t_string!(i18n, tune.choose_other)
+                    } else {
+                        t_string!(i18n, tune.choose)
+                    }
+                }}
+            </label>
+        </div>
+        <Show when=move || form.data.with(Option::is_none)>
+            <p class="samples">
+                <span class="soft">{t!(i18n, tune.or_sample)}</span>
+                {SAMPLES
+                    .into_iter()
+                    .map(|name| {
+                        view! {
+                            <button class="button small" on:click=move |_| sample(name)>
+                                {move || sample_word(name)}
+                            </button>
+                        }
+                    })
+                    .collect_view()}
+            </p>
+        </Show>
+        <Show when=move || form.data.with(Option::is_some)>
+            <label class="check">
+                <input
+                    type="checkbox"
+                    prop:checked=form.hold_out
+                    disabled=move || form.data.with(|data| data.as_ref().is_some_and(|data| !data.can_split()))
+                    on:change=move |event| form.hold_out.set(event_target_checked(&event))
+                />
+                <span>
+                    {t!(i18n, tune.hold_out)}
+                    <small class="hint">{t!(i18n, tune.hold_out_hint, count = LEAST_TO_SPLIT)}</small>
+                </span>
+            </label>
+        </Show>
+    }
+}
+
+/// The last word: what will happen, and the button.
+#[component]
+fn Launch(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let navigate = use_navigate();
+    let start = Callback::new(move |()| {
+        let navigate = navigate.clone();
+        form.sending.set(true);
+        form.error.set(None);
+        spawn_local(async move {
+            match send(form).await {
+                Ok(job) => navigate(&format!("/fine-tune/{}", job.id), NavigateOptions::default()),
+                Err(error) => {
+                    let _ = form.error.try_set(Some(error.to_string()));
+                }
+            }
+            let _ = form.sending.try_set(false);
+        });
+    });
+    let ready = move || {
+        form.data.with(|data| data.as_ref().is_some_and(|data| data.report.is_valid()))
+            && form.model.with(Option::is_some)
+            && decided.with(|decided| !matches!(decided, Some(Err(_))))
+            && !form.sending.get()
+    };
+    let line = move || {
+        let facts = form.facts();
+        decided.with(|decided| match (decided, facts) {
+            (None, _) | (_, None) => t_string!(i18n, tune.launch_waiting).to_owned(),
+            (Some(Err(error)), _) => error.clone(),
+            (Some(Ok(_)), _)
+                if form.data.with(|data| data.as_ref().is_some_and(|data| !data.report.is_valid())) =>
+            {
+                t_string!(i18n, tune.launch_invalid).to_owned()
+            }
+            (Some(Ok(spec)), Some(facts)) => {
+                let per_epoch = facts.examples.div_ceil(u64::from(spec.batch_size));
+                let steps = per_epoch * u64::from(spec.n_epochs);
+                t_string!(
+                    i18n,
+                    tune.launch_plan,
+                    examples = format::group(facts.examples),
+                    epochs = spec.n_epochs,
+                    steps = format::group(steps)
+                )
+            }
+        })
+    };
+    view! {
+        <footer class="launch">
+            <p class="num">{line}</p>
+            <button class="button primary" disabled=move || !ready() on:click=move |_| start.run(())>
+                {move || {
+                    if form.sending.get() {
+                        view! { <span class="spinner" aria-hidden="true"></span> }.into_any()
+                    } else {
+                        view! { <Icon name="tune" size=18/> }.into_any()
+                    }
+                }}
+                {t!(i18n, tune.start)}
+            </button>
+            {move || {
+                form.error
+                    .get()
+                    .map(|error| view! { <p class="launch-error" role="alert"><Icon name="warn" size=18/> {error}</p> })
+            }}
+        </footer>
+    }
+}
+
+/// Uploads the data and makes the job.
+async fn send(form: Form) -> Result<Job, ClientError> {
+    let gone = || ClientError::Aborted;
+    let set = form.data.get_untracked().ok_or_else(gone)?;
+    let model = form.model.get_untracked().ok_or_else(gone)?;
+    let held_out = untrack(|| form.held_out());
+    let (train, validation) = if held_out {
+        let (train, validation) = set.split();
+        (train, Some(validation))
+    } else {
+        (set.bytes.clone(), None)
+    };
+    let training_file = upload(&set.name, &train).await?.id;
+    let validation_file = match validation {
+        Some(bytes) => Some(upload(&format!("held-out-{}", set.name), &bytes).await?.id),
+        None => None,
+    };
+    let request = form.options.request(model.id, training_file, validation_file);
+    client::post(JOBS, &request).await
+}
+
+async fn upload(name: &str, bytes: &[u8]) -> Result<FileObject, ClientError> {
+    let failed = |error: wasm_bindgen::JsValue| ClientError::Garbled(format!("{error:?}"));
+    let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
+    let blob = Blob::new_with_u8_array_sequence(&parts).map_err(failed)?;
+    let form = FormData::new().map_err(failed)?;
+    form.append_with_str("purpose", "fine-tune").map_err(failed)?;
+    form.append_with_blob_and_filename("file", &blob, name).map_err(failed)?;
+    client::post_form("/v1/files", &form).await
+}

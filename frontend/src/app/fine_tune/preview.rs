@@ -1,0 +1,102 @@
+//! What the model will see: one example at a time, with what is trained apart from what is masked.
+
+use hearth_shared::text::{Example, Message, Role};
+use leptos::prelude::*;
+
+use super::data::DataSet;
+use crate::app::components::icons::Icon;
+use crate::app::i18n::{t, t_string, use_i18n};
+
+#[component]
+pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let index = RwSignal::new(0_usize);
+    let count = Memo::new(move |_| data.with(|data| data.as_ref().map_or(0, |data| data.examples.len())));
+    let now = Memo::new(move |_| {
+        let index = index.get().min(count.get().saturating_sub(1));
+        data.with(|data| data.as_ref()?.examples.get(index).cloned())
+    });
+    let step = move |by: isize| {
+        let last = count.get_untracked().saturating_sub(1);
+        index.update(|index| *index = index.saturating_add_signed(by).min(last));
+    };
+    let any = move || count.get() > 0;
+    let at_end = move || index.get() + 1 >= count.get();
+    view! {
+        <Show when=any>
+            <div class="preview">
+                <header class="preview-head">
+                    <h3>{t!(i18n, tune.preview)}</h3>
+                    <div class="preview-pager num">
+                        <button
+                            class="icon-button small"
+                            aria-label=move || t_string!(i18n, tune.previous)
+                            disabled=move || index.get() == 0
+                            on:click=move |_| step(-1)
+                        >
+                            <Icon name="back" size=16/>
+                        </button>
+                        {move || {
+                            let row = now.with(|now| now.as_ref().map_or(0, |now| now.0));
+                            t_string!(i18n, tune.row_number, row = row)
+                        }}
+                        <button
+                            class="icon-button small"
+                            aria-label=move || t_string!(i18n, tune.next)
+                            disabled=at_end
+                            on:click=move |_| step(1)
+                        >
+                            <Icon name="arrow" size=16/>
+                        </button>
+                    </div>
+                </header>
+                <div class="preview-body">
+                    {move || now.get().map(|(_, example)| view! { <Turns example/> })}
+                </div>
+                <div class="chart-legend">
+                    <span class="chart-key" style="--key: var(--ember)">{t!(i18n, tune.is_trained)}</span>
+                    <span class="chart-key" style="--key: var(--line-strong)">{t!(i18n, tune.is_masked)}</span>
+                </div>
+            </div>
+        </Show>
+    }
+}
+
+#[component]
+fn Turns(example: Example) -> impl IntoView {
+    match example {
+        Example::Text(text) => view! { <p class="turn trained">{text}</p> }.into_any(),
+        Example::Chat(messages) => messages
+            .into_iter()
+            .map(|message| view! { <Turn message/> })
+            .collect_view()
+            .into_any(),
+    }
+}
+
+#[component]
+fn Turn(message: Message) -> impl IntoView {
+    let i18n = use_i18n();
+    let role = message.role;
+    let name = move || match role {
+        Role::System => t_string!(i18n, tune.role_system),
+        Role::User => t_string!(i18n, tune.role_user),
+        Role::Assistant => t_string!(i18n, tune.role_assistant),
+        Role::Tool => t_string!(i18n, tune.role_tool),
+    };
+    let trained = message.is_trained();
+    // Said in words too: colour alone tells some readers nothing.
+    let state = move || {
+        if trained {
+            t_string!(i18n, tune.trained)
+        } else {
+            t_string!(i18n, tune.masked)
+        }
+    };
+    view! {
+        <div class="turn" class:trained=trained>
+            <span class="turn-role">{name} <small>{state}</small></span>
+            <p>{message.content}</p>
+        </div>
+    }
+}

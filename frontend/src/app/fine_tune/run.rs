@@ -1,0 +1,300 @@
+//! The page of one run: what it is doing, how the loss falls, what it writes, and what can be done with it.
+
+use hearth_shared::api::fine_tuning::{Job, JobStatus};
+use leptos::prelude::*;
+use leptos_router::hooks::use_params_map;
+use wasm_bindgen_futures::spawn_local;
+
+use super::feed::{Feed, Record, follow};
+use super::run_charts::Charts;
+use super::run_parts::{Checkpoints, Decided, Log, Samples};
+use super::{JOBS, Status, download};
+use crate::app::client;
+use crate::app::components::dialog::{Question, use_asker};
+use crate::app::components::icons::Icon;
+use crate::app::components::toast::use_toasts;
+use crate::app::components::{Failure, Progress, Skeleton};
+use crate::app::format;
+use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::store::{Load, use_store};
+
+/// Another id is another run: everything below is made anew.
+#[component]
+pub fn Run() -> impl IntoView {
+    let params = use_params_map();
+    let id = Memo::new(move |_| params.with(|params| params.get("run").unwrap_or_default()));
+    move || view! { <RunPage id=id.get()/> }
+}
+
+#[component]
+fn RunPage(id: String) -> impl IntoView {
+    let i18n = use_i18n();
+    let feed = follow(id.clone());
+    let state = Memo::new(move |_| {
+        feed.job.with(|job| match job {
+            Load::Waiting => 0,
+            Load::Ready(_) => 1,
+            Load::Failed(error) if error.is_not_found() => 2,
+            Load::Failed(_) => 3,
+        })
+    });
+    let id = StoredValue::new(id);
+    view! {
+        <div class="page run">
+            <a class="back soft" href="/fine-tune"><Icon name="back" size=16/> {t!(i18n, tune.title)}</a>
+            {move || match state.get() {
+                0 => view! { <div class="card"><Skeleton lines=6/></div> }.into_any(),
+                1 => view! { <Known id=id.get_value() feed/> }.into_any(),
+                2 => view! { <Unknown/> }.into_any(),
+                _ => {
+                    let error = feed.job.with_untracked(|job| match job {
+                        Load::Failed(error) => Some(error.clone()),
+                        _ => None,
+                    });
+                    let retry = Callback::new(move |()| {
+                        spawn_local(async move { feed.refresh(&id.get_value()).await });
+                    });
+                    error.map(|error| view! { <Failure error=Signal::stored(error) retry/> }).into_any()
+                }
+            }}
+        </div>
+    }
+}
+
+#[component]
+fn Unknown() -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        <div class="empty">
+            <Icon name="compass" size=40/>
+            <h1>{t!(i18n, tune.unknown_title)}</h1>
+            <p>{t!(i18n, tune.unknown_text)}</p>
+            <a class="button primary" href="/fine-tune">{t!(i18n, tune.unknown_action)}</a>
+        </div>
+    }
+}
+
+#[component]
+fn Known(id: String, feed: Feed) -> impl IntoView {
+    let i18n = use_i18n();
+    let job = Memo::new(move |_| feed.job.get().into_ready());
+    let status = Memo::new(move |_| job.with(|job| job.as_ref().map_or(JobStatus::Queued, |job| job.status)));
+    let title = move || {
+        job.with(|job| {
+            let job = job.as_ref()?;
+            Some(job.user_provided_suffix.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| job.id.clone()))
+        })
+    };
+    let base = move || job.with(|job| job.as_ref().map(|job| job.model.clone()).unwrap_or_default());
+    let failure = move || job.with(|job| job.as_ref().and_then(|job| job.error.clone()));
+    view! {
+        <header class="run-head">
+            <div>
+                <h1>{title}</h1>
+                <p class="run-sub soft">
+                    <Status status/>
+                    <span>{t!(i18n, tune.from_base, base = base)}</span>
+                    <code>{id.clone()}</code>
+                </p>
+            </div>
+            <Actions id feed job status/>
+        </header>
+        {move || {
+            failure()
+                .map(|error| {
+                    view! {
+                        <div class="notice bad" role="alert">
+                            <Icon name="warn"/>
+                            <div>
+                                <strong>{t!(i18n, tune.failed)}</strong>
+                                <p>{error.message}</p>
+                            </div>
+                        </div>
+                    }
+                })
+        }}
+        <Figures job record=feed.record status/>
+        <Charts record=feed.record/>
+        <div class="run-columns">
+            <Samples record=feed.record/>
+            <Checkpoints job record=feed.record/>
+        </div>
+        <Decided job/>
+        <Log record=feed.record/>
+    }
+}
+
+#[component]
+fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatus>) -> impl IntoView {
+    let i18n = use_i18n();
+    let store = use_store();
+    let toasts = use_toasts();
+    let asker = use_asker();
+    let id = StoredValue::new(id);
+    let busy = RwSignal::new(false);
+    let act = move |verb: &'static str| {
+        busy.set(true);
+        spawn_local(async move {
+            let path = format!("{JOBS}/{}/{verb}", id.get_value());
+            match client::post::<Job>(&path, &serde_json::json!({})).await {
+                Ok(now) => {
+                    let _ = feed.job.try_set(Load::Ready(now));
+                }
+                Err(error) => toasts.bad(error.to_string()),
+            }
+            let _ = busy.try_set(false);
+        });
+    };
+    let cancel = move |_| {
+        let question = Question {
+            title: t_string!(i18n, tune.cancel_title).to_owned(),
+            text: t_string!(i18n, tune.cancel_text).to_owned(),
+            action: t_string!(i18n, tune.cancel_action).to_owned(),
+            destroys: true,
+        };
+        asker.ask(question, move || act("cancel"));
+    };
+    let tuned = Memo::new(move |_| job.with(|job| job.as_ref()?.fine_tuned_model.clone()));
+    // The list of models was loaded before this one existed.
+    Effect::new(move |_| {
+        if tuned.with(Option::is_some) {
+            store.refresh_models();
+        }
+    });
+    let save = move |_| {
+        let model = tuned.get_untracked().and_then(|id| store.model(&id));
+        spawn_local(async move {
+            let saved = match &model {
+                Some(model) => download::adapter(model).await,
+                None => Err(client::ClientError::Unreachable),
+            };
+            if let Err(error) = saved {
+                toasts.bad(error.to_string());
+            }
+        });
+    };
+    let chat = move || {
+        tuned.with(|tuned| {
+            let base = job.with(|job| job.as_ref().map(|job| job.model.clone()))?;
+            let escape = |id: &str| String::from(js_sys::encode_uri_component(id));
+            Some(format!("/playground?model={}&other={}", escape(tuned.as_ref()?), escape(&base)))
+        })
+    };
+    view! {
+        <div class="run-actions">
+            <Show when=move || status.get() == JobStatus::Running>
+                <button class="button" disabled=busy on:click=move |_| act("pause")>
+                    <Icon name="pause" size=16/> {t!(i18n, tune.pause)}
+                </button>
+            </Show>
+            <Show when=move || status.get() == JobStatus::Paused>
+                <button class="button primary" disabled=busy on:click=move |_| act("resume")>
+                    <Icon name="play" size=16/> {t!(i18n, tune.resume)}
+                </button>
+            </Show>
+            <Show when=move || !status.get().ended()>
+                <button class="button" disabled=busy on:click=cancel>
+                    <Icon name="stop" size=16/> {t!(i18n, tune.cancel)}
+                </button>
+            </Show>
+            <Show when=move || tuned.with(Option::is_some)>
+                <button class="button" on:click=save>
+                    <Icon name="download" size=16/> {t!(i18n, tune.download)}
+                </button>
+                <a class="button primary" href=chat>
+                    <Icon name="chat" size=16/> {t!(i18n, tune.chat)}
+                </a>
+            </Show>
+        </div>
+    }
+}
+
+/// The numbers of the last step.
+#[component]
+fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobStatus>) -> impl IntoView {
+    let i18n = use_i18n();
+    let steps = Memo::new(move |_| {
+        let (now, total) = record.with(|record| {
+            record.metrics.last().map_or((0, 0), |last| (last.step, last.total_steps))
+        });
+        let known = job.with(|job| {
+            job.as_ref().map_or((0, 0), |job| (job.hearth.step, job.hearth.total_steps.unwrap_or(0)))
+        });
+        (now.max(known.0), total.max(known.1))
+    });
+    let share = Signal::derive(move || {
+        let (now, total) = steps.get();
+        (total > 0).then(|| now as f64 / total as f64).or((status.get().ended()).then_some(1.0))
+    });
+    let step_line = Signal::derive(move || {
+        let (now, total) = steps.get();
+        match (now, total) {
+            (0, 0) => t_string!(i18n, tune.preparing).to_owned(),
+            _ => t_string!(i18n, tune.step_of, now = format::group(now), total = format::group(total)),
+        }
+    });
+    let last = move |pick: fn(&hearth_shared::event::Metrics) -> Option<String>| {
+        move || {
+            record
+                .with(|record| record.metrics.last().and_then(pick))
+                .unwrap_or_else(|| "—".to_owned())
+        }
+    };
+    let valid = move || {
+        record
+            .with(|record| record.metrics.iter().rev().find_map(|metrics| metrics.valid_loss))
+            .map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"))
+    };
+    let left = move || {
+        let locale = i18n.get_locale();
+        if status.get() != JobStatus::Running {
+            return "—".to_owned();
+        }
+        record
+            .with(|record| record.metrics.last().and_then(|last| last.seconds_left))
+            .map_or_else(|| "—".to_owned(), |seconds| format::duration(seconds, locale))
+    };
+    view! {
+        <section class="card run-figures">
+            <div class="run-progress">
+                <div class="num">
+                    <strong>{step_line}</strong>
+                    <span class="soft">
+                        {move || share.get().map(|share| format!("{:.0} %", share * 100.0))}
+                    </span>
+                </div>
+                <Progress value=share label=step_line/>
+            </div>
+            <dl class="figures num">
+                <div>
+                    <dt>{t!(i18n, tune.train_loss)}</dt>
+                    <dd data-figure="train-loss">{last(|metrics| Some(format!("{:.3}", metrics.train_loss)))}</dd>
+                </div>
+                <div>
+                    <dt>{t!(i18n, tune.valid_loss)}</dt>
+                    <dd data-figure="valid-loss">{valid}</dd>
+                </div>
+                <div>
+                    <dt>{t!(i18n, tune.accuracy)}</dt>
+                    <dd>{last(|metrics| Some(format!("{:.0} %", metrics.train_accuracy * 100.0)))}</dd>
+                </div>
+                <div>
+                    <dt>{t!(i18n, tune.speed)}</dt>
+                    <dd>{last(|metrics| Some(format::rate(metrics.tokens_per_second)))}</dd>
+                </div>
+                <div>
+                    <dt>{t!(i18n, tune.trained_tokens)}</dt>
+                    <dd>{last(|metrics| Some(format::group(metrics.trained_tokens)))}</dd>
+                </div>
+                <div>
+                    <dt>{t!(i18n, tune.epoch)}</dt>
+                    <dd>{last(|metrics| Some(format!("{:.1}", metrics.epoch)))}</dd>
+                </div>
+                <div>
+                    <dt>{t!(i18n, tune.time_left)}</dt>
+                    <dd>{left}</dd>
+                </div>
+            </dl>
+        </section>
+    }
+}

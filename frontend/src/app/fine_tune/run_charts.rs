@@ -1,0 +1,131 @@
+//! The curves of a run. One cursor goes through all of them.
+
+use hearth_shared::event::Metrics;
+use leptos::prelude::*;
+
+use super::feed::Record;
+use crate::app::components::chart::{Chart, Series, Stroke};
+use crate::app::format;
+use crate::app::i18n::{t, t_string, use_i18n};
+
+/// How much of the last mean stays in the next one.
+const SMOOTHING: f64 = 0.9;
+
+#[component]
+pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
+    let i18n = use_i18n();
+    let cursor = RwSignal::new(None::<f64>);
+    let points = move |pick: fn(&Metrics) -> Option<f64>| {
+        record.with(|record| {
+            record
+                .metrics
+                .iter()
+                .filter_map(|metrics| Some((metrics.step as f64, pick(metrics)?)))
+                .collect::<Vec<_>>()
+        })
+    };
+    let loss = Signal::derive(move || {
+        let raw = points(|metrics| Some(metrics.train_loss));
+        let series = |label: &str, colour, stroke, points| Series {
+            label: label.to_owned(),
+            colour,
+            stroke,
+            points,
+            format: |value| format!("{value:.2}"),
+        };
+        vec![
+            series(t_string!(i18n, tune.train_smooth), "var(--data-1)", Stroke::Line, smooth(&raw)),
+            series(t_string!(i18n, tune.train_raw), "var(--data-1)", Stroke::Faint, raw),
+            series(
+                t_string!(i18n, tune.valid_loss),
+                "var(--data-2)",
+                Stroke::Dots,
+                points(|metrics| metrics.valid_loss),
+            ),
+        ]
+    });
+    let small = move |colour: &'static str, pick: fn(&Metrics) -> Option<f64>, show: fn(f64) -> String, label: Signal<String>| {
+        Signal::derive(move || {
+            vec![Series { label: label.get(), colour, stroke: Stroke::Line, points: points(pick), format: show }]
+        })
+    };
+    macro_rules! word {
+        ($key:ident) => {
+            Signal::derive(move || t_string!(i18n, tune.$key).to_owned())
+        };
+    }
+    let lr = small("var(--data-3)", |metrics| Some(metrics.lr), format::small, word!(lr));
+    let speed = small("var(--data-2)", |metrics| Some(metrics.tokens_per_second), format::rate, word!(speed));
+    let norm = small("var(--data-1)", |metrics| Some(metrics.grad_norm), |value| format!("{value:.2}"), word!(grad_norm));
+    let x_end = Signal::derive(move || {
+        record.with(|record| record.metrics.last().map(|last| last.total_steps as f64))
+    });
+    let empty = Memo::new(move |_| record.with(|record| record.metrics.is_empty()));
+    let summary = Signal::derive(move || {
+        record.with(|record| match (record.metrics.first(), record.metrics.last()) {
+            (Some(first), Some(last)) => t_string!(
+                i18n,
+                tune.chart_summary,
+                first = format!("{:.2}", first.train_loss),
+                last = format!("{:.2}", last.train_loss),
+                steps = last.step
+            ),
+            _ => t_string!(i18n, tune.chart_empty).to_owned(),
+        })
+    });
+    view! {
+        <section class="card charts">
+            <div class="section-head">
+                <h2>{t!(i18n, tune.loss)}</h2>
+                <div class="chart-legend">
+                    <span class="chart-key" style="--key: var(--data-1)">{t!(i18n, tune.train_loss)}</span>
+                    <span class="chart-key dots" style="--key: var(--data-2)">{t!(i18n, tune.valid_loss)}</span>
+                </div>
+            </div>
+            <Show
+                when=move || !empty.get()
+                fallback=move || view! { <p class="chart-empty soft">{t!(i18n, tune.chart_empty)}</p> }
+            >
+                <Chart series=loss label=summary cursor x_label=word!(step) x_end height=300.0/>
+                <div class="small-charts">
+                    <figure>
+                        <figcaption>{t!(i18n, tune.lr)}</figcaption>
+                        <Chart series=lr label=word!(lr) cursor x_label=word!(step) x_end height=140.0 from_zero=true/>
+                    </figure>
+                    <figure>
+                        <figcaption>{t!(i18n, tune.speed)}</figcaption>
+                        <Chart series=speed label=word!(speed) cursor x_label=word!(step) x_end height=140.0 from_zero=true/>
+                    </figure>
+                    <figure>
+                        <figcaption>{t!(i18n, tune.grad_norm)}</figcaption>
+                        <Chart series=norm label=word!(grad_norm) cursor x_label=word!(step) x_end height=140.0 from_zero=true/>
+                    </figure>
+                </div>
+            </Show>
+        </section>
+    }
+}
+
+/// An exponential mean, corrected for its empty beginning (as Adam corrects its moments).
+fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let (mut mean, mut weight) = (0.0, 0.0);
+    points
+        .iter()
+        .map(|&(x, y)| {
+            mean = SMOOTHING * mean + (1.0 - SMOOTHING) * y;
+            weight = SMOOTHING * weight + (1.0 - SMOOTHING);
+            (x, mean / weight)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_stays_what_it_is() {
+        let points: Vec<_> = (0..5).map(|step| (f64::from(step), 2.5)).collect();
+        assert!(smooth(&points).iter().all(|point| (point.1 - 2.5).abs() < 1e-12));
+    }
+}

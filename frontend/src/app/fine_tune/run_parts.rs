@@ -1,0 +1,192 @@
+//! The lower half of a run's page: what the model wrote, its checkpoints, the settings it got, and its log.
+
+use hearth_shared::api::fine_tuning::{Checkpoint, Job};
+use hearth_shared::api::List;
+use hearth_shared::event::Level;
+use hearth_shared::spec::TrainSpec;
+use leptos::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+
+use super::feed::{Record, Sample};
+use super::{JOBS, clock};
+use crate::app::client;
+use crate::app::components::icons::Icon;
+use crate::app::format;
+use crate::app::i18n::{t, use_i18n};
+
+/// Answers to the same prompts, checkpoint after checkpoint.
+#[component]
+pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
+    let i18n = use_i18n();
+    let samples = Memo::new(move |_| record.with(|record| record.samples.clone()));
+    let prompts = Memo::new(move |_| {
+        let mut prompts: Vec<String> = Vec::new();
+        for sample in samples.get() {
+            if !prompts.contains(&sample.prompt) {
+                prompts.push(sample.prompt);
+            }
+        }
+        prompts
+    });
+    let of = move |prompt: &str| -> Vec<Sample> {
+        samples.with(|samples| {
+            samples.iter().rev().filter(|sample| sample.prompt == prompt).cloned().collect()
+        })
+    };
+    view! {
+        <section class="card">
+            <div class="section-head">
+                <h2>{t!(i18n, tune.samples)}</h2>
+            </div>
+            <Show
+                when=move || prompts.with(|prompts| !prompts.is_empty())
+                fallback=move || view! { <p class="soft">{t!(i18n, tune.no_samples)}</p> }
+            >
+                <For each=move || prompts.get() key=String::clone let:prompt>
+                    <div class="sample">
+                        <p class="sample-prompt">{prompt.clone()}</p>
+                        <ol class="sample-texts">
+                            <For each=move || of(&prompt) key=|sample| sample.step let:sample>
+                                <li>
+                                    <span class="sample-step num">{sample.step}</span>
+                                    <p>{sample.text}</p>
+                                </li>
+                            </For>
+                        </ol>
+                    </div>
+                </For>
+            </Show>
+        </section>
+    }
+}
+
+/// Every checkpoint answers in the playground.
+#[component]
+pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoView {
+    let i18n = use_i18n();
+    let count = Memo::new(move |_| record.with(|record| record.saved.len()));
+    let rows = RwSignal::new(Vec::<Checkpoint>::new());
+    let id = Memo::new(move |_| job.with(|job| job.as_ref().map(|job| job.id.clone())));
+    Effect::new(move |_| {
+        count.track();
+        let Some(id) = id.get() else { return };
+        spawn_local(async move {
+            let path = format!("{JOBS}/{id}/checkpoints?limit=100");
+            if let Ok(list) = client::get::<List<Checkpoint>>(&path).await {
+                let _ = rows.try_set(list.data);
+            }
+        });
+    });
+    let loss = |loss: Option<f64>| loss.map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"));
+    view! {
+        <section class="card">
+            <div class="section-head">
+                <h2>{t!(i18n, tune.checkpoints)}</h2>
+            </div>
+            <Show
+                when=move || rows.with(|rows| !rows.is_empty())
+                fallback=move || view! { <p class="soft">{t!(i18n, tune.no_checkpoints)}</p> }
+            >
+                <table class="checkpoints num">
+                    <thead>
+                        <tr>
+                            <th>{t!(i18n, tune.step)}</th>
+                            <th>{t!(i18n, tune.train_loss)}</th>
+                            <th>{t!(i18n, tune.valid_loss)}</th>
+                            <th></th>
+                        </tr>
+                    </thead>
+                    <tbody>
+                        <For each=move || rows.get() key=|row| row.id.clone() let:row>
+                            <tr>
+                                <td>{row.step_number}</td>
+                                <td>{loss(row.metrics.train_loss)}</td>
+                                <td>{loss(row.metrics.full_valid_loss.or(row.metrics.valid_loss))}</td>
+                                <td>
+                                    <a
+                                        class="button quiet small"
+                                        href=format!(
+                                            "/playground?model={}",
+                                            js_sys::encode_uri_component(&row.fine_tuned_model_checkpoint),
+                                        )
+                                    >
+                                        <Icon name="chat" size=16/>
+                                        {t!(i18n, tune.try_it)}
+                                    </a>
+                                </td>
+                            </tr>
+                        </For>
+                    </tbody>
+                </table>
+            </Show>
+        </section>
+    }
+}
+
+/// The values the run got.
+#[component]
+pub fn Decided(job: Memo<Option<Job>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let spec = Memo::new(move |_| job.with(|job| job.as_ref()?.hearth.spec.clone()));
+    move || {
+        spec.get().map(|spec| {
+            view! {
+                <details class="card decided">
+                    <summary><h2>{t!(i18n, tune.settings)}</h2></summary>
+                    <dl class="figures num">
+                        {facts(&spec)
+                            .into_iter()
+                            .map(|(name, value)| {
+                                view! { <div><dt><code>{name}</code></dt><dd>{value}</dd></div> }
+                            })
+                            .collect_view()}
+                    </dl>
+                </details>
+            }
+        })
+    }
+}
+
+/// The field's own words, as they stand in the API.
+fn facts(spec: &TrainSpec) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("n_epochs", spec.n_epochs.to_string()),
+        ("batch_size", spec.batch_size.to_string()),
+        ("learning_rate", format::small(spec.learning_rate)),
+        ("warmup_steps", spec.warmup_steps.to_string()),
+        ("weight_decay", format::small(spec.weight_decay)),
+        ("max_grad_norm", format::small(spec.max_grad_norm)),
+        ("max_length", spec.max_length.to_string()),
+        ("packing", spec.packing.to_string()),
+        ("seed", spec.seed.to_string()),
+    ];
+    if let Some(lora) = &spec.lora {
+        facts.push(("lora.r", lora.r.to_string()));
+        facts.push(("lora.alpha", lora.alpha.to_string()));
+        facts.push(("lora.dropout", lora.dropout.to_string()));
+    }
+    facts
+}
+
+#[component]
+pub fn Log(record: RwSignal<Record>) -> impl IntoView {
+    let i18n = use_i18n();
+    let lines = Memo::new(move |_| record.with(|record| record.log.clone()));
+    view! {
+        <details class="card log" open>
+            <summary><h2>{t!(i18n, tune.log)}</h2></summary>
+            <ol class="log-lines" role="log">
+                <For
+                    each=move || lines.get().into_iter().rev()
+                    key=|line| line.seq
+                    let:line
+                >
+                    <li class:warn=line.level == Level::Warn class:bad=line.level == Level::Error>
+                        <time class="num">{move || clock(line.time, i18n.get_locale())}</time>
+                        <span>{line.text.clone()}</span>
+                    </li>
+                </For>
+            </ol>
+        </details>
+    }
+}
