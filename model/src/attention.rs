@@ -105,6 +105,16 @@ impl Mask {
         other.map_or(padded, |last_other| padded.max(last_other + 1))
     }
 
+    /// The same rules without the tensor made from them.
+    pub(crate) fn without_bias(&self) -> Self {
+        Self {
+            left_pad: self.left_pad.clone(),
+            segments: self.segments.clone(),
+            bias: None,
+            ..*self
+        }
+    }
+
     /// `[B or 1, 1, T, S]`: 0 where a query sees the key, else a very low number.
     fn bias(&mut self, device: &Device) -> Tensor<4> {
         if let Some(bias) = &self.bias {
@@ -182,20 +192,21 @@ impl Attention {
         if let Some(cache) = &mut context.cache {
             (k, v) = cache.append(site.layer, k, v); // [B, K, S, E]
         }
-        let (y, traced) = if context.traced {
-            let traced = attend_in_steps(q, k, v, &mut context.mask);
-            (traced.output.clone(), Some(traced))
+        let mask = &mut context.mask;
+        let fused = if context.traced {
+            None
         } else {
-            let mask = &mut context.mask;
-            (
-                kernels::attention(&q, &k, &v, mask)
-                    .unwrap_or_else(|| attend_in_steps(q, k, v, mask).output),
-                None,
-            )
+            kernels::attention(&q, &k, &v, mask) // [B, T, H·E]
         };
-        let y = y
-            .swap_dims(1, 2)
-            .reshape([batch, time, self.heads.q * self.heads.size]); // [B, T, H·E]
+        let (y, traced) = match fused {
+            Some(y) => (y, None),
+            None => {
+                let steps = attend_in_steps(q, k, v, mask);
+                let y = steps.output.clone().swap_dims(1, 2); // [B, T, H, E]
+                let y = y.reshape([batch, time, self.heads.q * self.heads.size]); // [B, T, H·E]
+                (y, context.traced.then_some(steps))
+            }
+        };
         let name = match self.inputs {
             Inputs::Split(_) => "o_proj",
             Inputs::Fused(_) => "attention.c_proj",

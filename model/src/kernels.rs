@@ -1,19 +1,114 @@
-//! The computations that decide the model's speed: each is written once in burn's operations, for every device.
+//! The computations that decide the model's speed. Each is written once in burn's operations for every device (`plain_*`),
+//! and once on slices for the CPU ([`math`], [`heads`]), with a backward pass of its own ([`tape`]); tests hold them
+//! together.
 
-use burn::tensor::{Tensor, TensorData, activation};
+mod heads;
+mod math;
+mod tape;
+
+use burn::tensor::{DType, Tensor, TensorData, activation};
 
 use crate::attention::Mask;
 use crate::config::RopeStyle;
-use crate::projection::{DropoutKey, Site};
+use crate::device::CpuBackend;
+use crate::projection::{DropoutKey, Lora, Site};
 use crate::rope::Rotation;
+use math::{Into, Mat};
+
+/// A tensor of the CPU backend: the memory itself.
+type Raw = burn::backend::tensor::FloatTensor<CpuBackend>;
+
+/// The tensor's memory without gaps, when it is f32 on the CPU and not on a gradient tape.
+fn raw<const N: usize>(x: &Tensor<N>) -> Option<Raw> {
+    if x.is_autodiff() || x.dtype() != DType::F32 {
+        return None;
+    }
+    let raw = x.clone().try_into_primitive::<CpuBackend>().ok()?;
+    Some(raw.to_contiguous())
+}
+
+/// A contiguous tensor's numbers.
+fn slice(raw: &Raw) -> &[f32] {
+    let layout = raw.layout();
+    &raw.storage::<f32>()[layout.start_offset()..][..layout.num_elements()]
+}
+
+fn new_raw<const N: usize>(values: Vec<f32>, shape: [usize; N]) -> Raw {
+    Raw::from_data(TensorData::new(values, shape))
+}
+
+fn tensor<const N: usize>(values: Vec<f32>, shape: [usize; N]) -> Tensor<N> {
+    Tensor::from_primitive::<CpuBackend>(new_raw(values, shape))
+}
 
 /// `x Wᵀ + b`: `[B, T, in]`, `[out, in]`, `[out]` → `[B, T, out]`.
 pub(crate) fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let [batch, time, _] = x.dims();
+    let outputs = weight.dims()[0];
+    let y = if let (Some(x), Some(w)) = (raw(&x), raw(&weight)) {
+        let y = dense(slice(&x), slice(&w), outputs);
+        tensor(y, [batch, time, outputs])
+    } else if let Some(y) = tape::linear(&x, &weight) {
+        y
+    } else {
+        plain_linear(x, weight)
+    };
+    match bias {
+        Some(bias) => y + bias.reshape([1, 1, outputs]),
+        None => y,
+    }
+}
+
+fn plain_linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     let [batch, time, inputs] = x.dims();
     let outputs = weight.dims()[0];
     // One matrix product of B·T rows: burn would run B of them with the weight broadcast.
     let y = x.reshape([batch * time, inputs]).matmul(weight.transpose());
-    let y = y.reshape([batch, time, outputs]);
+    y.reshape([batch, time, outputs])
+}
+
+/// Rows up to which a product is bound by reading the weight.
+const FEW: usize = 4;
+
+/// `[m, k] · [n, k]ᵀ`
+fn dense(x: &[f32], w: &[f32], n: usize) -> Vec<f32> {
+    let k = w.len() / n;
+    let m = x.len() / k;
+    if m <= FEW {
+        return math::matvec(x, w, k);
+    }
+    let mut y = vec![0.0; m * n];
+    math::product(
+        Into::new(&mut y, n),
+        Mat::new(x, m, k),
+        Mat::new(w, n, k).t(),
+        1.0,
+        true,
+    );
+    y
+}
+
+/// [`linear`] with an adapter beside it: `x Wᵀ + b + scale · (x' Aᵀ) Bᵀ`, where `x'` is `x` after dropout.
+pub(crate) fn adapted(
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    lora: &Lora,
+    site: Site<'_>,
+) -> Tensor<3> {
+    let dropped = match site.dropout {
+        Some(key) if lora.dropout > 0.0 => Some(dropout(x.clone(), lora.dropout, *key, site)),
+        _ => None,
+    };
+    let outputs = weight.dims()[0];
+    let (a, b) = (lora.a.val(), lora.b.val());
+    let y = match tape::adapted(&x, dropped.as_ref(), &weight, [&a, &b], lora.scale) {
+        Some(y) => y,
+        None => {
+            let low = linear(dropped.unwrap_or_else(|| x.clone()), a, None);
+            linear(x, weight, None) + linear(low, b, None) * lora.scale
+        }
+    };
     match bias {
         Some(bias) => y + bias.reshape([1, 1, outputs]),
         None => y,
@@ -22,9 +117,34 @@ pub(crate) fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -
 
 /// `x / √(mean(x²) + eps) · w` over the last dimension.
 pub(crate) fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
+    if let (Some(raw_x), Some(w)) = (raw(&x), raw(&weight)) {
+        let (y, _) = rms(slice(&raw_x), slice(&w), eps as f32);
+        return tensor(y, x.dims());
+    }
+    tape::rms_norm(&x, &weight, eps as f32).unwrap_or_else(|| plain_rms_norm(x, weight, eps))
+}
+
+fn plain_rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
     let scale = (x.clone().square().mean_dim(2) + eps).sqrt().recip(); // [B, T, 1]
     let width = x.dims()[2];
     x * scale * weight.reshape([1, 1, width])
+}
+
+/// The result and each row's `1 / √(mean(x²) + eps)`.
+fn rms(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
+    let width = w.len();
+    let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; x.len() / width]);
+    math::rows2((&mut y, width), (&mut scales, 1), width, |row, y, scale| {
+        let x = &x[row * width..(row + 1) * width];
+        math::wide(|| {
+            let s = 1.0 / (math::sum_by(x, |x| x * x) / width as f32 + eps).sqrt();
+            for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                *y = x * s * w;
+            }
+            scale[0] = s;
+        });
+    });
+    (y, scales)
 }
 
 /// `(x - mean) / √(variance + eps) · w + b` over the last dimension.
@@ -37,15 +157,53 @@ pub(crate) fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: 
 
 /// `silu(gate) · up`
 pub(crate) fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    if let (Some(g), Some(u)) = (raw(&gate), raw(&up)) {
+        return tensor(gated(slice(&g), slice(&u)), gate.dims());
+    }
+    tape::swiglu(&gate, &up).unwrap_or_else(|| plain_swiglu(gate, up))
+}
+
+fn plain_swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
     activation::silu(gate) * up
+}
+
+/// Elements of one call of an element-wise loop.
+const CHUNK: usize = 1024;
+
+fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; gate.len()];
+    math::rows(&mut y, CHUNK, CHUNK * 4, |i, y| {
+        let at = i * CHUNK..i * CHUNK + y.len();
+        let (gate, up) = (&gate[at.clone()], &up[at]);
+        math::wide(|| {
+            for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
+                *y = g * math::sigmoid(*g) * u;
+            }
+        });
+    });
+    y
 }
 
 /// Rotates `[B, heads, T, E]` by the table's angles.
 pub(crate) fn rope(x: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
+    if x.is_autodiff() {
+        if let Some(y) = tape::rope(&x, rotation) {
+            return y;
+        }
+    } else if x.dtype() == DType::F32
+        && let Ok(raw) = x.clone().try_into_primitive::<CpuBackend>()
+    {
+        return tensor(rotate(&raw, rotation, 1.0), x.dims());
+    }
+    plain_rope(x, rotation)
+}
+
+fn plain_rope(x: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
     let [b, h, t, e] = x.dims();
     let half = e / 2;
     let table = |values: &Tensor<3>| values.clone().unsqueeze_dim::<4>(1); // [B or 1, 1, T, E/2]
-    let (cos, sin) = (table(&rotation.cos), table(&rotation.sin));
+    let (cos, sin) = rotation.tensors();
+    let (cos, sin) = (table(cos), table(sin));
     match rotation.style {
         RopeStyle::HalfSplit => {
             let low = x.clone().narrow(3, 0, half);
@@ -65,14 +223,110 @@ pub(crate) fn rope(x: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
     }
 }
 
-/// A fused attention where this device has one: `[B, H, T, E]`, `[B, K, S, E]` twice → `[B, H, T, E]`.
+/// Strides of `[B, heads, T, E]`'s first three dimensions, when the last lies together.
+fn head_strides(raw: &Raw) -> Option<[usize; 3]> {
+    let strides = raw.layout().strides();
+    let by = |i: usize| usize::try_from(strides[i]).ok();
+    (strides[3] == 1).then_some([by(0)?, by(1)?, by(2)?])
+}
+
+/// Rotates forward (`direction` 1) or back (-1): `[B, heads, T, E]` without gaps.
+fn rotate(x: &Raw, rotation: &Rotation, direction: f32) -> Vec<f32> {
+    let shape = x.layout().shape();
+    let [heads, time, size] = [shape[1], shape[2], shape[3]];
+    let (x, strides) = match head_strides(x) {
+        Some(strides) => (x.clone(), strides),
+        None => (x.to_contiguous(), [heads * time * size, time * size, size]),
+    };
+    let data = &x.storage::<f32>()[x.layout().start_offset()..];
+    let half = size / 2;
+    let mut y = vec![0.0; shape.num_elements()];
+    math::rows(&mut y, size, size * 2, |row, y| {
+        let (b, h, t) = (row / (heads * time), row / time % heads, row % time);
+        let start = b * strides[0] + h * strides[1] + t * strides[2];
+        let x = &data[start..start + size];
+        let table = (b % rotation.rows * time + t) * half;
+        let (cos, sin) = (
+            &rotation.cos[table..table + half],
+            &rotation.sin[table..table + half],
+        );
+        math::wide(|| turn_pairs(x, y, (cos, sin, direction), rotation.style));
+    });
+    y
+}
+
+#[inline(always)]
+fn turn_pairs(
+    x: &[f32],
+    y: &mut [f32],
+    (cos, sin, direction): (&[f32], &[f32], f32),
+    style: RopeStyle,
+) {
+    let half = cos.len();
+    match style {
+        RopeStyle::HalfSplit => {
+            let ((low, high), (y_low, y_high)) = (x.split_at(half), y.split_at_mut(half));
+            for i in 0..half {
+                let s = sin[i] * direction;
+                y_low[i] = low[i] * cos[i] - high[i] * s;
+                y_high[i] = high[i] * cos[i] + low[i] * s;
+            }
+        }
+        RopeStyle::Interleaved => {
+            for i in 0..half {
+                let (even, odd, s) = (x[2 * i], x[2 * i + 1], sin[i] * direction);
+                y[2 * i] = even * cos[i] - odd * s;
+                y[2 * i + 1] = odd * cos[i] + even * s;
+            }
+        }
+    }
+}
+
+/// A fused attention where this device has one: `[B, H, T, E]`, `[B, K, S, E]` twice → `[B, T, H·E]`.
 pub(crate) fn attention(
-    _q: &Tensor<4>,
-    _k: &Tensor<4>,
-    _v: &Tensor<4>,
-    _mask: &Mask,
-) -> Option<Tensor<4>> {
-    None
+    q: &Tensor<4>,
+    k: &Tensor<4>,
+    v: &Tensor<4>,
+    mask: &Mask,
+) -> Option<Tensor<3>> {
+    if q.is_autodiff() {
+        return tape::attention(q, k, v, mask);
+    }
+    let [batch, heads, time, size] = q.dims();
+    let inputs = [q, k, v].map(|x| x.clone().try_into_primitive::<CpuBackend>().ok());
+    let [Some(q), Some(k), Some(v)] = inputs else {
+        return None;
+    };
+    if q.dtype() != DType::F32 {
+        return None;
+    }
+    let [q, k, v] = [together(q), together(k), together(v)];
+    let attended = heads::attend(&heads::Inputs {
+        q: head_view(&q),
+        k: head_view(&k),
+        v: head_view(&v),
+        mask,
+    });
+    Some(tensor(attended.y, [batch, time, heads * size]))
+}
+
+/// The same tensor with each head's row in one piece.
+fn together(raw: Raw) -> Raw {
+    match head_strides(&raw) {
+        Some(_) => raw,
+        None => raw.to_contiguous(),
+    }
+}
+
+fn head_view(raw: &Raw) -> heads::Heads<'_> {
+    let shape = raw.layout().shape();
+    heads::Heads {
+        data: &raw.storage::<f32>()[raw.layout().start_offset()..],
+        heads: shape[1],
+        time: shape[2],
+        size: shape[3],
+        strides: head_strides(raw).expect("`together` made the rows contiguous"),
+    }
 }
 
 /// Zeroes each input with probability `p` and scales the rest by `1 / (1 - p)`.
@@ -80,17 +334,15 @@ pub(crate) fn dropout(x: Tensor<3>, p: f32, key: DropoutKey, site: Site<'_>) -> 
     let [batch, time, width] = x.dims();
     let keep = 1.0 / (1.0 - p);
     let threshold = (f64::from(p) * (1u64 << 32) as f64) as u64;
-    let mut mask = Vec::with_capacity(batch * time * width);
-    for b in 0..batch as u64 {
-        let row = row_key(key, site, b);
-        mask.extend((0..(time * width) as u64).map(|i| {
-            if mix(row ^ mix(i)) >> 32 < threshold {
-                0.0
-            } else {
-                keep
+    let mut mask = vec![0.0; batch * time * width];
+    math::rows(&mut mask, time * width, time * width, |b, row| {
+        let row_key = row_key(key, site, b as u64);
+        for (i, value) in (0u64..).zip(row) {
+            if mix(row_key ^ mix(i)) >> 32 >= threshold {
+                *value = keep;
             }
-        }));
-    }
+        }
+    });
     let mask = Tensor::from_data(TensorData::new(mask, [batch, time, width]), &x.device());
     x * mask
 }

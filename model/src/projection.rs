@@ -72,16 +72,10 @@ impl Projection {
     /// `[.., in]` → `[.., out]`
     pub fn forward(&self, x: Tensor<3>, site: Site<'_>) -> Tensor<3> {
         let bias = self.bias.as_ref().map(Param::val);
-        let Some(lora) = &self.lora else {
-            return kernels::linear(x, self.weight.val(), bias);
-        };
-        let dense = kernels::linear(x.clone(), self.weight.val(), bias);
-        let x = match site.dropout {
-            Some(key) if lora.dropout > 0.0 => kernels::dropout(x, lora.dropout, *key, site),
-            _ => x,
-        };
-        let low = kernels::linear(x, lora.a.val(), None);
-        dense + kernels::linear(low, lora.b.val(), None) * lora.scale
+        match &self.lora {
+            None => kernels::linear(x, self.weight.val(), bias),
+            Some(lora) => kernels::adapted(x, self.weight.val(), bias, lora, site),
+        }
     }
 
     /// `[out, in]` of the dense weight.

@@ -1,5 +1,7 @@
 //! Rotary position embedding (Su 2021): the tables of one forward pass. The rotation itself is in `kernels`.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::{Position, RopeStyle};
@@ -8,15 +10,21 @@ use crate::config::{Position, RopeStyle};
 /// positions in use, so no table has to be kept, grown or moved.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// `[B, T, E/2]`
-    pub cos: Tensor<3>,
-    /// `[B, T, E/2]`
-    pub sin: Tensor<3>,
-    pub style: RopeStyle,
+    /// `[B or 1, T, E/2]`
+    pub(crate) cos: Arc<[f32]>,
+    /// `[B or 1, T, E/2]`
+    pub(crate) sin: Arc<[f32]>,
+    /// 1 where all rows of the batch stand at the same positions.
+    pub(crate) rows: usize,
+    pub(crate) style: RopeStyle,
+    shape: [usize; 3],
+    device: Device,
+    /// The same on the device, when a computation there asks for it.
+    on_device: OnceLock<(Tensor<3>, Tensor<3>)>,
 }
 
 impl Rotation {
-    /// None where the model doesn't rotate. `positions` holds `T` positions for each of the `B` rows.
+    /// None where the model doesn't rotate. `positions` holds `T` positions for each of the `B` rows, or for all in one.
     pub fn new(
         position: Position,
         head_dim: usize,
@@ -31,7 +39,7 @@ impl Rotation {
         let frequencies: Vec<f64> = (0..half)
             .map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64))
             .collect();
-        let (batch, time) = (positions.len(), positions.first().map_or(0, Vec::len));
+        let (rows, time) = (positions.len(), positions.first().map_or(0, Vec::len));
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for &position in positions.iter().flatten() {
             for frequency in &frequencies {
@@ -40,13 +48,24 @@ impl Rotation {
                 sin.push(s as f32);
             }
         }
-        let tensor =
-            |values| Tensor::from_data(TensorData::new(values, [batch, time, half]), device);
         Some(Self {
-            cos: tensor(cos),
-            sin: tensor(sin),
+            cos: cos.into(),
+            sin: sin.into(),
+            rows,
             style,
+            shape: [rows, time, half],
+            device: device.clone(),
+            on_device: OnceLock::new(),
         })
+    }
+
+    /// Cosines and sines on the device, `[B or 1, T, E/2]`.
+    pub(crate) fn tensors(&self) -> &(Tensor<3>, Tensor<3>) {
+        let tensor = |values: &[f32]| {
+            Tensor::from_data(TensorData::new(values.to_vec(), self.shape), &self.device)
+        };
+        self.on_device
+            .get_or_init(|| (tensor(&self.cos), tensor(&self.sin)))
     }
 }
 
