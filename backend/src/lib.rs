@@ -15,3 +15,5 @@ pub mod page;
 pub mod registry;
 pub mod serving;
 pub mod system;
+
+pub use cli::main;

@@ -1,5 +1,5 @@
 //! The program's entry; everything is in the library.
 
 fn main() -> std::process::ExitCode {
-    hearth::cli::main()
+    hearth::main()
 }

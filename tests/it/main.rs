@@ -1,4 +1,10 @@
 //! The integration tests, one binary: each module is an area. They start the real program and, where a page is tested, a
 //! real browser; `hearth_tests` holds what they share.
 
+mod api_chat;
+mod api_client;
+mod api_files;
+mod api_system;
 mod harness;
+mod jobs_killed;
+mod jobs_tuning;

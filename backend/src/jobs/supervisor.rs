@@ -329,8 +329,11 @@ impl News<'_> {
         let model = self
             .jobs
             .tuned_name(&row, metrics.step.map(|step| step as u64))?;
-        // An older one may have been cleared away since; then it is no model any more.
-        if folder.is_dir() && self.jobs.0.registry.get(&model).await?.is_none() {
+        // An older one may have been cleared away since; a checkpoint of full tuning is no model to talk to.
+        if self.jobs.0.registry.get(&model).await?.is_none() {
+            if !folder.join("adapter_config.json").is_file() {
+                return Ok(());
+            }
             self.jobs.register(&row, folder, &model, false).await?;
         }
         store::insert_checkpoint(&self.jobs.0.db, self.job, &model, metrics).await
