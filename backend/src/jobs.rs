@@ -201,7 +201,12 @@ impl Jobs {
         words: &str,
     ) -> Result<Job> {
         let before = self.get(id).await?;
-        if queue::change(&self.0.db, id, change).await?.is_none() {
+        // The same words may be said again after a pause and a resume, so the key is fresh.
+        let event = events::sentence(ids::new("asked:"), Level::Info, words);
+        if queue::change(&self.0.db, id, change, Some(event))
+            .await?
+            .is_none()
+        {
             return Err(Error::Invalid {
                 message: format!(
                     "Job {id} is {}; that cannot be done to it now.",
@@ -211,13 +216,6 @@ impl Jobs {
                 code: Some("invalid_job_state"),
             });
         }
-        // The same words may be said again after a pause and a resume, so the key is fresh.
-        store::append(
-            &self.0.db,
-            id,
-            &[events::sentence(ids::new("asked:"), Level::Info, words)],
-        )
-        .await?;
         self.announce();
         if let (Some(order), Some(orders)) = (order, self.orders().remove(id)) {
             let _ = orders.send(order).await;

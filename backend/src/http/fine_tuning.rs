@@ -46,12 +46,20 @@ impl Checked for ValidateRequest {
     const UNSUPPORTED: &'static [Unsupported] = &[];
 }
 
+/// A job, or with `hearth.dry_run` the plan of one.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum Made {
+    Job(Box<Job>),
+    Plan(Box<Plan>),
+}
+
 /// Makes a job. An `Idempotency-Key` makes the same request safe to repeat. With `hearth.dry_run` the answer is a plan.
 #[utoipa::path(post, path = "/v1/fine_tuning/jobs", tag = "fine-tuning", request_body = CreateJob,
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = Job), (status = 203, body = Plan, description = "With `hearth.dry_run`; the status is 200"),
-        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-async fn create(State(app): State<App>, request: Request) -> Result<Response> {
+    responses((status = 200, body = Made), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody)))]
+async fn create(State(app): State<App>, request: Request) -> Result<Answer<Made>> {
     let key = request
         .headers()
         .get("idempotency-key")
@@ -60,7 +68,7 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response> {
     let bytes = body::bytes(request, &app).await?;
     let request: CreateJob = body::parse(&bytes)?;
     if request.hearth.as_ref().is_some_and(|hearth| hearth.dry_run) {
-        return Ok(Answer(app.jobs.plan(&request).await?).into_response());
+        return Ok(Answer(Made::Plan(app.jobs.plan(&request).await?.into())));
     }
     let hash = hex(&Sha256::digest(&bytes));
     let key = key
@@ -70,7 +78,7 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response> {
         .jobs
         .create(request, key.map(|key| (key, hash.as_str())))
         .await?;
-    Ok(Answer(job).into_response())
+    Ok(Answer(Made::Job(job.into())))
 }
 
 /// Jobs, newest first.

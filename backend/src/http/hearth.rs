@@ -134,11 +134,19 @@ fn no_pull(name: &str) -> Error {
 
 /// Takes in a folder or GGUF file on the server's own disk.
 #[utoipa::path(post, path = "/v1/hearth/imports", tag = "hearth", request_body = ImportRequest,
-    responses((status = 200, body = Model), (status = 400, body = ErrorBody)))]
+    responses((status = 200, body = Model), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 async fn import(
     State(app): State<App>,
     Json(request): Json<ImportRequest>,
 ) -> Result<Answer<Model>> {
+    // A path is the business of whoever sits at the machine.
+    if !app.config.is_loopback() {
+        return Err(Error::Forbidden {
+            message: "Import on the server's own machine: `hearth model import PATH --name NAME`."
+                .into(),
+            code: "local_only",
+        });
+    }
     let entry = registry::import::import(&app.registry, request.path.as_ref(), &request.name)
         .await
         .map_err(|error| Error::invalid("path", format!("{error:#}")))?;

@@ -3,9 +3,12 @@
 
 use anyhow::Result;
 use hearth_shared::api::fine_tuning::{JobError, JobStatus};
+use hearth_shared::event::Level;
 use sqlx::{Sqlite, Transaction};
 
 use super::state::{self, Change};
+use super::store::NewEvent;
+use super::{events, store};
 use crate::db::Db;
 use crate::ids;
 
@@ -77,10 +80,19 @@ pub async fn reclaim(db: &Db, owner: &str, all: bool) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// Makes one change. `None`: the job is not in a state for it (or does not exist).
-pub async fn change(db: &Db, id: &str, change: Change) -> Result<Option<JobStatus>> {
+/// Makes one change, with what there is to say about it: whoever sees the new state sees the event too. `None`: the job is
+/// not in a state for it (or does not exist), and nothing is said.
+pub async fn change(
+    db: &Db,
+    id: &str,
+    change: Change,
+    event: Option<NewEvent>,
+) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
     let status = move_on(&mut write, id, change).await?;
+    if status.is_some() {
+        store::append_in(&mut write, id, event.as_slice()).await?;
+    }
     write.commit().await?;
     Ok(status)
 }
@@ -102,9 +114,15 @@ pub async fn lose(db: &Db, id: &str) -> Result<Option<JobStatus>> {
             ),
             param: None,
         };
-        end(&mut write, id, Change::Failed, Some(&error)).await?
+        fail_in(&mut write, id, Change::Failed, &error).await?
     } else {
-        move_on(&mut write, id, Change::Lost).await?
+        let words = "The training process is gone; the job continues from its last checkpoint.";
+        let status = move_on(&mut write, id, Change::Lost).await?;
+        if status.is_some() {
+            let event = events::sentence(ids::new("lost:"), Level::Warn, words);
+            store::append_in(&mut write, id, &[event]).await?;
+        }
+        status
     };
     write.commit().await?;
     Ok(status)
@@ -118,7 +136,7 @@ pub async fn fail(
     error: &JobError,
 ) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
-    let status = end(&mut write, id, change, Some(error)).await?;
+    let status = fail_in(&mut write, id, change, error).await?;
     write.commit().await?;
     Ok(status)
 }
@@ -131,7 +149,7 @@ pub async fn succeed(
     result_file: &str,
 ) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
-    let status = end(&mut write, id, Change::Finished, None).await?;
+    let status = move_on(&mut write, id, Change::Finished).await?;
     if status.is_some() {
         sqlx::query("UPDATE jobs SET fine_tuned_model = ?2, result_file = ?3 WHERE id = ?1")
             .bind(id)
@@ -139,24 +157,38 @@ pub async fn succeed(
             .bind(result_file)
             .execute(&mut *write)
             .await?;
+        let created = format!("New fine-tuned model created: {model}");
+        let words = "The job has successfully completed";
+        let events = [
+            events::sentence("created", Level::Info, created),
+            events::sentence("succeeded", Level::Info, words),
+        ];
+        store::append_in(&mut write, id, &events).await?;
     }
     write.commit().await?;
     Ok(status)
 }
 
-async fn end(
+async fn fail_in(
     write: &mut Transaction<'static, Sqlite>,
     id: &str,
     change: Change,
-    error: Option<&JobError>,
+    error: &JobError,
 ) -> Result<Option<JobStatus>> {
     let status = move_on(write, id, change).await?;
     if status.is_some() {
         sqlx::query("UPDATE jobs SET error = ?2 WHERE id = ?1")
             .bind(id)
-            .bind(error.map(serde_json::to_string).transpose()?)
+            .bind(serde_json::to_string(error)?)
             .execute(&mut **write)
             .await?;
+        let words = format!("The job failed: {}", error.message);
+        store::append_in(
+            write,
+            id,
+            &[events::sentence("failed", Level::Error, words)],
+        )
+        .await?;
     }
     Ok(status)
 }
@@ -190,7 +222,6 @@ async fn move_on(
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests fail loudly")]
 mod tests {
-    use super::super::store;
     use super::*;
 
     async fn queue_of(count: usize) -> (tempfile::TempDir, Db, Vec<String>) {
@@ -211,7 +242,7 @@ mod tests {
             )
             .await
             .unwrap();
-            change(&db, &id, Change::Accepted).await.unwrap();
+            change(&db, &id, Change::Accepted, None).await.unwrap();
             ids.push(id);
         }
         (dir, db, ids)

@@ -1,7 +1,8 @@
 //! The rows of jobs, their events and checkpoints.
 
 use anyhow::Result;
-use hearth_shared::api::fine_tuning::{Checkpoint, CheckpointMetrics};
+use hearth_shared::api::fine_tuning::{Checkpoint, CheckpointMetrics, JobStatus};
+use sqlx::{Sqlite, Transaction};
 
 use crate::db::Db;
 use crate::ids;
@@ -194,9 +195,32 @@ pub async fn set_validated(
     Ok(())
 }
 
-/// Numbers and stores events in order, in one transaction; returns how many were new.
+/// Numbers and stores events in order, in one transaction; returns how many were new. A job that has ended says nothing
+/// more: its process may still be leaving.
 pub async fn append(db: &Db, job: &str, events: &[NewEvent]) -> Result<usize> {
     let mut write = db.write().await?;
+    let status: Option<String> = sqlx::query_scalar("SELECT status FROM jobs WHERE id = ?")
+        .bind(job)
+        .fetch_optional(&mut *write)
+        .await?;
+    if status
+        .as_deref()
+        .and_then(JobStatus::parse)
+        .is_some_and(JobStatus::ended)
+    {
+        return Ok(0);
+    }
+    let new = append_in(&mut write, job, events).await?;
+    write.commit().await?;
+    Ok(new)
+}
+
+/// The same as a part of a larger change.
+pub async fn append_in(
+    write: &mut Transaction<'static, Sqlite>,
+    job: &str,
+    events: &[NewEvent],
+) -> Result<usize> {
     let mut new = 0;
     for event in events {
         let done = sqlx::query(
@@ -211,7 +235,7 @@ pub async fn append(db: &Db, job: &str, events: &[NewEvent]) -> Result<usize> {
         .bind(event.kind)
         .bind(&event.message)
         .bind(&event.data)
-        .execute(&mut *write)
+        .execute(&mut **write)
         .await?;
         if done.rows_affected() == 0 {
             continue;
@@ -227,11 +251,10 @@ pub async fn append(db: &Db, job: &str, events: &[NewEvent]) -> Result<usize> {
             .bind(progress.total_steps)
             .bind(progress.trained_tokens)
             .bind(progress.estimated_finish)
-            .execute(&mut *write)
+            .execute(&mut **write)
             .await?;
         }
     }
-    write.commit().await?;
     Ok(new)
 }
 

@@ -77,9 +77,11 @@ impl Jobs {
     async fn attend(&self, claim: &Claim, inbox: mpsc::Receiver<Order>) {
         let settled = match self.attempt(claim, inbox).await {
             Ok(Some(Outcome::Done)) => self.finish(&claim.id).await,
-            Ok(Some(Outcome::Left)) => queue::change(&self.0.db, &claim.id, Change::Suspended)
-                .await
-                .map(|_| ()),
+            Ok(Some(Outcome::Left)) => {
+                queue::change(&self.0.db, &claim.id, Change::Suspended, None)
+                    .await
+                    .map(|_| ())
+            }
             Ok(Some(Outcome::Failed { message })) => self.fail(&claim.id, &message).await,
             Ok(None) => self.lost(claim).await,
             Err(error) => {
@@ -95,40 +97,17 @@ impl Jobs {
     }
 
     async fn lost(&self, claim: &Claim) -> Result<()> {
-        let Some(status) = queue::lose(&self.0.db, &claim.id).await? else {
-            return Ok(());
-        };
-        let key = format!("lost:{}", claim.attempt);
-        let event = match status {
-            JobStatus::Failed => events::sentence(
-                key,
-                Level::Error,
-                "The job failed: its process ended again and again.",
-            ),
-            _ => events::sentence(
-                key,
-                Level::Warn,
-                "The training process is gone; the job continues from its last checkpoint.",
-            ),
-        };
-        store::append(&self.0.db, &claim.id, &[event]).await?;
+        queue::lose(&self.0.db, &claim.id).await?;
         Ok(())
     }
 
-    pub(super) async fn fail(&self, id: &str, message: &str) -> Result<()> {
+    async fn fail(&self, id: &str, message: &str) -> Result<()> {
         let error = JobError {
             code: "training_failed".into(),
             message: message.to_owned(),
             param: None,
         };
-        if queue::fail(&self.0.db, id, Change::Failed, &error)
-            .await?
-            .is_some()
-        {
-            let event =
-                events::sentence("failed", Level::Error, format!("The job failed: {message}"));
-            store::append(&self.0.db, id, &[event]).await?;
-        }
+        queue::fail(&self.0.db, id, Change::Failed, &error).await?;
         Ok(())
     }
 
@@ -258,17 +237,6 @@ impl Jobs {
                 csv.as_bytes(),
             )
             .await?;
-        let created = events::sentence(
-            "created",
-            Level::Info,
-            format!("New fine-tuned model created: {model}"),
-        );
-        let ended = events::sentence(
-            "succeeded",
-            Level::Info,
-            "The job has successfully completed",
-        );
-        store::append(&self.0.db, id, &[created, ended]).await?;
         queue::succeed(&self.0.db, id, &model, &file).await?;
         Ok(())
     }

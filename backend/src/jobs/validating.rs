@@ -242,18 +242,9 @@ impl Jobs {
         .await?;
         match decided {
             Ok(_) => {
-                if queue::change(&self.0.db, id, Change::Accepted)
-                    .await?
-                    .is_some()
-                {
-                    let words = "Files validated, moving job to queued state";
-                    store::append(
-                        &self.0.db,
-                        id,
-                        &[events::sentence("queued", Level::Info, words)],
-                    )
-                    .await?;
-                }
+                let words = "Files validated, moving job to queued state";
+                let event = events::sentence("queued", Level::Info, words);
+                queue::change(&self.0.db, id, Change::Accepted, Some(event)).await?;
             }
             Err(error) => self.refuse(id, &error).await?,
         }
@@ -261,15 +252,7 @@ impl Jobs {
     }
 
     async fn refuse(&self, id: &str, error: &JobError) -> Result<()> {
-        if queue::fail(&self.0.db, id, Change::Refused, error).await? == Some(JobStatus::Failed) {
-            let words = format!("The job failed: {}", error.message);
-            store::append(
-                &self.0.db,
-                id,
-                &[events::sentence("refused", Level::Error, words)],
-            )
-            .await?;
-        }
+        queue::fail(&self.0.db, id, Change::Refused, error).await?;
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl PullState {
     }
 }
 
-/// `POST /v1/hearth/imports`: a path on the server's own disk; only a loopback client or one with a key may ask.
+/// `POST /v1/hearth/imports`: a path on the server's own disk; only a server on loopback takes it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImportRequest {
