@@ -277,6 +277,12 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
+    /// `[B, H, T, E]`
+    #[cfg(test)]
+    pub(crate) fn output(self) -> Tensor<4> {
+        self.output
+    }
+
     pub(crate) fn finish(self, attention: Tensor<3>, residual: Tensor<3>) -> LayerTrace {
         LayerTrace {
             q: self.q,

@@ -5,6 +5,8 @@
 mod heads;
 mod math;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 use burn::tensor::{DType, Tensor, TensorData, activation};
 
@@ -136,13 +138,16 @@ fn rms(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; x.len() / width]);
     math::rows2((&mut y, width), (&mut scales, 1), width, |row, y, scale| {
         let x = &x[row * width..(row + 1) * width];
-        math::wide(|| {
-            let s = 1.0 / (math::sum_by(x, |x| x * x) / width as f32 + eps).sqrt();
-            for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                *y = x * s * w;
-            }
-            scale[0] = s;
-        });
+        math::wide(
+            #[inline(always)]
+            || {
+                let s = 1.0 / (math::sum_by(x, |x| x * x) / width as f32 + eps).sqrt();
+                for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                    *y = x * s * w;
+                }
+                scale[0] = s;
+            },
+        );
     });
     (y, scales)
 }
@@ -175,11 +180,14 @@ fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
     math::rows(&mut y, CHUNK, CHUNK * 4, |i, y| {
         let at = i * CHUNK..i * CHUNK + y.len();
         let (gate, up) = (&gate[at.clone()], &up[at]);
-        math::wide(|| {
-            for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
-                *y = g * math::sigmoid(*g) * u;
-            }
-        });
+        math::wide(
+            #[inline(always)]
+            || {
+                for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
+                    *y = g * math::sigmoid(*g) * u;
+                }
+            },
+        );
     });
     y
 }
@@ -250,7 +258,10 @@ fn rotate(x: &Raw, rotation: &Rotation, direction: f32) -> Vec<f32> {
             &rotation.cos[table..table + half],
             &rotation.sin[table..table + half],
         );
-        math::wide(|| turn_pairs(x, y, (cos, sin, direction), rotation.style));
+        math::wide(
+            #[inline(always)]
+            || turn_pairs(x, y, (cos, sin, direction), rotation.style),
+        );
     });
     y
 }

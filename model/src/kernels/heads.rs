@@ -72,21 +72,24 @@ impl Inputs<'_> {
         let scale = self.scale();
         for (i, row) in scores.chunks_exact_mut(block.keys()).enumerate() {
             let (low, high) = block.visible(self.mask, b, i);
-            wide(|| {
-                row[..low].fill(0.0);
-                row[high..].fill(0.0);
-                let seen = &mut row[low..high];
-                let best = max(seen) * scale;
-                for x in seen.iter_mut() {
-                    *x = exp(*x * scale - best);
-                }
-                let sum = sum_by(seen, |x| x);
-                let inverse = if seen.is_empty() { 0.0 } else { 1.0 / sum };
-                for x in seen {
-                    *x *= inverse;
-                }
-                lse[i] = if low < high { best + sum.ln() } else { 0.0 };
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    row[..low].fill(0.0);
+                    row[high..].fill(0.0);
+                    let seen = &mut row[low..high];
+                    let best = max(seen) * scale;
+                    for x in seen.iter_mut() {
+                        *x = exp(*x * scale - best);
+                    }
+                    let sum = sum_by(seen, |x| x);
+                    let inverse = if seen.is_empty() { 0.0 } else { 1.0 / sum };
+                    for x in seen {
+                        *x *= inverse;
+                    }
+                    lse[i] = if low < high { best + sum.ln() } else { 0.0 };
+                },
+            );
         }
     }
 }
@@ -211,20 +214,23 @@ fn attend_one(inputs: &Inputs<'_>) -> Attended {
             let kv = inputs.kv_head(h);
             let first = inputs.mask.first_key(b, 0).min(end);
             let q = inputs.q.row(b, h, 0);
-            wide(|| {
-                let mut scores: Vec<f32> = (first..end)
-                    .map(|s| dot(q, inputs.k.row(b, kv, s)) * scale)
-                    .collect();
-                let best = max(&scores);
-                for x in &mut scores {
-                    *x = exp(*x - best);
-                }
-                let sum = sum_by(&scores, |x| x);
-                for (s, x) in (first..end).zip(&scores) {
-                    add_scaled(y, x / sum, inputs.v.row(b, kv, s));
-                }
-                lse[0] = if first < end { best + sum.ln() } else { 0.0 };
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    let mut scores: Vec<f32> = (first..end)
+                        .map(|s| dot(q, inputs.k.row(b, kv, s)) * scale)
+                        .collect();
+                    let best = max(&scores);
+                    for x in &mut scores {
+                        *x = exp(*x - best);
+                    }
+                    let sum = sum_by(&scores, |x| x);
+                    for (s, x) in (first..end).zip(&scores) {
+                        add_scaled(y, x / sum, inputs.v.row(b, kv, s));
+                    }
+                    lse[0] = if first < end { best + sum.ln() } else { 0.0 };
+                },
+            );
         },
     );
     Attended { y, lse }
@@ -274,10 +280,13 @@ pub(crate) fn attend_backward(
         let (b, kv) = (kv / kv_heads, kv % kv_heads);
         for h in kv * group..(kv + 1) * group {
             let start = (b * heads + h) * 2 * one;
-            wide(|| {
-                add_scaled(k, 1.0, &dkv[start..start + one]);
-                add_scaled(v, 1.0, &dkv[start + one..start + 2 * one]);
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    add_scaled(k, 1.0, &dkv[start..start + one]);
+                    add_scaled(v, 1.0, &dkv[start + one..start + 2 * one]);
+                },
+            );
         }
     });
     Gradients { q: dq, k, v }
@@ -316,19 +325,22 @@ fn one_head_backward(
                 &mut ds[i * keys..(i + 1) * keys],
             );
             let start = (b * time + from + i) * width + h * size;
-            wide(|| {
-                // Σ p · dp = dy · y, so no second pass over the row is needed.
-                let correction = dot(&dy[start..start + size], &y[start..start + size]);
-                let lse = lse[from + i];
-                for x in [&mut *p, &mut *ds] {
-                    x[..low].fill(0.0);
-                    x[high..].fill(0.0);
-                }
-                for (p, ds) in p[low..high].iter_mut().zip(&mut ds[low..high]) {
-                    *p = exp(*p - lse);
-                    *ds = *p * (*ds - correction);
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    // Σ p · dp = dy · y, so no second pass over the row is needed.
+                    let correction = dot(&dy[start..start + size], &y[start..start + size]);
+                    let lse = lse[from + i];
+                    for x in [&mut *p, &mut *ds] {
+                        x[..low].fill(0.0);
+                        x[high..].fill(0.0);
+                    }
+                    for (p, ds) in p[low..high].iter_mut().zip(&mut ds[low..high]) {
+                        *p = exp(*p - lse);
+                        *ds = *p * (*ds - correction);
+                    }
+                },
+            );
         }
         let (p, ds) = (Mat::new(&p, count, keys), Mat::new(&ds, count, keys));
         let keys_of = block.key_from * size..block.key_to * size;

@@ -251,15 +251,18 @@ impl Backward<CpuBackend, 2> for RmsNorm {
             let mut dx = vec![0.0; x.len()];
             math::rows(&mut dx, width, 2 * width, |row, dx| {
                 let (x, dy, s) = (&x[at(row)], &dy[at(row)], scales[row]);
-                math::wide(|| {
-                    for ((dx, dy), w) in dx.iter_mut().zip(dy).zip(w) {
-                        *dx = dy * w;
-                    }
-                    let pull = math::dot(dx, x) * s * s * s / width as f32;
-                    for (dx, x) in dx.iter_mut().zip(x) {
-                        *dx = *dx * s - x * pull;
-                    }
-                });
+                math::wide(
+                    #[inline(always)]
+                    || {
+                        for ((dx, dy), w) in dx.iter_mut().zip(dy).zip(w) {
+                            *dx = dy * w;
+                        }
+                        let pull = math::dot(dx, x) * s * s * s / width as f32;
+                        for (dx, x) in dx.iter_mut().zip(x) {
+                            *dx = *dx * s - x * pull;
+                        }
+                    },
+                );
             });
             grads.register::<CpuBackend>(node.id, like(dx, raw_x));
         }
@@ -267,11 +270,14 @@ impl Backward<CpuBackend, 2> for RmsNorm {
             let mut dw = vec![0.0; width];
             for (row, s) in scales.iter().enumerate() {
                 let (x, dy) = (&x[at(row)], &dy[at(row)]);
-                math::wide(|| {
-                    for ((dw, x), dy) in dw.iter_mut().zip(x).zip(dy) {
-                        *dw += x * s * dy;
-                    }
-                });
+                math::wide(
+                    #[inline(always)]
+                    || {
+                        for ((dw, x), dy) in dw.iter_mut().zip(x).zip(dy) {
+                            *dw += x * s * dy;
+                        }
+                    },
+                );
             }
             grads.register::<CpuBackend>(node.id, new_raw(dw, [width]));
         }
@@ -311,19 +317,22 @@ impl Backward<CpuBackend, 2> for SwiGlu {
             |i, d_gate, d_up| {
                 let at = i * CHUNK..i * CHUNK + d_gate.len();
                 let (gate, up, dy) = (&gate[at.clone()], &up[at.clone()], &dy[at]);
-                math::wide(|| {
-                    for j in 0..dy
-                        .len()
-                        .min(gate.len())
-                        .min(up.len())
-                        .min(d_gate.len())
-                        .min(d_up.len())
-                    {
-                        let (g, s) = (gate[j], math::sigmoid(gate[j]));
-                        d_gate[j] = dy[j] * up[j] * s * (1.0 + g * (1.0 - s));
-                        d_up[j] = dy[j] * g * s;
-                    }
-                });
+                math::wide(
+                    #[inline(always)]
+                    || {
+                        for j in 0..dy
+                            .len()
+                            .min(gate.len())
+                            .min(up.len())
+                            .min(d_gate.len())
+                            .min(d_up.len())
+                        {
+                            let (g, s) = (gate[j], math::sigmoid(gate[j]));
+                            d_gate[j] = dy[j] * up[j] * s * (1.0 + g * (1.0 - s));
+                            d_up[j] = dy[j] * g * s;
+                        }
+                    },
+                );
             },
         );
         for (parent, d) in ops.parents.iter().zip([d_gate, d_up]) {
