@@ -23,14 +23,11 @@ pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
     let binary = format!("bench-{name}");
     let hint = "read the compiler's message above";
     step(paths, &binary, hint, |step| {
-        step.run(paths.cargo().args([
-            "build",
-            "--release",
-            "--package",
-            "hearth-tests",
-            "--bin",
-            &binary,
-        ]))
+        step.run(
+            paths
+                .cargo_native("build")
+                .args(["--release", "--bin", &binary]),
+        )
     })?;
     let executable = paths
         .target

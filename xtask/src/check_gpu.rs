@@ -56,16 +56,9 @@ pub fn run(paths: &Paths) -> Result<()> {
 fn build(paths: &Paths, step: &Step, feature: &str) -> Result<()> {
     step.run(
         paths
-            .cargo()
-            .args([
-                "build",
-                "--release",
-                "--package",
-                "hearth",
-                "--bin",
-                "hearth",
-            ])
-            .args(["--features", feature]),
+            .cargo_native("build")
+            .args(["--release", "--bin", "hearth", "--features"])
+            .arg(format!("hearth/{feature}")),
     )?;
     let name = format!("hearth{}", std::env::consts::EXE_SUFFIX);
     let program = paths.target.join("release").join(&name);

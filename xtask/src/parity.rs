@@ -1,20 +1,25 @@
 //! `cargo xtask parity`: the golden files are what today's reference implementations give, and they load what we export.
 //!
 //! Conventions of `tests/golden`: `make_*.py OUT` writes golden files into a folder, under the names they have in
-//! `tests/golden`; `check_*.py IN` loads what the ignored test `parity_export` wrote there and compares.
+//! `tests/golden`; `make_NAME.mjs GGUF OUT/NAME.json` does so with llama.cpp under Node; `check_*.py IN` loads what the ignored
+//! test `parity_export` wrote there and compares.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::paths::Paths;
+use crate::paths::{Paths, which};
 use crate::setup;
 use crate::setup::python;
 use crate::step::step;
 
 const HINT: &str = "a reference implementation has changed, or a golden file was edited by hand: look at the difference, and copy \
     the new file into tests/golden only when it is understood";
+
+/// Version of the npm package that carries llama.cpp.
+const LLAMA_CPP: &str = "3.22.1";
 
 /// Everything, in order.
 pub fn run(paths: &Paths) -> Result<()> {
@@ -23,8 +28,18 @@ pub fn run(paths: &Paths) -> Result<()> {
     let golden = paths.root.join("tests/golden");
     let scratch = paths.target.join("parity");
     let _ = fs::remove_dir_all(&scratch);
+    let llama = llama_cpp(paths)?;
     for script in scripts(&golden, "make_")? {
-        regenerate(paths, &golden, &script, &scratch)?;
+        let out = scratch.join(file_name(&script));
+        fs::create_dir_all(&out)?;
+        let command = if script.extension().is_some_and(|e| e == "mjs") {
+            with_llama_cpp(paths, &llama, &script, &out)
+        } else {
+            let mut command = reference(paths, &script);
+            command.arg(&out);
+            command
+        };
+        regenerate(paths, &golden, (&script, &out), command)?;
     }
     let exported = scratch.join("export");
     fs::create_dir_all(&exported)?;
@@ -32,9 +47,9 @@ pub fn run(paths: &Paths) -> Result<()> {
     step(paths, "export for the references", hint, |step| {
         step.run(
             paths
-                .cargo()
+                .cargo_native("test")
                 .env("HEARTH_PARITY_OUT", &exported)
-                .args(["test", "--package", "hearth-tests", "--test", "it"])
+                .args(["--test", "it"])
                 .args(["--", "--ignored", "parity_export"]),
         )
     })?;
@@ -44,15 +59,7 @@ pub fn run(paths: &Paths) -> Result<()> {
             paths,
             &name,
             "our export differs from what the reference makes of it",
-            |step| {
-                step.run(
-                    paths
-                        .command(paths.python("parity"))
-                        .env("HF_HUB_OFFLINE", "1")
-                        .arg(&script)
-                        .arg(&exported),
-                )
-            },
+            |step| step.run(reference(paths, &script).arg(&exported)),
         )?;
     }
     println!("parity: every golden file is unchanged, every export loads");
@@ -69,26 +76,78 @@ pub fn environment(paths: &Paths) -> Result<()> {
     )
 }
 
-fn regenerate(paths: &Paths, golden: &Path, script: &Path, scratch: &Path) -> Result<()> {
-    let name = file_name(script);
-    step(paths, &name, HINT, |step| {
-        let out = scratch.join(name.trim_end_matches(".py"));
-        fs::create_dir_all(&out)?;
+/// A script under the Python that has the reference implementations, without a way to a hub.
+fn reference(paths: &Paths, script: &Path) -> Command {
+    let mut command = paths.command(paths.python("parity"));
+    command
+        .env("HF_HUB_OFFLINE", "1")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(script);
+    command
+}
+
+/// Node's binding of llama.cpp, prebuilt, in a folder of its own.
+fn llama_cpp(paths: &Paths) -> Result<PathBuf> {
+    let folder = paths.tools().join("llama");
+    let hint = "install Node.js with npm, and see that npm reaches its registry";
+    step(paths, "llama.cpp for Node", hint, |step| {
+        if folder.join("node_modules/node-llama-cpp").is_dir() {
+            step.unchanged();
+            return Ok(());
+        }
+        let npm = which(paths, &["npm", "npm.cmd"]).context("npm is not on PATH")?;
+        fs::create_dir_all(&folder)?;
+        let platform = match (std::env::consts::OS, std::env::consts::ARCH) {
+            ("macos", "aarch64") => "mac-arm64-metal",
+            ("macos", _) => "mac-x64",
+            ("windows", _) => "win-x64",
+            (_, "aarch64") => "linux-arm64",
+            _ => "linux-x64",
+        };
         step.run(
             paths
-                .command(paths.python("parity"))
-                .env("HF_HUB_OFFLINE", "1")
-                .arg(script)
-                .arg(&out),
-        )?;
+                .command(npm)
+                .current_dir(&folder)
+                .args(["install", "--ignore-scripts", "--omit=optional"])
+                .args(["--no-audit", "--no-fund", "--prefix"])
+                .arg(&folder)
+                .arg(format!("node-llama-cpp@{LLAMA_CPP}"))
+                .arg(format!("@node-llama-cpp/{platform}@{LLAMA_CPP}")),
+        )
+    })?;
+    Ok(folder)
+}
+
+fn with_llama_cpp(paths: &Paths, llama: &Path, script: &Path, out: &Path) -> Command {
+    let name = file_name(script);
+    let golden = name.trim_start_matches("make_").replace(".mjs", ".json");
+    let mut command = paths.command("node");
+    command
+        .current_dir(llama)
+        .arg(script)
+        .arg(paths.models().join("SmolLM2-135M-Instruct.Q4_1.gguf"))
+        .arg(out.join(golden));
+    command
+}
+
+/// Runs a script that makes golden files; every file it makes must equal the committed one.
+fn regenerate(
+    paths: &Paths,
+    golden: &Path,
+    (script, out): (&Path, &Path),
+    mut command: Command,
+) -> Result<()> {
+    let name = file_name(script);
+    step(paths, &name, HINT, |step| {
+        step.run(&mut command)?;
         let mut made = Vec::new();
-        files(&out, &mut made)?;
+        files(out, &mut made)?;
         if made.is_empty() {
             bail!("{name} wrote no file into {}", out.display());
         }
         let mut changed = Vec::new();
         for file in &made {
-            let relative = file.strip_prefix(&out)?;
+            let relative = file.strip_prefix(out)?;
             let committed = golden.join(relative);
             if fs::read(&committed).ok() != Some(fs::read(file)?) {
                 changed.push(relative.display().to_string());
@@ -115,12 +174,12 @@ fn scripts(golden: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
         .map(|entry| entry.path())
         .filter(|path| {
             let name = file_name(path);
-            name.starts_with(prefix) && name.ends_with(".py")
+            name.starts_with(prefix) && (name.ends_with(".py") || name.ends_with(".mjs"))
         })
         .collect();
     found.sort();
     if found.is_empty() {
-        bail!("{} holds no {prefix}*.py", golden.display());
+        bail!("{} holds no {prefix}*", golden.display());
     }
     Ok(found)
 }

@@ -106,6 +106,14 @@ impl Paths {
         self.command("cargo")
     }
 
+    /// A cargo command over every crate but the page's. Always all of them, narrowed by target (`--bin`, `--test`): cargo unifies
+    /// features over the chosen packages, and another choice would build burn once more.
+    pub fn cargo_native(&self, verb: &str) -> Command {
+        let mut command = self.cargo();
+        command.args([verb, "--workspace", "--exclude", "hearth-frontend"]);
+        command
+    }
+
     fn search_path(&self) -> OsString {
         let ours = [self.tools().join("bin"), self.node_bin()];
         let theirs = env::var_os("PATH").unwrap_or_default();

@@ -57,8 +57,8 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
         step(paths, "tidy rules", hint, |step| {
             step.run(
                 paths
-                    .cargo()
-                    .args(["test", "--quiet", "--package", "xtask"]),
+                    .cargo_native("test")
+                    .args(["--quiet", "--bin", "xtask"]),
             )
         })?;
     }
@@ -81,8 +81,7 @@ fn clippy(paths: &Paths) -> Result<()> {
     step(paths, "clippy", hint, |step| {
         step.run(
             paths
-                .cargo()
-                .args(["clippy", "--workspace", "--exclude", "hearth-frontend"])
+                .cargo_native("clippy")
                 .args(["--all-targets", "--", "-D", "warnings"]),
         )
     })?;
@@ -107,12 +106,10 @@ fn cargo_test(paths: &Paths, arguments: &[String]) -> Result<()> {
     let hint = "`cargo xtask test --only NAME` runs one test again; screenshots and server logs are in the folder test-output of \
         the target folder";
     let (counts, status) = step(paths, "tests", hint, |step| {
-        // All packages in one call: a choice of packages would choose other features and build burn again.
         let (status, lines) = step.stream(
             paths
-                .cargo()
+                .cargo_native("test")
                 .env("HEARTH_PYTHON", paths.python("py"))
-                .args(["test", "--workspace", "--exclude", "hearth-frontend"])
                 .arg("--no-fail-fast")
                 .args(arguments),
         )?;
