@@ -12,7 +12,7 @@ use leptos_router::{NavigateOptions, params::ParamsMap};
 use super::components::icons::Icon;
 use super::components::toast::use_toasts;
 use super::components::{Failure, Skeleton};
-use super::i18n::{t, t_string, use_i18n};
+use super::i18n::{t, t_string, tu_string, use_i18n};
 use super::store::{Load, Store, use_store};
 use answer::AnswerView;
 use composer::Composer;
@@ -162,8 +162,8 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
         let old = playing.conversation.clear();
         if !old.is_empty() {
             toasts.offer(
-                t_string!(i18n, playground.cleared),
-                t_string!(i18n, common.undo),
+                tu_string!(i18n, playground.cleared),
+                tu_string!(i18n, common.undo),
                 move || playing.conversation.exchanges.set(old.clone()),
             );
         }

@@ -60,11 +60,16 @@ fn Places() -> impl IntoView {
         "/fine-tune" => t_string!(i18n, shell.fine_tune),
         _ => t_string!(i18n, shell.home),
     };
-    let here = move |path: &'static str| {
-        location.pathname.with(|now| {
-            now == path || (path != "/" && now.starts_with(path) && now[path.len()..].starts_with('/'))
-        })
-    };
+    let here = move |path: &'static str| location.pathname.with(|now| belongs(now, path));
+    Effect::new(move |_| {
+        let place = location
+            .pathname
+            .with(|now| PLACES.iter().find(|(path, _)| belongs(now, path)).map(|place| place.0));
+        match place {
+            None | Some("/") => document().set_title("Hearth"),
+            Some(path) => document().set_title(&format!("{} · Hearth", label(path))),
+        }
+    });
     view! {
         <nav class="places" aria-label=move || t_string!(i18n, shell.places)>
             {PLACES
@@ -85,6 +90,12 @@ fn Places() -> impl IntoView {
                 .collect_view()}
         </nav>
     }
+}
+
+/// Whether an address is this place or below it.
+fn belongs(address: &str, place: &str) -> bool {
+    let rest = address.strip_prefix(place);
+    address == place || (place != "/" && rest.is_some_and(|rest| rest.starts_with('/')))
 }
 
 /// One line on the machine behind the page.

@@ -14,7 +14,7 @@ pub enum Stroke {
     Dots,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Series {
     pub label: String,
     /// A CSS colour.
@@ -27,10 +27,10 @@ pub struct Series {
 }
 
 impl Series {
-    /// The value at x or the last before it.
-    fn at(&self, x: f64) -> Option<f64> {
+    /// The point at x or the last before it.
+    pub fn at(&self, x: f64) -> Option<(f64, f64)> {
         let after = self.points.partition_point(|point| point.0 <= x);
-        after.checked_sub(1).map(|index| self.points[index].1)
+        after.checked_sub(1).map(|index| self.points[index])
     }
 }
 
@@ -139,6 +139,9 @@ pub fn Chart(
     x_end: Signal<Option<f64>>,
     #[prop(default = 260.0)] height: f64,
     #[prop(default = false)] from_zero: bool,
+    /// Whether the numbers under the cursor float over the drawing; a small one shows them elsewhere.
+    #[prop(default = true)]
+    reading: bool,
 ) -> impl IntoView {
     let frame: NodeRef<Div> = NodeRef::new();
     let width = RwSignal::new(WIDTH);
@@ -204,7 +207,7 @@ pub fn Chart(
                 {move || series.with(|series| lines(&scale.get(), series))}
                 {move || cursor_mark(&scale.get(), cursor.get(), &series.get())}
             </svg>
-            <Reading series scale cursor x_label/>
+            {reading.then(|| view! { <Reading series scale cursor x_label/> })}
         </div>
     }
 }
@@ -258,7 +261,7 @@ fn lines(scale: &Scale, series: &[Series]) -> impl IntoView + use<> {
 
 fn cursor_mark(scale: &Scale, cursor: Option<f64>, series: &[Series]) -> impl IntoView + use<> {
     let scale = *scale;
-    let marks: Vec<(f64, &'static str)> = cursor
+    let marks: Vec<((f64, f64), &'static str)> = cursor
         .map(|x| {
             series
                 .iter()
@@ -273,10 +276,10 @@ fn cursor_mark(scale: &Scale, cursor: Option<f64>, series: &[Series]) -> impl In
             <line class="cursor-line" x1=px x2=px y1=TOP y2=scale.height - BOTTOM></line>
             {marks
                 .into_iter()
-                .map(|(y, colour)| {
+                .map(|((x, y), colour)| {
                     view! {
                         <circle
-                            cx=px cy=scale.py(y) r="4" fill=colour
+                            cx=scale.px(x) cy=scale.py(y) r="4" fill=colour
                             stroke="var(--surface)" stroke-width="2"
                         ></circle>
                     }
@@ -299,7 +302,7 @@ fn Reading(
             series
                 .iter()
                 .filter_map(|series| {
-                    let value = (series.format)(series.at(x)?);
+                    let value = (series.format)(series.at(x)?.1);
                     Some(view! { <dt>{series.label.clone()}</dt> <dd>{value}</dd> })
                 })
                 .collect_view()
@@ -348,7 +351,7 @@ mod tests {
             format: |value| value.to_string(),
         };
         assert_eq!(series.at(9.0), None);
-        assert_eq!(series.at(15.0), Some(3.0));
-        assert_eq!(series.at(20.0), Some(2.0));
+        assert_eq!(series.at(15.0), Some((10.0, 3.0)));
+        assert_eq!(series.at(20.0), Some((20.0, 2.0)));
     }
 }

@@ -20,7 +20,7 @@ use crate::app::client::{self, ClientError};
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 use crate::app::store::{Store, use_store};
 
 /// Data sets that come with the page: file, and the words for it.
@@ -234,7 +234,7 @@ fn ChooseData(form: Form) -> impl IntoView {
         spawn_local(async move {
             match data::read_file(&file).await {
                 Ok(bytes) => form.take(file.name(), bytes),
-                Err(_) => toasts.bad(t_string!(i18n, tune.unreadable, name = file.name())),
+                Err(_) => toasts.bad(tu_string!(i18n, tune.unreadable, name = file.name())),
             }
         });
     };
@@ -242,7 +242,7 @@ fn ChooseData(form: Form) -> impl IntoView {
         spawn_local(async move {
             match data::read_sample(name).await {
                 Ok(bytes) => form.take(name.to_owned(), bytes),
-                Err(_) => toasts.bad(t_string!(i18n, tune.unreadable, name = name)),
+                Err(_) => toasts.bad(tu_string!(i18n, tune.unreadable, name = name)),
             }
         });
     };

@@ -1,11 +1,13 @@
 //! The page of one run: what it is doing, how the loss falls, what it writes, and what can be done with it.
 
 use hearth_shared::api::fine_tuning::{Job, JobStatus};
+use hearth_shared::text::Report;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 use wasm_bindgen_futures::spawn_local;
 
 use super::feed::{Feed, Record, follow};
+use super::report::ReportView;
 use super::run_charts::Charts;
 use super::run_parts::{Checkpoints, Decided, Log, Samples};
 use super::{JOBS, Status, download};
@@ -15,7 +17,7 @@ use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::components::{Failure, Progress, Skeleton};
 use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 use crate::app::store::{Load, use_store};
 
 /// Another id is another run: everything below is made anew.
@@ -113,6 +115,7 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
                     }
                 })
         }}
+        <Refused job/>
         <Figures job record=feed.record status/>
         <Charts record=feed.record/>
         <div class="run-columns">
@@ -121,6 +124,22 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
         </div>
         <Decided job/>
         <Log record=feed.record/>
+    }
+}
+
+/// The server's report on data that it did not take.
+#[component]
+fn Refused(job: Memo<Option<Job>>) -> impl IntoView {
+    let report = Memo::new(move |_| {
+        let report = job.with(|job| job.as_ref()?.hearth.report.clone())?;
+        serde_json::from_value::<Report>(report).ok().filter(|report| !report.is_valid())
+    });
+    view! {
+        <Show when=move || report.with(Option::is_some)>
+            <section class="card">
+                <ReportView report counting=RwSignal::new(false)/>
+            </section>
+        </Show>
     }
 }
 
@@ -147,9 +166,9 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
     };
     let cancel = move |_| {
         let question = Question {
-            title: t_string!(i18n, tune.cancel_title).to_owned(),
-            text: t_string!(i18n, tune.cancel_text).to_owned(),
-            action: t_string!(i18n, tune.cancel_action).to_owned(),
+            title: tu_string!(i18n, tune.cancel_title).to_owned(),
+            text: tu_string!(i18n, tune.cancel_text).to_owned(),
+            action: tu_string!(i18n, tune.cancel_action).to_owned(),
             destroys: true,
         };
         asker.ask(question, move || act("cancel"));

@@ -8,8 +8,8 @@ use crate::app::components::chart::{Chart, Series, Stroke};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
 
-/// How much of the last mean stays in the next one.
-const SMOOTHING: f64 = 0.9;
+/// The mean looks back over this share of the run, so that short runs are not lagged away.
+const LOOK_BACK: f64 = 0.05;
 
 #[component]
 pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
@@ -60,6 +60,16 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
     let x_end = Signal::derive(move || {
         record.with(|record| record.metrics.last().map(|last| last.total_steps as f64))
     });
+    // The value under the cursor, or the last one.
+    let value = move |series: Signal<Vec<Series>>| {
+        move || {
+            let at = cursor.get().unwrap_or(f64::MAX);
+            series.with(|series| {
+                let first = series.first()?;
+                first.at(at).map(|point| (first.format)(point.1))
+            })
+        }
+    };
     let empty = Memo::new(move |_| record.with(|record| record.metrics.is_empty()));
     let summary = Signal::derive(move || {
         record.with(|record| match (record.metrics.first(), record.metrics.last()) {
@@ -89,16 +99,16 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
                 <Chart series=loss label=summary cursor x_label=word!(step) x_end height=300.0/>
                 <div class="small-charts">
                     <figure>
-                        <figcaption>{t!(i18n, tune.lr)}</figcaption>
-                        <Chart series=lr label=word!(lr) cursor x_label=word!(step) x_end height=140.0 from_zero=true/>
+                        <figcaption>{t!(i18n, tune.lr)} <strong class="num">{value(lr)}</strong></figcaption>
+                        <Chart series=lr label=word!(lr) cursor x_label=word!(step) x_end height=140.0 from_zero=true reading=false/>
                     </figure>
                     <figure>
-                        <figcaption>{t!(i18n, tune.speed)}</figcaption>
-                        <Chart series=speed label=word!(speed) cursor x_label=word!(step) x_end height=140.0 from_zero=true/>
+                        <figcaption>{t!(i18n, tune.speed)} <strong class="num">{value(speed)}</strong></figcaption>
+                        <Chart series=speed label=word!(speed) cursor x_label=word!(step) x_end height=140.0 from_zero=true reading=false/>
                     </figure>
                     <figure>
-                        <figcaption>{t!(i18n, tune.grad_norm)}</figcaption>
-                        <Chart series=norm label=word!(grad_norm) cursor x_label=word!(step) x_end height=140.0 from_zero=true/>
+                        <figcaption>{t!(i18n, tune.grad_norm)} <strong class="num">{value(norm)}</strong></figcaption>
+                        <Chart series=norm label=word!(grad_norm) cursor x_label=word!(step) x_end height=140.0 from_zero=true reading=false/>
                     </figure>
                 </div>
             </Show>
@@ -108,12 +118,13 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
 
 /// An exponential mean, corrected for its empty beginning (as Adam corrects its moments).
 fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let new = 1.0 / (1.0 + LOOK_BACK * points.len() as f64);
     let (mut mean, mut weight) = (0.0, 0.0);
     points
         .iter()
         .map(|&(x, y)| {
-            mean = SMOOTHING * mean + (1.0 - SMOOTHING) * y;
-            weight = SMOOTHING * weight + (1.0 - SMOOTHING);
+            mean += new * (y - mean);
+            weight += new * (1.0 - weight);
             (x, mean / weight)
         })
         .collect()

@@ -10,7 +10,7 @@ use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::components::{Failure, Skeleton};
 use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 use crate::app::store::{Load, NANO, use_store};
 
 use super::pulls::Pulls;
@@ -85,9 +85,9 @@ fn Row(model: Model) -> impl IntoView {
         move |_| {
             let id = id.clone();
             let question = Question {
-                title: t_string!(i18n, home.remove_title, name = id.clone()),
-                text: t_string!(i18n, home.remove_text).to_owned(),
-                action: t_string!(i18n, common.remove).to_owned(),
+                title: tu_string!(i18n, home.remove_title, name = id.clone()),
+                text: tu_string!(i18n, home.remove_text).to_owned(),
+                action: tu_string!(i18n, common.remove).to_owned(),
                 destroys: true,
             };
             asker.ask(question, move || {
@@ -95,7 +95,7 @@ fn Row(model: Model) -> impl IntoView {
                 spawn_local(async move {
                     let path = format!("/v1/models/{}", client::path_escape(&id));
                     match client::delete::<Deleted>(&path).await {
-                        Ok(_) => toasts.good(t_string!(i18n, home.removed, name = id)),
+                        Ok(_) => toasts.good(tu_string!(i18n, home.removed, name = id)),
                         Err(error) => toasts.bad(error.to_string()),
                     }
                     store.refresh_models();

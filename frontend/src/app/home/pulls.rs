@@ -11,7 +11,7 @@ use crate::app::components::Progress;
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 use crate::app::store::use_store;
 
 const PULLS: &str = "/v1/hearth/pulls";
@@ -75,10 +75,10 @@ fn Offer(offer: Pullable) -> impl IntoView {
                 }
                 match state {
                     PullState::Succeeded => {
-                        toasts.good(t_string!(i18n, home.pulled, name = name.get_value()));
+                        toasts.good(tu_string!(i18n, home.pulled, name = name.get_value()));
                         store.refresh_models();
                     }
-                    PullState::Cancelled => toasts.say(t_string!(i18n, home.pull_cancelled)),
+                    PullState::Cancelled => toasts.say(tu_string!(i18n, home.pull_cancelled)),
                     _ => {}
                 }
                 if state.ended() {

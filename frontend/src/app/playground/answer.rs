@@ -7,7 +7,7 @@ use super::conversation::{Answer, State};
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 
 #[component]
 pub fn AnswerView(
@@ -26,8 +26,8 @@ pub fn AnswerView(
         spawn_local(async move {
             let written = JsFuture::from(window().navigator().clipboard().write_text(&text)).await;
             match written {
-                Ok(_) => toasts.good(t_string!(i18n, common.copied)),
-                Err(_) => toasts.bad(t_string!(i18n, playground.copy_failed)),
+                Ok(_) => toasts.good(tu_string!(i18n, common.copied)),
+                Err(_) => toasts.bad(tu_string!(i18n, playground.copy_failed)),
             }
         });
     };
