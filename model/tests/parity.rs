@@ -1,12 +1,16 @@
 //! Our logits are those of transformers and PEFT, on the tiny random models in `tests/golden`; and the fixtures can fail:
 //! each wrong computation tried here is noticed.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use burn::tensor::{Int, Tensor, TensorData};
+use hearth_model::bundle::{ModelBundle, Precision};
 use hearth_model::cache::KvCache;
-use hearth_model::checkpoint::safetensors::parse;
-use hearth_model::config::{Architecture, ModelConfig, Position, RopeStyle};
+use hearth_model::checkpoint::safetensors::{Encoded, parse, write};
+use hearth_model::checkpoint::source::Memory;
+use hearth_model::config::{ModelConfig, Position, RopeStyle};
 use hearth_model::device::{self, Device};
 use hearth_model::transformer::{Forward, Transformer};
 use hearth_model::{lora, peft};
@@ -29,69 +33,33 @@ fn config(name: &str) -> Result<ModelConfig> {
     Ok(ModelConfig::from_hf(&serde_json::from_str(&text)?)?)
 }
 
-/// Our path under transformers' name.
-fn hf_name(architecture: Architecture, path: &str) -> String {
-    let gpt2 = [
-        ("embed", "transformer.wte"),
-        ("positions", "transformer.wpe"),
-        ("norm", "transformer.ln_f"),
-        ("layers.", "transformer.h."),
-        (".attention_norm", ".ln_1"),
-        (".mlp_norm", ".ln_2"),
-        (".attention.", ".attn."),
+/// The smallest tokenizer that loads: the models here speak in numbers.
+const TOKENIZER: &str = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null,
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}}"#;
+
+/// A golden model under another configuration than its own, through the real reader.
+fn bundle(name: &str, config: &ModelConfig, device: &Device) -> Result<ModelBundle> {
+    let files: [(&str, Vec<u8>); 3] = [
+        ("config.json", serde_json::to_vec(&config.to_hf())?),
+        (
+            "model.safetensors",
+            std::fs::read(golden(name).join("model.safetensors"))?,
+        ),
+        ("tokenizer.json", TOKENIZER.into()),
     ];
-    let llama = [
-        ("embed", "model.embed_tokens"),
-        ("norm", "model.norm"),
-        ("head", "lm_head"),
-        ("layers.", "model.layers."),
-        (".attention_norm", ".input_layernorm"),
-        (".mlp_norm", ".post_attention_layernorm"),
-        (".attention.", ".self_attn."),
-    ];
-    let table = if architecture == Architecture::Gpt2 {
-        gpt2
-    } else {
-        llama
-    };
-    let mut name = path.to_owned();
-    for (ours, theirs) in table {
-        if ours.starts_with('.') {
-            name = name.replacen(ours, theirs, 1);
-        } else if let Some(rest) = path.strip_prefix(ours) {
-            name = format!("{theirs}{rest}");
-        }
-    }
-    name
+    Ok(ModelBundle::from_source(
+        &Memory::new(files),
+        device,
+        &mut |_| ControlFlow::Continue(()),
+    )?)
 }
 
 fn load(name: &str, config: &ModelConfig, device: &Device) -> Result<Transformer> {
-    let bytes = std::fs::read(golden(name).join("model.safetensors"))?;
-    let mut weights = parse("model.safetensors", &bytes)?;
-    let mut model = Transformer::empty(config, device);
-    let conv1d = model.transposed_in_files();
-    model.load(&mut |path, shape| {
-        let name = hf_name(config.model_type, path);
-        let turned = conv1d && shape.len() == 2 && path.starts_with("layers.");
-        let in_file = if turned {
-            vec![shape[1], shape[0]]
-        } else {
-            shape.to_vec()
-        };
-        let values = weights.take(&name, &in_file)?.to_f32();
-        if !turned {
-            return Ok(Some(values));
-        }
-        let (rows, columns) = (shape[0], shape[1]);
-        let at = |i: usize| values[(i % columns) * rows + i / columns];
-        Ok::<_, Box<dyn std::error::Error>>(Some((0..values.len()).map(at).collect()))
-    })?;
-    assert!(
-        weights.tensors.is_empty(),
-        "unused: {:?}",
-        weights.tensors.keys()
-    );
-    Ok(model)
+    let bundle = bundle(name, config, device)?;
+    assert_eq!(bundle.config, *config, "a configuration survives its file");
+    Ok(bundle.transformer)
 }
 
 struct Expected {
@@ -300,7 +268,7 @@ fn interleaved_rotation_equals_half_split_with_its_rows_permuted() -> Result {
     };
     let mut model = Transformer::empty(&config, &device::cpu());
     let head = config.head_dim;
-    let source: std::collections::BTreeMap<_, _> = half_split.params().into_iter().collect();
+    let source: BTreeMap<_, _> = half_split.params().into_iter().collect();
     model.load(&mut |path, shape| {
         let values = source[path].to_vec();
         if !path.contains("q_proj") && !path.contains("k_proj") {
@@ -557,6 +525,59 @@ fn a_trace_shows_the_steps_of_the_same_computation() -> Result {
             .try_into_vec()?;
         let dot: f32 = query.iter().zip(&key).map(|(q, k)| q * k).sum();
         assert!((score[0] - dot / (c.head_dim as f32).sqrt()).abs() < 1e-4);
+    }
+    Ok(())
+}
+
+/// For `cargo xtask parity`: our own checkpoints and adapters with the logits they must give in transformers and PEFT
+/// (`tests/golden/check_export.py`).
+#[test]
+#[ignore = "writes for the reference implementations; cargo xtask parity runs it"]
+fn parity_export() -> Result {
+    let out = PathBuf::from(std::env::var("HEARTH_PARITY_OUT")?);
+    for name in MODELS {
+        bundle(name, &config(name)?, &device::cpu())?.save(&out.join(name), Precision::F32)?;
+    }
+    for name in ADAPTERS {
+        let device = device::cpu();
+        let mut model = load(name, &config(name)?, &device)?;
+        let spec = hearth_shared::spec::LoraSpec {
+            r: 3,
+            alpha: 5.0,
+            dropout: 0.05,
+            target_modules: lora::names(&model)
+                .into_iter()
+                .step_by(2)
+                .map(str::to_owned)
+                .collect(),
+            rslora: name == "llama",
+        };
+        lora::apply(&mut model, &spec, 11, &device)?;
+        for (path, mut param) in model.params_mut() {
+            if path.ends_with("lora.b") {
+                // As after training: anything but zero.
+                let count = param.shape().iter().product::<usize>();
+                param.set(
+                    (0..count)
+                        .map(|i| ((i * 37 % 23) as f32 - 11.0) / 40.0)
+                        .collect(),
+                );
+            }
+        }
+        let dir = out.join(format!("peft-{name}"));
+        peft::save(&dir, &model, &spec, name)?;
+        let expected = expected(name)?;
+        let logits = alone(&model, &expected);
+        assert!(
+            difference(&logits, &expected.logits) > 0.1,
+            "the adapter does something"
+        );
+        let shape = vec![logits.len() / expected.vocab, expected.vocab];
+        let tensors = BTreeMap::from([(
+            "logits".to_owned(),
+            Encoded::new(Precision::F32, shape, &logits),
+        )]);
+        write(&dir.join("expected.safetensors"), &tensors)?;
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub fn run(paths: &Paths) -> Result<()> {
             paths
                 .cargo_native("test")
                 .env("HEARTH_PARITY_OUT", &exported)
-                .args(["--test", "it"])
+                .args(["--test", "parity"])
                 .args(["--", "--ignored", "parity_export"]),
         )
     })?;

@@ -1,0 +1,45 @@
+"""What Hearth wrote loads in transformers and PEFT and gives Hearth's logits there: `check_export.py IN`, with the folder
+that the test `parity_export` filled."""
+
+import pathlib
+import sys
+
+import torch
+from peft import PeftModel
+from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM
+
+import golden
+
+TOLERANCE = 1e-4
+MODELS = ["llama", "qwen2", "mistral", "gpt2"]
+ADAPTERS = ["llama", "qwen2", "gpt2"]
+
+
+def prompts(name):
+    expected = load_file(golden.HERE / name / "expected.safetensors")
+    tokens = iter(expected["tokens"].astype(int).tolist())
+    return [[next(tokens) for _ in range(int(length))] for length in expected["lengths"]]
+
+
+def check(what, model, rows, expected):
+    difference = abs(golden.logits(model.eval(), rows) - expected).max()
+    print(f"{what}: off by {difference:.1e}")
+    if not difference < TOLERANCE:
+        sys.exit(f"{what} differs by {difference}, more than {TOLERANCE}")
+
+
+def main(folder):
+    folder = pathlib.Path(folder)
+    for name in MODELS:
+        model = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
+        expected = load_file(golden.HERE / name / "expected.safetensors")["logits"]
+        check(f"our checkpoint of {name}", model, prompts(name), expected)
+    for name in ADAPTERS:
+        base = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
+        model = PeftModel.from_pretrained(base, folder / f"peft-{name}")
+        check(f"our adapter on {name}", model, prompts(name), load_file(folder / f"peft-{name}" / "expected.safetensors")["logits"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
