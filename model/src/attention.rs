@@ -22,6 +22,10 @@ pub struct Attention {
 
 /// Where queries, keys and values come from.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few of them live as long as the model, each with megabytes behind it"
+)]
 pub enum Inputs {
     Split(SplitInputs),
     Fused(FusedInputs),

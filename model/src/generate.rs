@@ -8,7 +8,7 @@ use crate::bundle::ModelBundle;
 use crate::cache::KvCache;
 use crate::projection::floats;
 use crate::sampler::{Sampler, log_sum_exp, top};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, Utf8Stream};
 use crate::transformer::{Forward, Transformer};
 
 /// Prompt tokens of one step: a few tenths of a second for a model that fits the machine.
@@ -193,6 +193,7 @@ impl Generation {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Work {
     Ended(FinishReason),
     Read,
@@ -327,8 +328,7 @@ fn extend_scores<'r>(
 #[derive(Debug)]
 struct StopText {
     stop: Vec<String>,
-    /// Bytes of an unfinished character.
-    bytes: Vec<u8>,
+    characters: Utf8Stream,
     /// Text that may be the start of a stop string.
     held: String,
 }
@@ -337,19 +337,18 @@ impl StopText {
     fn new(stop: &[String]) -> Self {
         Self {
             stop: stop.to_vec(),
-            bytes: Vec::new(),
+            characters: Utf8Stream::default(),
             held: String::new(),
         }
     }
 
     /// The text that is certain after this token, and whether a stop string ended it.
     fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> (String, bool) {
-        self.push_bytes(&tokenizer.decode_bytes(id))
+        self.push_bytes(tokenizer.decode_bytes(id))
     }
 
     fn push_bytes(&mut self, bytes: &[u8]) -> (String, bool) {
-        self.bytes.extend_from_slice(bytes);
-        self.held.push_str(&whole_characters(&mut self.bytes));
+        self.held.push_str(&self.characters.push(bytes));
         let found = self
             .stop
             .iter()
@@ -358,7 +357,7 @@ impl StopText {
         if let Some(at) = found {
             let text = self.held[..at].to_owned();
             self.held.clear();
-            self.bytes.clear();
+            self.characters = Utf8Stream::default();
             return (text, true);
         }
         let certain = self.held.len() - self.possible_stop();
@@ -386,33 +385,8 @@ impl StopText {
     /// Everything that was held back; half a character becomes U+FFFD.
     fn finish(&mut self) -> String {
         let mut text = std::mem::take(&mut self.held);
-        text.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.bytes)));
+        text.push_str(&self.characters.finish());
         text
-    }
-}
-
-/// Takes the whole characters from the front of `bytes`; bytes that can't begin or continue a character become U+FFFD.
-fn whole_characters(bytes: &mut Vec<u8>) -> String {
-    let mut text = String::new();
-    loop {
-        match std::str::from_utf8(bytes) {
-            Ok(valid) => {
-                text.push_str(valid);
-                bytes.clear();
-                return text;
-            }
-            Err(error) => {
-                let valid = error.valid_up_to();
-                text.push_str(&String::from_utf8_lossy(&bytes[..valid]));
-                // No length means the rest is a character's beginning.
-                let Some(bad) = error.error_len() else {
-                    bytes.drain(..valid);
-                    return text;
-                };
-                text.push(char::REPLACEMENT_CHARACTER);
-                bytes.drain(..valid + bad);
-            }
-        }
     }
 }
 

@@ -281,10 +281,7 @@ impl Transformer {
     ///
     /// # Errors
     /// The reader's own.
-    pub fn load<E>(
-        &mut self,
-        read: &mut dyn FnMut(&str, &[usize]) -> Result<Option<Vec<f32>>, E>,
-    ) -> Result<(), E> {
+    pub fn load<E>(&mut self, read: Read<'_, E>) -> Result<(), E> {
         for (path, mut param) in self.params_mut() {
             if let Some(values) = read(&path, &param.shape())? {
                 param.set(values);
@@ -353,6 +350,9 @@ impl Transformer {
         self.config.model_type == Architecture::Gpt2
     }
 }
+
+/// What [`Transformer::load`] asks: path and shape to numbers.
+pub type Read<'a, E> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Option<Vec<f32>>, E>;
 
 /// Names a projection of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
