@@ -78,7 +78,10 @@ pub async fn get_answer<T: DeserializeOwned>(path: &str) -> Result<Answer<T>, Cl
     })
 }
 
-pub async fn post<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+pub async fn post<T: DeserializeOwned>(
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, ClientError> {
     read_json(send(Call::new("POST", path).json(body)?).await?).await
 }
 
@@ -225,11 +228,16 @@ pub fn storage() -> Option<web_sys::Storage> {
 
 /// A model id (or any other) as one path segment or more: `/` and `:` stay, the rest is escaped.
 pub fn path_escape(id: &str) -> String {
-    String::from(js_sys::encode_uri(id)).replace('?', "%3F").replace('#', "%23")
+    String::from(js_sys::encode_uri(id))
+        .replace('?', "%3F")
+        .replace('#', "%23")
 }
 
 async fn read_text(response: Response) -> Option<String> {
-    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
+    JsFuture::from(response.text().ok()?)
+        .await
+        .ok()?
+        .as_string()
 }
 
 async fn read_json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {

@@ -40,7 +40,11 @@ pub fn provide() {
 #[component]
 pub fn Playground() -> impl IntoView {
     let store = use_store();
-    let Playing { conversation, settings, open } = expect_context::<Playing>();
+    let Playing {
+        conversation,
+        settings,
+        open,
+    } = expect_context::<Playing>();
     let query = use_query_map();
     let models = Memo::new(move |_| chosen(&query.get(), store));
     Effect::new(move |_| conversation.seats.set(models.get()));
@@ -129,7 +133,11 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
     let playing = expect_context::<Playing>();
     let navigate = use_navigate();
     let go = Callback::new(move |models: Vec<String>| {
-        let options = NavigateOptions { replace: true, scroll: false, ..Default::default() };
+        let options = NavigateOptions {
+            replace: true,
+            scroll: false,
+            ..Default::default()
+        };
         navigate(&address(&models), options);
     });
     let sit = move |seat: usize, id: String| {
@@ -220,7 +228,8 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
 fn Seat(seat: usize, models: Memo<Vec<String>>, sit: Callback<String>) -> impl IntoView {
     let i18n = use_i18n();
     let store = use_store();
-    let now = Memo::new(move |_| models.with(|models| models.get(seat).cloned().unwrap_or_default()));
+    let now =
+        Memo::new(move |_| models.with(|models| models.get(seat).cloned().unwrap_or_default()));
     // A checkpoint answers too, though the list does not show it.
     let options = move || {
         let now = now.get();
@@ -270,7 +279,11 @@ fn Exchanges(conversation: Conversation, settings: Settings) -> impl IntoView {
 }
 
 #[component]
-fn ExchangeView(exchange: Exchange, conversation: Conversation, settings: Settings) -> impl IntoView {
+fn ExchangeView(
+    exchange: Exchange,
+    conversation: Conversation,
+    settings: Settings,
+) -> impl IntoView {
     let id = exchange.id;
     let last = Signal::derive(move || {
         conversation

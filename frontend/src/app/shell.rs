@@ -62,9 +62,12 @@ fn Places() -> impl IntoView {
     };
     let here = move |path: &'static str| location.pathname.with(|now| belongs(now, path));
     Effect::new(move |_| {
-        let place = location
-            .pathname
-            .with(|now| PLACES.iter().find(|(path, _)| belongs(now, path)).map(|place| place.0));
+        let place = location.pathname.with(|now| {
+            PLACES
+                .iter()
+                .find(|(path, _)| belongs(now, path))
+                .map(|place| place.0)
+        });
         match place {
             None | Some("/") => document().set_title("Hearth"),
             Some(path) => document().set_title(&format!("{} · Hearth", label(path))),

@@ -114,7 +114,10 @@ impl Store {
                 set_if_changed(self.offline, error == ClientError::Unreachable);
                 set_if_changed(self.locked, error.needs_key());
                 // A known machine does not become unknown because one poll failed.
-                if self.system.with_untracked(|system| system.ready().is_none()) {
+                if self
+                    .system
+                    .with_untracked(|system| system.ready().is_none())
+                {
                     self.system.set(Load::Failed(error));
                 }
             }
@@ -125,12 +128,18 @@ impl Store {
         match client::get::<List<Model>>("/v1/models").await {
             Ok(list) => {
                 keep_nano(&list.data);
-                if self.models.with_untracked(|models| models.ready() != Some(&list.data)) {
+                if self
+                    .models
+                    .with_untracked(|models| models.ready() != Some(&list.data))
+                {
                     self.models.set(Load::Ready(list.data));
                 }
             }
             Err(error) => {
-                if self.models.with_untracked(|models| models.ready().is_none()) {
+                if self
+                    .models
+                    .with_untracked(|models| models.ready().is_none())
+                {
                     self.models.set(Load::Failed(error));
                 }
             }

@@ -67,9 +67,11 @@ pub fn Dialogs() -> impl IntoView {
         }
     };
     let destroys = move || {
-        asker
-            .asked
-            .with(|asked| asked.as_ref().is_some_and(|(question, _)| question.destroys))
+        asker.asked.with(|asked| {
+            asked
+                .as_ref()
+                .is_some_and(|(question, _)| question.destroys)
+        })
     };
     view! {
         <dialog

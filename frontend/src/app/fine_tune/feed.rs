@@ -69,13 +69,23 @@ impl Record {
                 return;
             }
             Some(RunEvent::Sample { step, prompt, text }) => {
-                self.samples.retain(|old| old.step != step || old.prompt != prompt);
+                self.samples
+                    .retain(|old| old.step != step || old.prompt != prompt);
                 self.samples.push(Sample { step, prompt, text });
                 return;
             }
-            Some(RunEvent::Checkpoint { step, train_loss, valid_loss, .. }) => {
+            Some(RunEvent::Checkpoint {
+                step,
+                train_loss,
+                valid_loss,
+                ..
+            }) => {
                 self.saved.retain(|old| old.step != step);
-                self.saved.push(Saved { step, train_loss, valid_loss });
+                self.saved.push(Saved {
+                    step,
+                    train_loss,
+                    valid_loss,
+                });
             }
             _ => {}
         }
@@ -163,7 +173,10 @@ async fn poll(id: String, feed: Feed, alive: Rc<Cell<bool>>) {
 async fn listen(id: String, feed: Feed, alive: Rc<Cell<bool>>, abort: AbortController) {
     let inbox: Rc<RefCell<Vec<JobEvent>>> = Rc::default();
     while alive.get() {
-        let last = feed.record.try_with_untracked(|record| record.last).unwrap_or(0);
+        let last = feed
+            .record
+            .try_with_untracked(|record| record.last)
+            .unwrap_or(0);
         let call = Call::new("GET", &format!("{JOBS}/{id}/events"))
             .events((last > 0).then(|| last.to_string()));
         let (box_, alive_) = (inbox.clone(), alive.clone());
@@ -223,7 +236,11 @@ mod tests {
     use super::*;
 
     fn metrics(seq: u64, step: u64) -> JobEvent {
-        let metrics = Metrics { step, train_loss: seq as f64, ..Metrics::default() };
+        let metrics = Metrics {
+            step,
+            train_loss: seq as f64,
+            ..Metrics::default()
+        };
         JobEvent {
             id: format!("e-{seq}"),
             object: String::new(),
@@ -242,7 +259,11 @@ mod tests {
         for (seq, step) in [(1, 1), (2, 2), (3, 3), (4, 2)] {
             record.take(metrics(seq, step));
         }
-        let steps: Vec<_> = record.metrics.iter().map(|m| (m.step, m.train_loss)).collect();
+        let steps: Vec<_> = record
+            .metrics
+            .iter()
+            .map(|m| (m.step, m.train_loss))
+            .collect();
         assert_eq!(steps, [(1, 1.0), (2, 4.0)]);
     }
 

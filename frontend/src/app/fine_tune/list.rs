@@ -95,10 +95,13 @@ fn Row(job: Job) -> impl IntoView {
         .clone()
         .filter(|suffix| !suffix.is_empty())
         .unwrap_or_else(|| job.id.clone());
-    let steps = job
-        .hearth
-        .total_steps
-        .map(|total| format!("{} / {}", format::group(job.hearth.step), format::group(total)));
+    let steps = job.hearth.total_steps.map(|total| {
+        format!(
+            "{} / {}",
+            format::group(job.hearth.step),
+            format::group(total)
+        )
+    });
     let ended = job.status.ended();
     view! {
         <li>

@@ -11,7 +11,8 @@ use crate::app::i18n::{t, t_string, use_i18n};
 pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
     let i18n = use_i18n();
     let index = RwSignal::new(0_usize);
-    let count = Memo::new(move |_| data.with(|data| data.as_ref().map_or(0, |data| data.examples.len())));
+    let count =
+        Memo::new(move |_| data.with(|data| data.as_ref().map_or(0, |data| data.examples.len())));
     let now = Memo::new(move |_| {
         let index = index.get().min(count.get().saturating_sub(1));
         data.with(|data| data.as_ref()?.examples.get(index).cloned())

@@ -12,8 +12,15 @@ use crate::app::i18n::{Locale, t, t_string, use_i18n};
 const SHOWN: usize = 50;
 
 #[component]
-pub fn ReportView(#[prop(into)] report: Signal<Option<Report>>, counting: RwSignal<bool>) -> impl IntoView {
-    move || report.get().map(|report| view! { <Findings report counting/> })
+pub fn ReportView(
+    #[prop(into)] report: Signal<Option<Report>>,
+    counting: RwSignal<bool>,
+) -> impl IntoView {
+    move || {
+        report
+            .get()
+            .map(|report| view! { <Findings report counting/> })
+    }
 }
 
 #[component]
@@ -101,7 +108,13 @@ fn TokenFigures(tokens: TokenStatistics) -> impl IntoView {
 #[component]
 fn Lengths(tokens: TokenStatistics, context: Option<u32>) -> impl IntoView {
     let i18n = use_i18n();
-    let most = tokens.histogram.iter().map(|bucket| bucket.examples).max().unwrap_or(1).max(1);
+    let most = tokens
+        .histogram
+        .iter()
+        .map(|bucket| bucket.examples)
+        .max()
+        .unwrap_or(1)
+        .max(1);
     let bars = tokens
         .histogram
         .iter()
@@ -143,7 +156,7 @@ fn Problems(problems: Vec<Problem>, hidden: u64) -> impl IntoView {
             view! {
                 <tr>
                     <td class="num">{row}</td>
-                    <td><code>{problem.field}</code></td>
+                    <td>{(!problem.field.is_empty()).then(|| view! { <code>{problem.field}</code> })}</td>
                     <td>
                         <span class="badge" class:bad=bad class:warn=!bad>{rule.id()}</span>
                     </td>

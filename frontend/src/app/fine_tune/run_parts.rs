@@ -1,7 +1,7 @@
 //! The lower half of a run's page: what the model wrote, its checkpoints, the settings it got, and its log.
 
-use hearth_shared::api::fine_tuning::{Checkpoint, Job};
 use hearth_shared::api::List;
+use hearth_shared::api::fine_tuning::{Checkpoint, Job};
 use hearth_shared::event::Level;
 use hearth_shared::spec::TrainSpec;
 use leptos::prelude::*;
@@ -30,7 +30,12 @@ pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
     });
     let of = move |prompt: &str| -> Vec<Sample> {
         samples.with(|samples| {
-            samples.iter().rev().filter(|sample| sample.prompt == prompt).cloned().collect()
+            samples
+                .iter()
+                .rev()
+                .filter(|sample| sample.prompt == prompt)
+                .cloned()
+                .collect()
         })
     };
     view! {

@@ -78,7 +78,11 @@ fn Facts() -> impl IntoView {
     let store = use_store();
     // One reader for every fact; empty text while there is none.
     let fact = move |read: fn(&SystemInfo) -> String| {
-        move || store.system.with(|system| system.ready().map(read).unwrap_or_default())
+        move || {
+            store
+                .system
+                .with(|system| system.ready().map(read).unwrap_or_default())
+        }
     };
     let threads = move || {
         let count = store
@@ -93,13 +97,23 @@ fn Facts() -> impl IntoView {
     let work = move || {
         let (jobs, queued, chats) = store.system.with(|system| {
             system.ready().map_or((0, 0, 0), |system| {
-                (system.jobs_running, system.jobs_queued, system.active_generations)
+                (
+                    system.jobs_running,
+                    system.jobs_queued,
+                    system.active_generations,
+                )
             })
         });
         if jobs + queued + chats == 0 {
             return t_string!(i18n, home.work_idle).to_owned();
         }
-        t_string!(i18n, home.work_line, jobs = jobs, queued = queued, chats = chats)
+        t_string!(
+            i18n,
+            home.work_line,
+            jobs = jobs,
+            queued = queued,
+            chats = chats
+        )
     };
     view! {
         <div class="card machine">
@@ -139,13 +153,17 @@ fn Memory() -> impl IntoView {
         let memory = memory()?;
         let (total, free) = (memory.total?, memory.available?);
         let ours = memory.process.unwrap_or(0).min(total);
-        Some((total, free, ours, total.saturating_sub(free).saturating_sub(ours)))
+        Some((
+            total,
+            free,
+            ours,
+            total.saturating_sub(free).saturating_sub(ours),
+        ))
     };
     let width = move |pick: fn((u64, u64, u64, u64)) -> u64| {
         move || {
-            parts().map(|parts| {
-                format!("{:.2}%", pick(parts) as f64 / parts.0.max(1) as f64 * 100.0)
-            })
+            parts()
+                .map(|parts| format!("{:.2}%", pick(parts) as f64 / parts.0.max(1) as f64 * 100.0))
         }
     };
     let line = move || {
@@ -159,7 +177,8 @@ fn Memory() -> impl IntoView {
         })
     };
     let ours = move || {
-        parts().map(|(_, _, ours, _)| t_string!(i18n, home.memory_hearth, bytes = format::bytes(ours)))
+        parts()
+            .map(|(_, _, ours, _)| t_string!(i18n, home.memory_hearth, bytes = format::bytes(ours)))
     };
     view! {
         <div class="memory">

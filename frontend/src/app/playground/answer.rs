@@ -131,8 +131,11 @@ fn blocks(text: &str) -> impl IntoView + use<> {
             if index % 2 == 0 {
                 view! { <p>{part.trim_matches('\n').to_owned()}</p> }.into_any()
             } else {
-                let code = part.split_once('\n').map_or(part.as_str(), |(_, code)| code);
-                view! { <pre tabindex="0"><code>{code.trim_end().to_owned()}</code></pre> }.into_any()
+                let code = part
+                    .split_once('\n')
+                    .map_or(part.as_str(), |(_, code)| code);
+                view! { <pre tabindex="0"><code>{code.trim_end().to_owned()}</code></pre> }
+                    .into_any()
             }
         })
         .collect_view()

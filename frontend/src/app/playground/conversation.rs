@@ -85,22 +85,34 @@ impl Conversation {
         self.next.set_value(id + 1);
         let answers: Vec<_> = seats
             .iter()
-            .map(|model| ArcRwSignal::new(Answer { model: model.clone(), ..Answer::default() }))
+            .map(|model| {
+                ArcRwSignal::new(Answer {
+                    model: model.clone(),
+                    ..Answer::default()
+                })
+            })
             .collect();
         let before = self.exchanges.get_untracked();
         for (seat, answer) in answers.iter().enumerate() {
             let messages = history(&before, seat, &prompt, &settings.system.get_untracked());
             self.stream(messages, answer.clone(), settings);
         }
-        self.exchanges
-            .update(|all| all.push(Exchange { id, prompt, answers }));
+        self.exchanges.update(|all| {
+            all.push(Exchange {
+                id,
+                prompt,
+                answers,
+            })
+        });
     }
 
     /// Asks the last prompt again, of the model that sits there now.
     pub fn retry(self, seat: usize, settings: Settings) {
         let mut before = self.exchanges.get_untracked();
         let Some(last) = before.pop() else { return };
-        let Some(answer) = last.answers.get(seat) else { return };
+        let Some(answer) = last.answers.get(seat) else {
+            return;
+        };
         if answer.with_untracked(Answer::is_busy) {
             return;
         }
@@ -108,8 +120,16 @@ impl Conversation {
             .seats
             .with_untracked(|seats| seats.get(seat).cloned())
             .unwrap_or_else(|| answer.with_untracked(|answer| answer.model.clone()));
-        answer.set(Answer { model, ..Answer::default() });
-        let messages = history(&before, seat, &last.prompt, &settings.system.get_untracked());
+        answer.set(Answer {
+            model,
+            ..Answer::default()
+        });
+        let messages = history(
+            &before,
+            seat,
+            &last.prompt,
+            &settings.system.get_untracked(),
+        );
         self.stream(messages, answer.clone(), settings);
     }
 
@@ -131,14 +151,21 @@ impl Conversation {
     }
 
     fn stream(self, messages: Vec<Message>, answer: ArcRwSignal<Answer>, settings: Settings) {
-        let Ok(abort) = AbortController::new() else { return };
+        let Ok(abort) = AbortController::new() else {
+            return;
+        };
         self.running
             .update_value(|running| running.push(abort.clone()));
         self.busy.update(|busy| *busy += 1);
         let request = ChatRequest {
             stream: Some(true),
-            stream_options: Some(StreamOptions { include_usage: true }),
-            ..settings.request(answer.with_untracked(|answer| answer.model.clone()), messages)
+            stream_options: Some(StreamOptions {
+                include_usage: true,
+            }),
+            ..settings.request(
+                answer.with_untracked(|answer| answer.model.clone()),
+                messages,
+            )
         };
         spawn_local(async move {
             let result = receive(&request, &answer, &abort).await;
@@ -155,7 +182,9 @@ fn history(before: &[Exchange], seat: usize, prompt: &str, system: &str) -> Vec<
         messages.push(Message::new(Role::System, system.trim()));
     }
     for exchange in before {
-        let Some(answer) = exchange.answers.get(seat) else { continue };
+        let Some(answer) = exchange.answers.get(seat) else {
+            continue;
+        };
         let text = answer.with_untracked(|answer| answer.text.clone());
         if !text.is_empty() {
             messages.push(Message::new(Role::User, exchange.prompt.clone()));
@@ -195,7 +224,9 @@ async fn receive(
         let time = now();
         answer.update(|answer| {
             let choice = chunk.choices.into_iter().next();
-            if let Some(text) = choice.as_ref().and_then(|choice| choice.delta.content.as_deref())
+            if let Some(text) = choice
+                .as_ref()
+                .and_then(|choice| choice.delta.content.as_deref())
                 && !text.is_empty()
             {
                 let first = *first.get_or_insert(time);
@@ -231,5 +262,7 @@ fn finish(answer: &mut Answer, result: Result<(), ClientError>) {
 }
 
 fn now() -> f64 {
-    window().performance().map_or(0.0, |performance| performance.now())
+    window()
+        .performance()
+        .map_or(0.0, |performance| performance.now())
 }
