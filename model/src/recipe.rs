@@ -1,0 +1,187 @@
+//! How hearth-nano is made: public-domain texts → tokenizer → pretraining → a short chat stage → a model directory with its
+//! card. Everything is fixed by the recipe file and its seed. Downloads are the caller's business.
+
+pub mod bpe;
+pub mod card;
+pub mod chats;
+pub mod corpus;
+
+use std::path::Path;
+
+use hearth_shared::spec::{Objective, TrainSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ConfigError, ModelConfig};
+use crate::tokenizer::{Special, Tokenizer, TokenizerError};
+use crate::train::data::{Sequence, windows};
+use crate::train::{Run, StepReport, TrainError};
+use corpus::{Corpus, CorpusSpec, Document};
+
+/// Why the recipe can't be followed.
+#[derive(thiserror::Error, Debug)]
+pub enum RecipeError {
+    #[error("{path}: {source}")]
+    Io { path: String, source: std::io::Error },
+    #[error("{path} is not what it should be: {reason}")]
+    Material { path: String, reason: String },
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    #[error(transparent)]
+    ReadTokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error("{0}")]
+    Model(String),
+}
+
+/// The recipe file.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Recipe {
+    pub name: String,
+    pub seed: u64,
+    pub vocab_size: usize,
+    pub corpus: CorpusSpec,
+    pub model: Shape,
+    pub pretrain: Stage,
+    pub chat: ChatStage,
+}
+
+/// The model's size.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Shape {
+    pub d_model: usize,
+    pub n_layers: usize,
+    pub n_heads: usize,
+    pub kv_heads: usize,
+    pub ffn_dim: usize,
+    pub max_positions: usize,
+}
+
+/// One stretch of training.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Stage {
+    pub steps: u64,
+    /// Tokens of a window.
+    pub context: usize,
+    pub batch_size: u32,
+    pub micro_batch_tokens: u32,
+    pub learning_rate: f64,
+    pub final_lr_ratio: f64,
+    pub warmup_steps: u64,
+    pub weight_decay: f64,
+    pub beta2: f64,
+}
+
+/// The stage that teaches turns.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ChatStage {
+    pub conversations: usize,
+    /// Share of all sequences that are windows of the pretraining texts, so that nothing is forgotten.
+    pub replay: f64,
+    #[serde(flatten)]
+    pub stage: Stage,
+}
+
+/// What training needs, made once.
+#[derive(Debug)]
+pub struct Prepared {
+    pub corpus: Corpus,
+    pub tokenizer_json: Vec<u8>,
+    pub tokenizer: Tokenizer,
+    pub config: ModelConfig,
+}
+
+impl Recipe {
+    /// # Errors
+    /// The file can't be read or is no recipe.
+    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| RecipeError::Io { path: path.display().to_string(), source })?;
+        serde_json::from_slice(&bytes).map_err(|error| RecipeError::Material {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Reads the texts under `materials` and trains the tokenizer on the training split.
+    ///
+    /// # Errors
+    /// Texts that are missing, or the tokenizer trainer's.
+    pub fn prepare(&self, materials: &Path) -> Result<Prepared, RecipeError> {
+        let corpus = Corpus::read(materials, &self.corpus)?;
+        let tokenizer_json = bpe::train(&corpus.training, self.vocab_size)?;
+        let tokenizer = Tokenizer::from_hf(&tokenizer_json, Some(&bpe::tokenizer_config()))?;
+        Ok(Prepared { config: self.config()?, corpus, tokenizer_json, tokenizer })
+    }
+
+    /// # Errors
+    /// A shape no model can have.
+    pub fn config(&self) -> Result<ModelConfig, RecipeError> {
+        let shape = &self.model;
+        let heads = (shape.n_heads, shape.kv_heads);
+        let mut config =
+            ModelConfig::llama(self.vocab_size, shape.d_model, shape.n_layers, heads, shape.max_positions);
+        config.ffn_dim = shape.ffn_dim;
+        config.bos = Some(bpe::END_OF_TEXT_ID);
+        config.eos = vec![bpe::TURN_END_ID, bpe::END_OF_TEXT_ID];
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The engine's spec for a stage; both go through the step that every job takes.
+    pub fn spec(&self, stage: &Stage) -> TrainSpec {
+        TrainSpec {
+            objective: Objective::Documents,
+            lora: None,
+            n_epochs: 100_000,
+            max_steps: Some(stage.steps),
+            batch_size: stage.batch_size,
+            max_length: stage.context as u32,
+            micro_batch_tokens: stage.micro_batch_tokens,
+            learning_rate: stage.learning_rate,
+            final_lr_ratio: stage.final_lr_ratio,
+            warmup_steps: stage.warmup_steps,
+            weight_decay: stage.weight_decay,
+            beta2: stage.beta2,
+            seed: self.seed,
+            ..TrainSpec::default()
+        }
+    }
+
+    /// Windows of the training texts. Documents are shuffled, so that languages alternate.
+    pub fn windows(&self, prepared: &Prepared, context: usize) -> Vec<Sequence> {
+        let documents = encode(&prepared.tokenizer, &prepared.corpus.training);
+        // A document follows the end of another: the stream begins with one too.
+        let mut stream = vec![Vec::new()];
+        stream.extend(documents);
+        windows(&stream, Some(bpe::END_OF_TEXT_ID), context)
+    }
+}
+
+/// Token ids of each document, without separators.
+pub fn encode(tokenizer: &Tokenizer, documents: &[Document]) -> Vec<Vec<u32>> {
+    documents.iter().map(|document| tokenizer.encode(&document.text, Special::Plain)).collect()
+}
+
+/// Steps a run to its end. `each` sees every report and says whether to go on; the run is saved every `every` steps and
+/// at the end.
+///
+/// # Errors
+/// The run's, or the disk's.
+pub fn drive(
+    run: &mut Run,
+    checkpoint: &Path,
+    every: u64,
+    each: &mut dyn FnMut(&Run, &StepReport),
+) -> Result<(), RecipeError> {
+    while !run.is_done() {
+        let report = run.step()?;
+        each(run, &report);
+        if report.step % every == 0 || run.is_done() {
+            run.save(checkpoint, &mut crate::train::save::RealDisk)?;
+        }
+    }
+    Ok(())
+}

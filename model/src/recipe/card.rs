@@ -1,0 +1,134 @@
+//! Measures for the model's card: bits per byte of held-out text, and what each attention head does.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::bpe;
+use super::corpus::{Document, Language};
+use crate::projection::floats;
+use crate::tokenizer::{Special, Tokenizer};
+use crate::trace::Trace;
+use crate::train::batches::MicroBatch;
+use crate::train::ngram::KneserNey;
+use crate::train::run::evaluate;
+use crate::transformer::{Forward, Transformer};
+
+/// Bits of one language's held-out documents.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+pub struct BitsPerByte {
+    pub bits: f64,
+    pub bytes: u64,
+    pub tokens: u64,
+}
+
+impl BitsPerByte {
+    pub fn value(&self) -> f64 {
+        self.bits / self.bytes as f64
+    }
+}
+
+/// Every token is predicted from at least `window / 2` tokens before it, where the document has them; each document begins
+/// after an end-of-text token, which nobody has to predict.
+pub fn bits_per_byte(
+    model: &Transformer,
+    tokenizer: &Tokenizer,
+    documents: &[Document],
+    language: Language,
+    window: usize,
+) -> BitsPerByte {
+    let mut out = BitsPerByte::default();
+    for document in documents.iter().filter(|document| document.language == language) {
+        let mut ids = vec![bpe::END_OF_TEXT_ID];
+        ids.extend(tokenizer.encode(&document.text, Special::Plain));
+        out.bytes += document.text.len() as u64;
+        out.tokens += ids.len() as u64 - 1;
+        let passes: Vec<MicroBatch> = strided(&ids, window);
+        let evaluation = evaluate(model, &passes);
+        out.bits += evaluation.loss * evaluation.tokens as f64 / std::f64::consts::LN_2;
+    }
+    out
+}
+
+/// Windows that overlap by half; only what an earlier window hasn't predicted counts.
+fn strided(ids: &[u32], window: usize) -> Vec<MicroBatch> {
+    let mut out = Vec::new();
+    let mut done = 1;
+    let mut start = 0;
+    while done < ids.len() {
+        let end = ids.len().min(start + window + 1);
+        let inputs: Vec<i32> = ids[start..end - 1].iter().map(|id| *id as i32).collect();
+        out.push(MicroBatch {
+            rows: 1,
+            time: inputs.len(),
+            tokens: inputs.len(),
+            inputs,
+            positions: (done - start - 1..end - start - 1).map(|t| t as i32).collect(),
+            targets: ids[done..end].iter().map(|id| *id as i32).collect(),
+            segments: None,
+            first_row: 0,
+        });
+        done = end;
+        start += window / 2;
+    }
+    out
+}
+
+/// The same by an n-gram model over the same tokens.
+pub fn ngram_bits_per_byte(
+    model: &KneserNey,
+    tokenizer: &Tokenizer,
+    documents: &[Document],
+    language: Language,
+) -> BitsPerByte {
+    let mut out = BitsPerByte::default();
+    for document in documents.iter().filter(|document| document.language == language) {
+        let mut ids = vec![bpe::END_OF_TEXT_ID];
+        ids.extend(tokenizer.encode(&document.text, Special::Plain));
+        out.bytes += document.text.len() as u64;
+        out.tokens += ids.len() as u64 - 1;
+        out.bits += model.bits(&ids);
+    }
+    out
+}
+
+/// How much of a head's attention goes where, on average.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct HeadScore {
+    pub layer: usize,
+    pub head: usize,
+    /// Weight on the token just before.
+    pub previous: f64,
+    /// Weight on the token after the last time the present token was seen (Olsson 2022), on random tokens said twice.
+    pub induction: f64,
+}
+
+/// Scores of every head: `previous` on `text`, `induction` on `random` repeated once.
+pub fn head_scores(model: &Transformer, text: &[u32], random: &[u32]) -> Vec<HeadScore> {
+    let twice: Vec<u32> = random.iter().chain(random).copied().collect();
+    let previous = weights(model, text);
+    let induction = weights(model, &twice);
+    let period = random.len();
+    let mut out = Vec::new();
+    for (layer, (on_text, on_twice)) in previous.iter().zip(&induction).enumerate() {
+        let heads = model.config().n_heads;
+        for head in 0..heads {
+            let t = text.len();
+            let at = |w: &[f32], t: usize, q: usize, k: usize| f64::from(w[(head * t + q) * t + k]);
+            let mean = |sum: f64, n: usize| sum / n.max(1) as f64;
+            let before = mean((1..t).map(|q| at(on_text, t, q, q - 1)).sum(), t - 1);
+            let two = twice.len();
+            let copied = (period..two).map(|q| at(on_twice, two, q, q - period + 1)).sum();
+            out.push(HeadScore { layer, head, previous: before, induction: mean(copied, period) });
+        }
+    }
+    out
+}
+
+/// `[H, T, T]` of every layer.
+fn weights(model: &Transformer, ids: &[u32]) -> Vec<Vec<f32>> {
+    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    let count = ids.len();
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &model.device());
+    let mut trace = Trace::default();
+    model.hidden(tokens, Forward { trace: Some(&mut trace), ..Forward::default() });
+    trace.layers.into_iter().map(|layer| floats(layer.weights.into_data())).collect()
+}

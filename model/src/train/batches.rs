@@ -1,0 +1,264 @@
+//! Which examples a step sees, in which order, and how they are laid out in rows. A pure function of the lengths, the seed
+//! and the step's number, so that a resumed run needs no saved position.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::data::Sequence;
+use hearth_shared::spec::TrainSpec;
+
+/// Steps among which examples of like length are brought together.
+const SORTED_STEPS: usize = 16;
+
+/// Cuts a data set into steps.
+#[derive(Debug)]
+pub struct Batches {
+    sequences: Vec<Sequence>,
+    batch_size: usize,
+    layout: Layout,
+    seed: u64,
+    /// The epoch whose order is at hand.
+    epoch: Option<(u64, Vec<Vec<u32>>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// Positions, padding included, of one forward pass.
+    micro_batch_tokens: usize,
+    /// The longest row when packing; none gives each example a row.
+    packed: Option<usize>,
+}
+
+/// What one forward and backward pass is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MicroBatch {
+    pub rows: usize,
+    pub time: usize,
+    /// `rows × time`, padded on the right: causal attention never looks there.
+    pub inputs: Vec<i32>,
+    /// Flat positions (`row · time + t`) whose prediction counts, ascending …
+    pub positions: Vec<i32>,
+    /// … and the token each should predict.
+    pub targets: Vec<i32>,
+    /// Document numbers, only when a row holds several.
+    pub segments: Option<Vec<Vec<u32>>>,
+    /// Number of the first row among the step's rows.
+    pub first_row: u64,
+    /// Positions that are no padding.
+    pub tokens: usize,
+}
+
+impl Batches {
+    pub fn new(sequences: Vec<Sequence>, spec: &TrainSpec) -> Self {
+        Self {
+            sequences,
+            batch_size: spec.batch_size as usize,
+            layout: Layout {
+                micro_batch_tokens: spec.micro_batch_tokens as usize,
+                packed: spec.packing.then_some(spec.max_length as usize),
+            },
+            seed: spec.seed,
+            epoch: None,
+        }
+    }
+
+    pub fn sequences(&self) -> &[Sequence] {
+        &self.sequences
+    }
+
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.sequences.len().div_ceil(self.batch_size) as u64
+    }
+
+    /// The passes of a step, counted from 0 over all epochs.
+    pub fn step(&mut self, step: u64) -> Vec<MicroBatch> {
+        let per_epoch = self.steps_per_epoch();
+        let (epoch, within) = (step / per_epoch, step % per_epoch);
+        if self.epoch.as_ref().is_none_or(|(at, _)| *at != epoch) {
+            self.epoch = Some((epoch, self.order(epoch)));
+        }
+        let chosen = match &self.epoch {
+            Some((_, order)) => order[within as usize].as_slice(),
+            None => &[],
+        };
+        let chosen: Vec<&Sequence> = chosen.iter().map(|i| &self.sequences[*i as usize]).collect();
+        lay_out(&chosen, self.layout)
+    }
+
+    /// All sequences once, in file order: an evaluation.
+    pub fn all(&self) -> Vec<MicroBatch> {
+        let all: Vec<&Sequence> = self.sequences.iter().collect();
+        lay_out(&all, self.layout)
+    }
+
+    /// The examples of every step of an epoch: shuffled, then sorted by length among neighbours, then the steps shuffled.
+    fn order(&self, epoch: u64) -> Vec<Vec<u32>> {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
+        seed[8..16].copy_from_slice(&epoch.to_le_bytes());
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let mut order: Vec<u32> = (0..self.sequences.len() as u32).collect();
+        shuffle(&mut order, &mut rng);
+        for part in order.chunks_mut(self.batch_size * SORTED_STEPS) {
+            part.sort_by_key(|i| self.sequences[*i as usize].ids.len());
+        }
+        let mut steps: Vec<Vec<u32>> = order.chunks(self.batch_size).map(<[u32]>::to_vec).collect();
+        shuffle(&mut steps, &mut rng);
+        steps
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
+    for i in (1..items.len()).rev() {
+        let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
+        items.swap(i, j as usize);
+    }
+}
+
+/// Rows of like length together, as many to a pass as fit. A pass holds one row at least, however long it is.
+fn lay_out(sequences: &[&Sequence], layout: Layout) -> Vec<MicroBatch> {
+    let mut order: Vec<&Sequence> =
+        sequences.iter().copied().filter(|sequence| sequence.positions() > 0).collect();
+    order.sort_by_key(|sequence| std::cmp::Reverse(sequence.positions()));
+    let rows: Vec<Vec<&Sequence>> = match layout.packed {
+        Some(capacity) => pack(&order, capacity.min(layout.micro_batch_tokens)),
+        None => order.into_iter().map(|sequence| vec![sequence]).collect(),
+    };
+    let mut out = Vec::new();
+    let mut first_row = 0;
+    let mut rest = rows.as_slice();
+    while let Some(longest) = rest.first().map(|row| width(row)) {
+        let fit = (layout.micro_batch_tokens / longest).clamp(1, rest.len());
+        let (now, later) = rest.split_at(fit);
+        out.push(micro_batch(now, first_row));
+        first_row += fit as u64;
+        rest = later;
+    }
+    out
+}
+
+fn width(row: &[&Sequence]) -> usize {
+    row.iter().map(|sequence| sequence.positions()).sum()
+}
+
+/// First fit, longest first: `sequences` come sorted. Rows come sorted by width again.
+fn pack<'a>(sequences: &[&'a Sequence], capacity: usize) -> Vec<Vec<&'a Sequence>> {
+    let mut rows: Vec<Vec<&Sequence>> = Vec::new();
+    for sequence in sequences {
+        let fits = |row: &&mut Vec<&Sequence>| width(row) + sequence.positions() <= capacity;
+        match rows.iter_mut().find(fits) {
+            Some(row) => row.push(sequence),
+            None => rows.push(vec![sequence]),
+        }
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(width(row)));
+    rows
+}
+
+fn micro_batch(rows: &[Vec<&Sequence>], first_row: u64) -> MicroBatch {
+    let time = rows.iter().map(|row| width(row)).max().unwrap_or(0);
+    let several = rows.iter().any(|row| row.len() > 1);
+    let mut batch = MicroBatch {
+        rows: rows.len(),
+        time,
+        inputs: vec![0; rows.len() * time],
+        positions: Vec::new(),
+        targets: Vec::new(),
+        segments: several.then(|| vec![vec![0; time]; rows.len()]),
+        first_row,
+        tokens: rows.iter().map(|row| width(row)).sum(),
+    };
+    for (r, row) in rows.iter().enumerate() {
+        let mut at = 0;
+        for (document, sequence) in row.iter().enumerate() {
+            let length = sequence.positions();
+            for t in 0..length {
+                let flat = r * time + at + t;
+                batch.inputs[flat] = sequence.ids[t] as i32;
+                if sequence.trained[t + 1] {
+                    batch.positions.push(flat as i32);
+                    batch.targets.push(sequence.ids[t + 1] as i32);
+                }
+            }
+            if let Some(segments) = &mut batch.segments {
+                segments[r][at..at + length].fill(document as u32);
+            }
+            at += length;
+        }
+        if let Some(segments) = &mut batch.segments {
+            segments[r][at..].fill(row.len() as u32);
+        }
+    }
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sequences(lengths: &[usize]) -> Vec<Sequence> {
+        let ids = |(i, length): (usize, &usize)| vec![i as u32 + 1; *length];
+        lengths.iter().enumerate().map(ids).map(Sequence::plain).collect()
+    }
+
+    fn spec(batch_size: u32, micro: u32, packing: bool) -> TrainSpec {
+        TrainSpec {
+            batch_size,
+            micro_batch_tokens: micro,
+            packing,
+            max_length: 40,
+            seed: 5,
+            ..TrainSpec::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_epoch_sees_every_example_once(
+            lengths in prop::collection::vec(2usize..40, 1..60),
+            batch in 1u32..9,
+            micro in 1u32..200,
+            packing: bool,
+        ) {
+            let mut batches = Batches::new(sequences(&lengths), &spec(batch, micro, packing));
+            let per_epoch = batches.steps_per_epoch();
+            for epoch in 0..2 {
+                let mut counts = vec![0; lengths.len() + 1];
+                for step in 0..per_epoch {
+                    let mut rows = 0;
+                    for pass in batches.step(epoch * per_epoch + step) {
+                        prop_assert!(pass.rows == 1 || pass.rows * pass.time <= micro as usize);
+                        prop_assert_eq!(pass.first_row, rows);
+                        rows += pass.rows as u64;
+                        pass.targets.iter().for_each(|target| counts[*target as usize] += 1);
+                        for (position, target) in pass.positions.iter().zip(&pass.targets) {
+                            prop_assert_eq!(pass.inputs[*position as usize], *target);
+                        }
+                    }
+                }
+                let wanted: Vec<usize> = lengths.iter().map(|length| length - 1).collect();
+                prop_assert_eq!(&counts[1..], &wanted[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_differ_and_steps_repeat() {
+        let lengths: Vec<usize> = (2..40).collect();
+        let mut batches = Batches::new(sequences(&lengths), &spec(4, 100, false));
+        let first = batches.step(1);
+        assert_ne!(first, batches.step(1 + batches.steps_per_epoch()));
+        assert_eq!(first, batches.step(1));
+    }
+
+    #[test]
+    fn packing_numbers_the_documents_of_a_row() {
+        let batches = Batches::new(sequences(&[5, 3, 9]), &spec(3, 40, true));
+        let pass = batches.all().swap_remove(0);
+        assert_eq!((pass.rows, pass.time), (1, 14));
+        let wanted: Vec<u32> = [vec![0; 8], vec![1; 4], vec![2; 2]].concat();
+        assert_eq!(pass.segments, Some(vec![wanted]));
+    }
+}

@@ -1,0 +1,266 @@
+//! Checkpoints of a run: a folder with the trained weights, both moments and the step number, that either stands whole under
+//! its name or not at all. It is written beside its place, synced, and renamed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use hearth_shared::spec::TrainSpec;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::TrainError;
+use super::adamw::Moments;
+use super::data::Sequence;
+use super::run::{Progress, Run};
+use crate::transformer::Transformer;
+
+const STATE: &str = "run.json";
+const WEIGHTS: &str = "weights.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const VERSION: u32 = 1;
+
+/// What `run.json` holds.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+pub struct SavedState {
+    pub version: u32,
+    pub progress: Progress,
+    pub spec: TrainSpec,
+}
+
+/// The few things a checkpoint does to a disk, so that a test can make each of them fail.
+pub trait Disk {
+    /// Writes a whole file and syncs it.
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    fn create_dir(&mut self, path: &Path) -> io::Result<()>;
+    fn remove_dir(&mut self, path: &Path) -> io::Result<()>;
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes names that were created or changed in a folder last.
+    fn sync_dir(&mut self, path: &Path) -> io::Result<()>;
+}
+
+/// The machine's own file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        use io::Write as _;
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)
+    }
+
+    fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+        // Windows can't open a folder to sync it, and needn't.
+        if cfg!(unix) { std::fs::File::open(path)?.sync_all() } else { Ok(()) }
+    }
+}
+
+/// Fills a new folder `dir` through `fill` so that it appears whole or not at all. What stood there before stays until the
+/// new one is complete.
+///
+/// # Errors
+/// The disk's; `dir` is then as it was, or holds the complete new content.
+pub fn atomically(
+    disk: &mut dyn Disk,
+    dir: &Path,
+    fill: &mut dyn FnMut(&mut dyn Disk, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let beside = |prefix: &str| dir.with_file_name(format!("{prefix}{name}"));
+    let (temporary, old) = (beside(".new-"), beside(".old-"));
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    disk.create_dir(parent)?;
+    disk.remove_dir(&temporary)?;
+    disk.create_dir(&temporary)?;
+    fill(disk, &temporary)?;
+    disk.sync_dir(&temporary)?;
+    if dir.exists() {
+        disk.remove_dir(&old)?;
+        disk.rename(dir, &old)?;
+    }
+    disk.rename(&temporary, dir)?;
+    disk.sync_dir(parent)?;
+    disk.remove_dir(&old)
+}
+
+/// Brings back what a crash between the two renames of [`atomically`] left aside.
+pub fn recover(dir: &Path) {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let old = dir.with_file_name(format!(".old-{name}"));
+    if !dir.exists() && old.exists() {
+        // If it can't be renamed, loading it fails and says so.
+        let _ = std::fs::rename(old, dir);
+    }
+}
+
+impl Run {
+    /// Writes a checkpoint to `dir`.
+    ///
+    /// # Errors
+    /// The disk's; the last checkpoint is still whole.
+    pub fn save(&self, dir: &Path, disk: &mut dyn Disk) -> Result<(), TrainError> {
+        let state = SavedState {
+            version: VERSION,
+            progress: self.progress(),
+            spec: self.spec().clone(),
+        };
+        let state = serde_json::to_vec_pretty(&state).expect("plain numbers and strings serialise");
+        let weights = file(self.trained().into_iter().map(|(path, param)| (path, param.to_vec())));
+        let optimizer = file(self.moments.iter().flat_map(|(path, moments)| {
+            [
+                (format!("{path}#first"), moments.first.clone()),
+                (format!("{path}#second"), moments.second.clone()),
+            ]
+        }));
+        atomically(disk, dir, &mut |disk, temporary| {
+            disk.write(&temporary.join(WEIGHTS), &weights)?;
+            disk.write(&temporary.join(OPTIMIZER), &optimizer)?;
+            disk.write(&temporary.join(STATE), &state)
+        })
+        .map_err(|source| TrainError::Io { what: format!("can't write {}", dir.display()), source })
+    }
+
+    /// Goes on from a checkpoint. `model` is the same base with the same adapters as the run began with.
+    ///
+    /// # Errors
+    /// The folder is no checkpoint of this spec and model.
+    pub fn resume(
+        dir: &Path,
+        spec: &TrainSpec,
+        model: Transformer,
+        training: Vec<Sequence>,
+        validation: Option<Vec<Sequence>>,
+    ) -> Result<Self, TrainError> {
+        recover(dir);
+        let state = read_state(dir)?;
+        let refuse = |reason: String| TrainError::Checkpoint { path: dir.display().to_string(), reason };
+        if state.spec != *spec {
+            return Err(refuse("it belongs to a run with other settings".to_owned()));
+        }
+        let mut run = Self::new(spec, model, training, validation)?;
+        let mut weights = tensors(&dir.join(WEIGHTS)).map_err(&refuse)?;
+        let mut moments = tensors(&dir.join(OPTIMIZER)).map_err(&refuse)?;
+        let trained: BTreeMap<String, usize> =
+            run.trained().into_iter().map(|(path, p)| (path, p.shape().iter().product())).collect();
+        for (path, count) in &trained {
+            let take = |from: &mut HashMap<String, Vec<f32>>, name: &str| {
+                from.remove(name)
+                    .filter(|values| values.len() == *count)
+                    .ok_or_else(|| refuse(format!("{name} is missing or has another size")))
+            };
+            // Before the first step there are no moments.
+            if state.progress.step > 0 {
+                let first = take(&mut moments, &format!("{path}#first"))?;
+                let second = take(&mut moments, &format!("{path}#second"))?;
+                run.moments.insert(path.clone(), Moments { first, second });
+            }
+        }
+        for (path, mut param) in run.model_mut().params_mut() {
+            if let Some(count) = trained.get(&path) {
+                let values = weights.remove(&path).filter(|values| values.len() == *count);
+                param.set(values.ok_or_else(|| refuse(format!("{path} is missing or has another size")))?);
+            }
+        }
+        run.progress = state.progress;
+        Ok(run)
+    }
+}
+
+/// Puts a checkpoint's trained weights into a model, without its optimizer: to sample from it or to export it.
+///
+/// # Errors
+/// The folder is no checkpoint of a model like this.
+pub fn load_weights(dir: &Path, model: Transformer) -> Result<Transformer, TrainError> {
+    let refuse = |reason| TrainError::Checkpoint { path: dir.display().to_string(), reason };
+    let mut weights = tensors(&dir.join(WEIGHTS)).map_err(refuse)?;
+    let mut model = model.valid();
+    for (path, mut param) in model.params_mut() {
+        if let Some(values) = weights.remove(&path) {
+            if values.len() != param.shape().iter().product::<usize>() {
+                return Err(refuse(format!("{path} has another size")));
+            }
+            param.set(values);
+        }
+    }
+    match weights.keys().next() {
+        Some(path) => Err(refuse(format!("the model has no {path}"))),
+        None => Ok(model),
+    }
+}
+
+/// # Errors
+/// There is no readable checkpoint at `dir`.
+pub fn read_state(dir: &Path) -> Result<SavedState, TrainError> {
+    let path = dir.join(STATE);
+    let refuse = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
+    let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
+    let state: SavedState =
+        serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+    if state.version != VERSION {
+        return Err(refuse(format!("version {} is not {VERSION}", state.version)));
+    }
+    Ok(state)
+}
+
+/// The checkpoint of the highest step among `folder`'s `step-N` folders.
+pub fn latest(folder: &Path) -> Option<PathBuf> {
+    steps(folder).pop().map(|(_, path)| path)
+}
+
+/// All whole checkpoints of a folder with their steps, oldest first.
+pub fn steps(folder: &Path) -> Vec<(u64, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+            path.join(STATE).is_file().then_some((step, path))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn file(entries: impl Iterator<Item = (String, Vec<f32>)>) -> Vec<u8> {
+    let entries: Vec<(String, Vec<u8>, usize)> = entries
+        .map(|(name, values)| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            (name, bytes, values.len())
+        })
+        .collect();
+    let views = entries.iter().map(|(name, bytes, count)| {
+        let view = TensorView::new(Dtype::F32, vec![*count], bytes);
+        (name.as_str(), view.expect("four bytes a number"))
+    });
+    safetensors::serialize(views, None).expect("views are consistent")
+}
+
+fn tensors(path: &Path) -> Result<HashMap<String, Vec<f32>>, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    let floats = |view: TensorView<'_>| {
+        let numbers = view.data().chunks_exact(4);
+        numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    Ok(file.tensors().into_iter().map(|(name, view)| (name, floats(view))).collect())
+}
