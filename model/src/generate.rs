@@ -344,6 +344,10 @@ impl StopText {
 
     /// The text that is certain after this token, and whether a stop string ended it.
     fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> (String, bool) {
+        if tokenizer.is_special(id) {
+            // A mark of the template, not a part of what is said.
+            return (String::new(), false);
+        }
         self.push_bytes(tokenizer.decode_bytes(id))
     }
 

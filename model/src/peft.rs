@@ -4,6 +4,7 @@
 //! refused: unpickling runs code.
 
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
 use burn::tensor::Device;

@@ -365,3 +365,117 @@ fn activation_name(activation: Activation) -> &'static str {
         Activation::Relu => "relu",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn smollm2() -> Value {
+        json!({
+            "architectures": ["LlamaForCausalLM"], "attention_bias": false, "bos_token_id": 1, "eos_token_id": 2,
+            "hidden_act": "silu", "hidden_size": 576, "intermediate_size": 1536, "is_llama_config": true,
+            "max_position_embeddings": 8192, "model_type": "llama", "num_attention_heads": 9, "num_hidden_layers": 30,
+            "num_key_value_heads": 3, "pad_token_id": 2, "pretraining_tp": 1, "rms_norm_eps": 1e-5,
+            "rope_interleaved": false, "rope_scaling": null, "rope_theta": 100000, "tie_word_embeddings": true,
+            "torch_dtype": "bfloat16", "use_cache": true, "vocab_size": 49152
+        })
+    }
+
+    #[test]
+    fn reads_a_published_configuration() -> Result<(), ConfigError> {
+        let config = ModelConfig::from_hf(&smollm2())?;
+        assert_eq!(config.head_dim, 64);
+        assert_eq!(config.parameters(), 134_515_008);
+        assert_eq!(config.eos, [2]);
+        Ok(())
+    }
+
+    #[test]
+    fn refuses_by_name_what_would_change_the_computation() {
+        let cases = [
+            ("model_type", json!("mamba"), "model_type"),
+            (
+                "rope_scaling",
+                json!({"type": "yarn", "factor": 4.0}),
+                "rope_scaling.type",
+            ),
+            (
+                "rope_parameters",
+                json!({"rope_type": "llama3", "rope_theta": 1e4}),
+                "rope_parameters.rope_type",
+            ),
+            ("hidden_act", json!("xielu"), "hidden_act"),
+            (
+                "quantization_config",
+                json!({"bits": 4}),
+                "quantization_config",
+            ),
+            ("num_key_value_heads", json!(4), "kv_heads"),
+            ("num_attention_heads", json!(0), "num_attention_heads"),
+            ("hidden_size", json!(-3), "hidden_size"),
+            ("vocab_size", json!(1u64 << 60), "vocab_size"),
+            ("rms_norm_eps", json!(0.0), "norm_eps"),
+            ("intermediate_size", Value::Null, "intermediate_size"),
+        ];
+        for (field, value, named) in cases {
+            let mut config = smollm2();
+            config[field] = value.clone();
+            let error = ModelConfig::from_hf(&config)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
+            assert!(error.contains(named), "{field} = {value}: {error}");
+        }
+        assert!(ModelConfig::from_hf(&json!([])).is_err());
+    }
+
+    prop_compose! {
+        fn any_config()(
+            model_type in prop_oneof![
+                Just(Architecture::Llama), Just(Architecture::Qwen2), Just(Architecture::Mistral), Just(Architecture::Gpt2)
+            ],
+            kv_heads in 1usize..5,
+            group in 1usize..4,
+            half in 1usize..40,
+            sizes in prop::array::uniform5(1usize..3000),
+            flags in prop::array::uniform3(any::<bool>()),
+            eps in 1e-8f64..1e-2,
+            theta in 1.0f64..1e7,
+            ids in prop::collection::vec(0u32..60_000, 0..3),
+        ) -> ModelConfig {
+            let [vocab_size, d_model, n_layers, ffn_dim, max_positions] = sizes;
+            let gpt2 = model_type == Architecture::Gpt2;
+            let llama = model_type == Architecture::Llama;
+            let (n_heads, head_dim) = (kv_heads * group, 2 * half);
+            let windowed = flags[0] && matches!(model_type, Architecture::Mistral | Architecture::Qwen2);
+            let bias = if llama { flags[1] } else { model_type != Architecture::Mistral };
+            ModelConfig {
+                model_type, vocab_size, n_layers, ffn_dim, max_positions, n_heads, head_dim,
+                d_model: if gpt2 { n_heads * head_dim } else { d_model },
+                kv_heads: if gpt2 { n_heads } else { kv_heads },
+                norm: if gpt2 { Norm::Layer } else { Norm::Rms },
+                norm_eps: eps,
+                position: if gpt2 { Position::Learned } else { Position::Rope { theta, style: RopeStyle::HalfSplit } },
+                activation: if gpt2 { Activation::GeluTanh } else { Activation::Silu },
+                mlp_gated: !gpt2,
+                attention_bias: bias,
+                output_bias: gpt2 || (llama && bias),
+                mlp_bias: gpt2 || (llama && flags[2]),
+                sliding_window: windowed.then_some(max_positions),
+                tied: flags[0],
+                bos: ids.first().copied(),
+                eos: ids,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(config in any_config()) {
+            prop_assert_eq!(ModelConfig::from_hf(&config.to_hf()), Ok(config.clone()));
+            let json = serde_json::to_string(&config).expect("a configuration is JSON");
+            prop_assert_eq!(serde_json::from_str::<ModelConfig>(&json).ok(), Some(config));
+        }
+    }
+}
