@@ -172,6 +172,8 @@ impl ModelConfig {
             "mlp_bias": self.mlp_bias,
             "sliding_window": self.sliding_window,
             "use_sliding_window": self.sliding_window.is_some(),
+            // Qwen2: how many of the first layers see everything.
+            "max_window_layers": if self.sliding_window.is_some() { 0 } else { self.n_layers },
             "tie_word_embeddings": self.tied,
             "bos_token_id": self.bos,
             "eos_token_id": eos_to_hf(&self.eos),
