@@ -11,17 +11,24 @@ use std::path::Path;
 use hearth_shared::spec::{Objective, TrainSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::ModelBundle;
+use crate::chat_template::ChatTemplate;
 use crate::config::{ConfigError, ModelConfig};
 use crate::tokenizer::{Special, Tokenizer, TokenizerError};
-use crate::train::data::{Sequence, windows};
+use crate::train::data::{Encoder as _, Sequence, windows};
+use crate::train::encoder::Voice;
 use crate::train::{Run, StepReport, TrainError};
+use crate::transformer::Transformer;
 use corpus::{Corpus, CorpusSpec, Document};
 
 /// Why the recipe can't be followed.
 #[derive(thiserror::Error, Debug)]
 pub enum RecipeError {
     #[error("{path}: {source}")]
-    Io { path: String, source: std::io::Error },
+    Io {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("{path} is not what it should be: {reason}")]
     Material { path: String, reason: String },
     #[error("tokenizer: {0}")]
@@ -97,8 +104,10 @@ impl Recipe {
     /// # Errors
     /// The file can't be read or is no recipe.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| RecipeError::Io { path: path.display().to_string(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| RecipeError::Io {
+            path: path.display().to_string(),
+            source,
+        })?;
         serde_json::from_slice(&bytes).map_err(|error| RecipeError::Material {
             path: path.display().to_string(),
             reason: error.to_string(),
@@ -113,7 +122,12 @@ impl Recipe {
         let corpus = Corpus::read(materials, &self.corpus)?;
         let tokenizer_json = bpe::train(&corpus.training, self.vocab_size)?;
         let tokenizer = Tokenizer::from_hf(&tokenizer_json, Some(&bpe::tokenizer_config()))?;
-        Ok(Prepared { config: self.config()?, corpus, tokenizer_json, tokenizer })
+        Ok(Prepared {
+            config: self.config()?,
+            corpus,
+            tokenizer_json,
+            tokenizer,
+        })
     }
 
     /// # Errors
@@ -121,8 +135,13 @@ impl Recipe {
     pub fn config(&self) -> Result<ModelConfig, RecipeError> {
         let shape = &self.model;
         let heads = (shape.n_heads, shape.kv_heads);
-        let mut config =
-            ModelConfig::llama(self.vocab_size, shape.d_model, shape.n_layers, heads, shape.max_positions);
+        let mut config = ModelConfig::llama(
+            self.vocab_size,
+            shape.d_model,
+            shape.n_layers,
+            heads,
+            shape.max_positions,
+        );
         config.ffn_dim = shape.ffn_dim;
         config.bos = Some(bpe::END_OF_TEXT_ID);
         config.eos = vec![bpe::TURN_END_ID, bpe::END_OF_TEXT_ID];
@@ -158,11 +177,67 @@ impl Recipe {
         stream.extend(documents);
         windows(&stream, Some(bpe::END_OF_TEXT_ID), context)
     }
+
+    /// What the second stage trains on: conversations, assistant turns only, and windows of the texts among them.
+    ///
+    /// # Errors
+    /// The template refuses a conversation.
+    pub fn chat_sequences(&self, prepared: &Prepared) -> Result<Vec<Sequence>, RecipeError> {
+        let spec = &self.chat;
+        let template = template(&prepared.tokenizer)?;
+        let voice = Voice {
+            tokenizer: &prepared.tokenizer,
+            template: Some(&template),
+            end_of_text: Some(bpe::END_OF_TEXT_ID),
+        };
+        let chats = chats::make(&prepared.corpus.training, spec.conversations, self.seed);
+        let mut sequences = Vec::with_capacity(chats.len());
+        for chat in &chats {
+            let sequence = voice.chat(chat).map_err(RecipeError::Model)?;
+            if sequence.ids.len() <= spec.stage.context {
+                sequences.push(sequence);
+            }
+        }
+        let replayed = (sequences.len() as f64 * spec.replay / (1.0 - spec.replay)) as usize;
+        let texts = self.windows(prepared, spec.stage.context);
+        let every = (texts.len() / replayed.max(1)).max(1);
+        sequences.extend(texts.into_iter().step_by(every));
+        Ok(sequences)
+    }
+
+    /// The finished model with its vocabulary and template.
+    ///
+    /// # Errors
+    /// The template does not compile.
+    pub fn bundle(
+        &self,
+        prepared: &Prepared,
+        transformer: Transformer,
+    ) -> Result<ModelBundle, RecipeError> {
+        Ok(ModelBundle {
+            config: prepared.config.clone(),
+            transformer,
+            template: Some(template(&prepared.tokenizer)?),
+            tokenizer: Tokenizer::from_hf(
+                &prepared.tokenizer_json,
+                Some(&bpe::tokenizer_config()),
+            )?,
+            eos: prepared.config.eos.clone(),
+        })
+    }
+}
+
+fn template(tokenizer: &Tokenizer) -> Result<ChatTemplate, RecipeError> {
+    ChatTemplate::new(bpe::CHAT_TEMPLATE, tokenizer.names().clone())
+        .map_err(|error| RecipeError::Model(error.to_string()))
 }
 
 /// Token ids of each document, without separators.
 pub fn encode(tokenizer: &Tokenizer, documents: &[Document]) -> Vec<Vec<u32>> {
-    documents.iter().map(|document| tokenizer.encode(&document.text, Special::Plain)).collect()
+    documents
+        .iter()
+        .map(|document| tokenizer.encode(&document.text, Special::Plain))
+        .collect()
 }
 
 /// Steps a run to its end. `each` sees every report and says whether to go on; the run is saved every `every` steps and

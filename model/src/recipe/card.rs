@@ -36,7 +36,10 @@ pub fn bits_per_byte(
     window: usize,
 ) -> BitsPerByte {
     let mut out = BitsPerByte::default();
-    for document in documents.iter().filter(|document| document.language == language) {
+    for document in documents
+        .iter()
+        .filter(|document| document.language == language)
+    {
         let mut ids = vec![bpe::END_OF_TEXT_ID];
         ids.extend(tokenizer.encode(&document.text, Special::Plain));
         out.bytes += document.text.len() as u64;
@@ -61,7 +64,9 @@ fn strided(ids: &[u32], window: usize) -> Vec<MicroBatch> {
             time: inputs.len(),
             tokens: inputs.len(),
             inputs,
-            positions: (done - start - 1..end - start - 1).map(|t| t as i32).collect(),
+            positions: (done - start - 1..end - start - 1)
+                .map(|t| t as i32)
+                .collect(),
             targets: ids[done..end].iter().map(|id| *id as i32).collect(),
             segments: None,
             first_row: 0,
@@ -80,7 +85,10 @@ pub fn ngram_bits_per_byte(
     language: Language,
 ) -> BitsPerByte {
     let mut out = BitsPerByte::default();
-    for document in documents.iter().filter(|document| document.language == language) {
+    for document in documents
+        .iter()
+        .filter(|document| document.language == language)
+    {
         let mut ids = vec![bpe::END_OF_TEXT_ID];
         ids.extend(tokenizer.encode(&document.text, Special::Plain));
         out.bytes += document.text.len() as u64;
@@ -116,8 +124,15 @@ pub fn head_scores(model: &Transformer, text: &[u32], random: &[u32]) -> Vec<Hea
             let mean = |sum: f64, n: usize| sum / n.max(1) as f64;
             let before = mean((1..t).map(|q| at(on_text, t, q, q - 1)).sum(), t - 1);
             let two = twice.len();
-            let copied = (period..two).map(|q| at(on_twice, two, q, q - period + 1)).sum();
-            out.push(HeadScore { layer, head, previous: before, induction: mean(copied, period) });
+            let copied = (period..two)
+                .map(|q| at(on_twice, two, q, q - period + 1))
+                .sum();
+            out.push(HeadScore {
+                layer,
+                head,
+                previous: before,
+                induction: mean(copied, period),
+            });
         }
     }
     out
@@ -129,6 +144,16 @@ fn weights(model: &Transformer, ids: &[u32]) -> Vec<Vec<f32>> {
     let count = ids.len();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &model.device());
     let mut trace = Trace::default();
-    model.hidden(tokens, Forward { trace: Some(&mut trace), ..Forward::default() });
-    trace.layers.into_iter().map(|layer| floats(layer.weights.into_data())).collect()
+    model.hidden(
+        tokens,
+        Forward {
+            trace: Some(&mut trace),
+            ..Forward::default()
+        },
+    );
+    trace
+        .layers
+        .into_iter()
+        .map(|layer| floats(layer.weights.into_data()))
+        .collect()
 }

@@ -81,7 +81,10 @@ impl Batches {
             Some((_, order)) => order[within as usize].as_slice(),
             None => &[],
         };
-        let chosen: Vec<&Sequence> = chosen.iter().map(|i| &self.sequences[*i as usize]).collect();
+        let chosen: Vec<&Sequence> = chosen
+            .iter()
+            .map(|i| &self.sequences[*i as usize])
+            .collect();
         lay_out(&chosen, self.layout)
     }
 
@@ -118,8 +121,11 @@ fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
 
 /// Rows of like length together, as many to a pass as fit. A pass holds one row at least, however long it is.
 fn lay_out(sequences: &[&Sequence], layout: Layout) -> Vec<MicroBatch> {
-    let mut order: Vec<&Sequence> =
-        sequences.iter().copied().filter(|sequence| sequence.positions() > 0).collect();
+    let mut order: Vec<&Sequence> = sequences
+        .iter()
+        .copied()
+        .filter(|sequence| sequence.positions() > 0)
+        .collect();
     order.sort_by_key(|sequence| std::cmp::Reverse(sequence.positions()));
     let rows: Vec<Vec<&Sequence>> = match layout.packed {
         Some(capacity) => pack(&order, capacity.min(layout.micro_batch_tokens)),
@@ -200,7 +206,12 @@ mod tests {
 
     fn sequences(lengths: &[usize]) -> Vec<Sequence> {
         let ids = |(i, length): (usize, &usize)| vec![i as u32 + 1; *length];
-        lengths.iter().enumerate().map(ids).map(Sequence::plain).collect()
+        lengths
+            .iter()
+            .enumerate()
+            .map(ids)
+            .map(Sequence::plain)
+            .collect()
     }
 
     fn spec(batch_size: u32, micro: u32, packing: bool) -> TrainSpec {

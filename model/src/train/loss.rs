@@ -54,11 +54,23 @@ pub fn cross_entropy(
         flat.select(0, Tensor::<1, Int>::from_data(index, &device))
     };
     let weight = model.head_weight(); // [V, D]
-    let wanted = Wanted { hidden: chosen.is_tracked(), weight: weight.is_tracked() };
-    let (sums, gradients) =
-        chunks(chosen.clone().inner(), weight.clone().inner(), &batch.targets, scale, wanted);
-    let hidden_term = gradients.hidden.map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
-    let weight_term = gradients.weight.map(|gradient| (weight * Tensor::from_inner(gradient)).sum());
+    let wanted = Wanted {
+        hidden: chosen.is_tracked(),
+        weight: weight.is_tracked(),
+    };
+    let (sums, gradients) = chunks(
+        chosen.clone().inner(),
+        weight.clone().inner(),
+        &batch.targets,
+        scale,
+        wanted,
+    );
+    let hidden_term = gradients
+        .hidden
+        .map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
+    let weight_term = gradients
+        .weight
+        .map(|gradient| (weight * Tensor::from_inner(gradient)).sum());
     let surrogate = match (hidden_term, weight_term) {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
@@ -126,5 +138,11 @@ fn chunks(
         1 => hidden_parts.pop(),
         _ => Some(Tensor::cat(hidden_parts, 0)),
     };
-    (sums, Gradients { hidden, weight: weight_gradient })
+    (
+        sums,
+        Gradients {
+            hidden,
+            weight: weight_gradient,
+        },
+    )
 }

@@ -1,0 +1,384 @@
+//! The engine on models of a few thousand weights: what must be equal is equal, what must stop stops.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::io;
+use std::path::Path;
+
+use burn::tensor::{Int, Tensor, TensorData, activation};
+use hearth_shared::spec::{LoraSpec, TrainSpec};
+
+use super::data::Sequence;
+use super::run::evaluate;
+use super::save::{self, Disk, RealDisk};
+use super::{Batches, Run, StepReport, TrainError, loss};
+use crate::config::ModelConfig;
+use crate::projection::floats;
+use crate::transformer::Transformer;
+use crate::{device, lora};
+
+const VOCAB: usize = 50;
+
+fn model() -> Transformer {
+    let config = ModelConfig::llama(VOCAB, 32, 2, (4, 2), 64);
+    let mut model = Transformer::new(&config, 3, &device::cpu());
+    // Larger than a fresh model's weights, so that losses and gradients differ by more than rounding.
+    for (_, mut param) in model.params_mut() {
+        if param.shape().len() == 2 {
+            let count: usize = param.shape().iter().product();
+            param.set(
+                (0..count)
+                    .map(|i| ((i * 7919 + count) % 997) as f32 / 997.0 * 0.4 - 0.2)
+                    .collect(),
+            );
+        }
+    }
+    model
+}
+
+fn adapted(spec: &TrainSpec) -> Transformer {
+    let mut model = model();
+    lora::apply(
+        &mut model,
+        spec.lora.as_ref().unwrap(),
+        spec.seed,
+        &device::cpu(),
+    )
+    .unwrap();
+    model
+}
+
+/// Texts of different lengths, each with a masked front part.
+fn examples(count: usize) -> Vec<Sequence> {
+    let one = |i: usize| {
+        let mut sequence = Sequence::default();
+        let ids = |n: usize, k: usize| {
+            (0..n)
+                .map(|j| ((i * 31 + j * k) % VOCAB) as u32)
+                .collect::<Vec<_>>()
+        };
+        sequence.extend(&ids(2 + i % 4, 3), false);
+        sequence.extend(&ids(3 + (i * 5) % 17, 7), true);
+        sequence
+    };
+    (0..count).map(one).collect()
+}
+
+fn spec() -> TrainSpec {
+    TrainSpec {
+        lora: Some(LoraSpec {
+            r: 4,
+            alpha: 8.0,
+            dropout: 0.2,
+            ..LoraSpec::default()
+        }),
+        n_epochs: 3,
+        batch_size: 5,
+        max_length: 48,
+        micro_batch_tokens: 40,
+        learning_rate: 0.01,
+        warmup_steps: 2,
+        weight_decay: 0.01,
+        max_grad_norm: 0.5,
+        seed: 11,
+        ..TrainSpec::default()
+    }
+}
+
+fn run(spec: &TrainSpec) -> Run {
+    let model = if spec.lora.is_some() {
+        adapted(spec)
+    } else {
+        model()
+    };
+    Run::new(spec, model, examples(13), Some(examples(4))).unwrap()
+}
+
+fn weights(run: &Run) -> Vec<(String, Vec<f32>)> {
+    let model = run.model();
+    model
+        .params()
+        .into_iter()
+        .map(|(path, param)| (path, param.to_vec()))
+        .collect()
+}
+
+fn steps(run: &mut Run, count: usize) -> Vec<StepReport> {
+    (0..count).map(|_| run.step().unwrap()).collect()
+}
+
+#[test]
+fn the_loss_falls_and_only_adapters_move() {
+    let mut run = run(&spec());
+    let before = weights(&run);
+    let reports = steps(&mut run, 9);
+    assert!(reports[8].loss < reports[0].loss * 0.9, "{reports:?}");
+    for ((path, old), (_, new)) in before.iter().zip(&weights(&run)) {
+        assert_eq!(old != new, path.contains(".lora."), "{path}");
+    }
+    let trained = run.progress().trained_tokens;
+    let per_epoch: usize = examples(13).iter().map(Sequence::trained_tokens).sum();
+    assert_eq!(trained, per_epoch as u64 * 3);
+    assert!(run.is_done());
+}
+
+#[test]
+fn full_training_moves_every_weight() {
+    let mut run = run(&TrainSpec {
+        lora: None,
+        ..spec()
+    });
+    let before = weights(&run);
+    steps(&mut run, 1);
+    for ((path, old), (_, new)) in before.iter().zip(&weights(&run)) {
+        assert_ne!(old, new, "{path}");
+    }
+}
+
+/// The same examples in one pass, in passes of a row or two, and packed: loss and weights after a step are the same.
+#[test]
+fn splitting_a_batch_changes_nothing() {
+    for lora in [
+        None,
+        Some(LoraSpec {
+            r: 4,
+            ..LoraSpec::default()
+        }),
+    ] {
+        let one = |micro_batch_tokens, packing| {
+            let spec = TrainSpec {
+                lora: lora.clone(),
+                micro_batch_tokens,
+                packing,
+                ..spec()
+            };
+            let mut run = run(&spec);
+            let report = run.step().unwrap();
+            (report, run.moments.clone())
+        };
+        let (whole, gradients) = one(10_000, false);
+        for (micro, packing) in [(1, false), (40, false), (40, true), (10_000, true)] {
+            let (split, other) = one(micro, packing);
+            assert!(
+                (split.loss / whole.loss - 1.0).abs() < 1e-5,
+                "{micro} {packing}"
+            );
+            assert!(
+                (split.grad_norm / whole.grad_norm - 1.0).abs() < 1e-5,
+                "{micro} {packing}"
+            );
+            assert_eq!(split.trained_tokens, whole.trained_tokens);
+            for (path, moments) in &gradients {
+                let square = |values: &mut dyn Iterator<Item = f64>| {
+                    values.map(|x| x * x).sum::<f64>().sqrt()
+                };
+                let pairs = moments.first.iter().zip(&other[path].first);
+                let difference = square(&mut pairs.map(|(a, b)| f64::from(a - b)));
+                let size = square(&mut moments.first.iter().map(|a| f64::from(*a)));
+                assert!(
+                    difference <= 1e-5 * size + 1e-12,
+                    "{path}: {difference} of {size}"
+                );
+            }
+        }
+    }
+}
+
+/// Dropout, accumulation, and a kill in the middle of the second epoch.
+#[test]
+fn a_resumed_run_has_the_same_bits() {
+    let spec = spec();
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = run(&spec);
+    let wanted = steps(&mut whole, 9);
+    let mut first = run(&spec);
+    let mut got = steps(&mut first, 4);
+    let checkpoint = folder.path().join("step-4");
+    first.save(&checkpoint, &mut RealDisk).unwrap();
+    steps(&mut first, 2);
+    let mut second = Run::resume(
+        &checkpoint,
+        &spec,
+        adapted(&spec),
+        examples(13),
+        Some(examples(4)),
+    )
+    .unwrap();
+    got.extend(steps(&mut second, 5));
+    assert_eq!(got, wanted);
+    assert_eq!(weights(&second), weights(&whole));
+    assert_eq!(second.evaluate(), whole.evaluate());
+    assert_eq!(save::latest(folder.path()), Some(checkpoint.clone()));
+    let exported = save::load_weights(&checkpoint, adapted(&spec)).unwrap();
+    assert_eq!(exported.params().len(), weights(&whole).len());
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("step-0");
+    run(&spec()).save(&path, &mut RealDisk).unwrap();
+    let other = TrainSpec {
+        learning_rate: 0.02,
+        ..spec()
+    };
+    let refused = Run::resume(&path, &other, adapted(&other), examples(13), None);
+    assert!(matches!(refused, Err(TrainError::Checkpoint { .. })));
+    std::fs::write(path.join("weights.safetensors"), b"short").unwrap();
+    let refused = Run::resume(&path, &spec(), adapted(&spec()), examples(13), None);
+    assert!(matches!(refused, Err(TrainError::Checkpoint { .. })));
+}
+
+/// Fails at its n-th operation, leaving half a file where it was writing.
+struct Failing {
+    left: usize,
+}
+
+impl Failing {
+    fn next(&mut self) -> io::Result<RealDisk> {
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| io::Error::other("the disk is full"))?;
+        Ok(RealDisk)
+    }
+}
+
+impl Disk for Failing {
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if self.left == 0 {
+            std::fs::write(path, &bytes[..bytes.len() / 2])?;
+        }
+        self.next()?.write(path, bytes)
+    }
+    fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.next()?.create_dir(path)
+    }
+    fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.next()?.remove_dir(path)
+    }
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.next()?.rename(from, to)
+    }
+    fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.next()?.sync_dir(path)
+    }
+}
+
+/// Saving over an older checkpoint and beside it: whatever fails, a whole checkpoint can be resumed.
+#[test]
+fn a_failing_write_leaves_the_last_checkpoint_whole() {
+    let spec = spec();
+    let mut run = run(&spec);
+    steps(&mut run, 1);
+    let mut worked = false;
+    for left in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let same = folder.path().join("step-1");
+        run.save(&same, &mut RealDisk).unwrap();
+        for path in [same.clone(), folder.path().join("step-2")] {
+            let saved = run.save(&path, &mut Failing { left });
+            save::recover(&same);
+            worked |= saved.is_ok();
+            for (_, path) in save::steps(folder.path()) {
+                let resumed =
+                    Run::resume(&path, &spec, adapted(&spec), examples(13), None).unwrap();
+                assert_eq!(weights(&resumed), weights(&run), "operation {left}");
+            }
+            assert!(!save::steps(folder.path()).is_empty(), "operation {left}");
+        }
+    }
+    assert!(worked, "the last rounds have no failure left");
+}
+
+/// The chunked loss against burn's own log-softmax over all logits, gradients of hidden states and head included.
+#[test]
+fn the_chunked_loss_equals_the_plain_one() {
+    let spec = TrainSpec {
+        lora: None,
+        ..spec()
+    };
+    let pass = Batches::new(examples(6), &spec).all().swap_remove(0);
+    let device = device::cpu().autodiff();
+    let model = burn::module::Module::train(model());
+    let width = model.config().d_model;
+    let values: Vec<f32> = (0..pass.rows * pass.time * width)
+        .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
+        .collect();
+    let hidden = || {
+        let data = TensorData::new(values.clone(), [pass.rows, pass.time, width]);
+        Tensor::<3>::from_data(data, &device).require_grad()
+    };
+    let scale = 0.25;
+    let ours = hidden();
+    let (sums, surrogate) = loss::cross_entropy(&model, ours.clone(), &pass, scale);
+    let tape = surrogate.unwrap().backward();
+    let plain = hidden();
+    let n = pass.positions.len();
+    let index = |values: &Vec<i32>| {
+        Tensor::<1, Int>::from_data(TensorData::new(values.clone(), [n]), &device)
+    };
+    let logits = model
+        .logits(plain.clone())
+        .reshape([pass.rows * pass.time, VOCAB]);
+    let logp = activation::log_softmax(logits.select(0, index(&pass.positions)), 1);
+    let picked = logp.gather(1, index(&pass.targets).reshape([n, 1]));
+    let total = -picked.sum();
+    let want = floats(total.clone().into_data())[0];
+    assert!((sums.loss as f32 / want - 1.0).abs() < 1e-5);
+    let plain_tape = (total * scale).backward();
+    let close = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5);
+    let read = |tensor: Tensor<3>| floats(tensor.into_data());
+    assert!(close(
+        read(ours.grad(&tape).unwrap()),
+        read(plain.grad(&plain_tape).unwrap())
+    ));
+    let read = |tensor: Tensor<2>| floats(tensor.into_data());
+    let embed = model.embed.val();
+    assert!(close(
+        read(embed.grad(&tape).unwrap()),
+        read(embed.grad(&plain_tape).unwrap())
+    ));
+}
+
+/// A packed document sees nothing of its neighbours: its loss is what it is alone.
+#[test]
+fn packed_documents_do_not_see_each_other() {
+    let spec = TrainSpec {
+        packing: true,
+        micro_batch_tokens: 48,
+        ..spec()
+    };
+    let packed = evaluate(&model(), &Batches::new(examples(9), &spec).all());
+    let alone = evaluate(
+        &model(),
+        &Batches::new(
+            examples(9),
+            &TrainSpec {
+                packing: false,
+                ..spec
+            },
+        )
+        .all(),
+    );
+    assert!((packed.loss / alone.loss - 1.0).abs() < 1e-5);
+    assert_eq!(packed.tokens, alone.tokens);
+}
+
+#[test]
+fn padding_changes_nothing() {
+    let short = examples(2);
+    let both = evaluate(&model(), &Batches::new(short.clone(), &spec()).all());
+    let each = short
+        .into_iter()
+        .map(|one| evaluate(&model(), &Batches::new(vec![one], &spec()).all()));
+    let sum: f64 = each.map(|e| e.loss * e.tokens as f64).sum();
+    assert!((both.loss * both.tokens as f64 / sum - 1.0).abs() < 1e-5);
+}
+
+#[test]
+fn nothing_to_train_is_an_error() {
+    let mut masked = examples(1);
+    masked[0].trained.fill(false);
+    let refused = Run::new(&spec(), adapted(&spec()), masked, None);
+    assert!(matches!(refused, Err(TrainError::NothingToTrain)));
+}
