@@ -2,10 +2,13 @@
 //! It knows no network, no async runtime and no database.
 
 pub mod attention;
+pub mod bundle;
 pub mod cache;
+pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod generate;
 mod init;
 mod kernels;
 pub mod layers;
@@ -13,7 +16,12 @@ pub mod lora;
 pub mod look;
 pub mod peft;
 pub mod projection;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod recipe;
 pub mod rope;
 pub mod sampler;
+pub mod tokenizer;
 pub mod trace;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod train;
 pub mod transformer;
