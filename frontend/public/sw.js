@@ -8,6 +8,8 @@ const FILES = "__FILES__";
 const CACHE = `hearth-${BUILD}`;
 // Outlives builds: model weights do not change with the page.
 const MODELS = "hearth-models";
+// What the lab must know to come up without a server.
+const LISTS = ["/v1/models", "/v1/hearth/system"];
 // Larger models live in the page's own storage, where downloads can be resumed.
 const LARGEST_KEPT = 16 * 1024 * 1024;
 self.addEventListener("install", (event) => {
@@ -38,7 +40,7 @@ self.addEventListener("fetch", (event) => {
         event.respondWith(serverFirst(request, CACHE, "/"));
     } else if (url.pathname.startsWith("/v1/hearth/files/")) {
         event.respondWith(cacheFirst(request, MODELS, false));
-    } else if (url.pathname === "/v1/models" || url.pathname === "/v1/hearth/system") {
+    } else if (LISTS.includes(url.pathname)) {
         event.respondWith(serverFirst(request, CACHE, url.pathname));
     } else if (!url.pathname.startsWith("/v1/") && /\.[a-z0-9]+$/.test(url.pathname)) {
         event.respondWith(cacheFirst(request, CACHE, true));
@@ -60,6 +62,16 @@ function isFile(response) {
 }
 
 async function keep(urls, headers) {
+    // The first visit asked for these before this worker stood between page and server.
+    const lists = await caches.open(CACHE);
+    for (const url of LISTS) {
+        try {
+            const response = await fetch(url, { headers });
+            if (response.ok) await lists.put(url, response);
+        } catch {
+            // The next visit asks again.
+        }
+    }
     const cache = await caches.open(MODELS);
     for (const url of urls) {
         if (await cache.match(url)) continue;
