@@ -6,6 +6,8 @@
 //!
 //! It does not know how a buffer crosses (that is `postMessage`), nor what a tensor is.
 
+pub mod fit;
+
 use serde::{Deserialize, Serialize};
 
 /// One call from the page. `generation` grows by one with every call of the same kind.

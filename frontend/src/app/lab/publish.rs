@@ -1,0 +1,121 @@
+//! What the lab shares with the browser around it: the address, the clock, the system's theme, and `window.__hearth.lab`,
+//! where tests and curious people find the numbers of the last pass.
+
+use hearth_shared::lab::Engine;
+use js_sys::{Array, Float32Array, Object, Reflect};
+use leptos::prelude::*;
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use web_sys::UrlSearchParams;
+
+use super::address::Address;
+use super::forward::{Forward, Head, Step};
+
+/// Milliseconds by the page's clock.
+#[must_use]
+pub fn now() -> f64 {
+    window()
+        .performance()
+        .map_or_else(js_sys::Date::now, |clock| clock.now())
+}
+
+/// The state in the address now.
+#[must_use]
+pub fn address() -> Address {
+    let query = window().location().search().unwrap_or_default();
+    let Ok(query) = UrlSearchParams::new_with_str(&query) else {
+        return Address::default();
+    };
+    let pairs: Vec<(String, String)> = Array::from(&query)
+        .iter()
+        .filter_map(|pair| {
+            let pair: Array = pair.dyn_into().ok()?;
+            Some((pair.get(0).as_string()?, pair.get(1).as_string()?))
+        })
+        .collect();
+    Address::read(
+        pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    )
+}
+
+/// Replaces the address without a new entry in the history.
+pub fn set_address(address: &Address) {
+    let Ok(query) = UrlSearchParams::new() else {
+        return;
+    };
+    for (name, value) in address.pairs() {
+        query.append(name, &value);
+    }
+    let path = window().location().pathname().unwrap_or_default();
+    // The timer may fire after the person has gone to another page of ours.
+    if !path.starts_with("/lab") {
+        return;
+    }
+    let url = format!("{path}?{}", String::from(query.to_string()));
+    if let Ok(history) = window().history() {
+        let state = history.state().unwrap_or(JsValue::NULL);
+        // A sandboxed frame may forbid it; the lab works without.
+        let _ = history.replace_state_with_url(&state, "", Some(&url));
+    }
+}
+
+/// Runs `action` when the system turns light or dark, until the view is gone.
+pub fn on_system_theme(action: impl Fn() + 'static) {
+    let Ok(Some(query)) = window().match_media("(prefers-color-scheme: dark)") else {
+        return;
+    };
+    let closure = Closure::<dyn Fn()>::new(action);
+    let _ = query.add_event_listener_with_callback("change", closure.as_ref().unchecked_ref());
+    let kept = StoredValue::new_local(Some((query, closure)));
+    on_cleanup(move || {
+        if let Some((query, closure)) = kept.try_update_value(Option::take).flatten() {
+            let _ = query
+                .remove_event_listener_with_callback("change", closure.as_ref().unchecked_ref());
+        }
+    });
+}
+
+/// Puts the pass's numbers on `window.__hearth.lab`.
+pub fn publish(forward: &Forward, answer_ms: f64) {
+    let traced = &forward.traced;
+    let last = traced.tokens.len().saturating_sub(1);
+    let lab = Object::new();
+    let set = |name: &str, value: JsValue| {
+        // A plain object takes any property.
+        let _ = Reflect::set(&lab, &name.into(), &value);
+    };
+    set("model", traced.model.as_str().into());
+    set(
+        "engine",
+        match traced.engine {
+            Engine::Cpu => "cpu",
+            Engine::WebGpu => "webgpu",
+        }
+        .into(),
+    );
+    set(
+        "tokens",
+        traced
+            .tokens
+            .iter()
+            .map(|token| JsValue::from(token.id))
+            .collect::<Array>()
+            .into(),
+    );
+    set("forward_ms", traced.timing.forward_ms.into());
+    set("answer_ms", answer_ms.into());
+    set("logits", Float32Array::from(forward.logits(last)).into());
+    let weights: Array = (0..forward.facts.n_layers as usize)
+        .flat_map(|layer| (0..forward.facts.n_heads as usize).map(move |head| Head { layer, head }))
+        .map(|at| JsValue::from(Float32Array::from(forward.picture(at, Step::Weights).data)))
+        .collect();
+    set("weights", weights.into());
+    let window: JsValue = window().into();
+    let root = Reflect::get(&window, &"__hearth".into())
+        .ok()
+        .filter(JsValue::is_object)
+        .unwrap_or_else(|| Object::new().into());
+    let _ = Reflect::set(&root, &"lab".into(), &lab);
+    let _ = Reflect::set(&window, &"__hearth".into(), &root);
+}

@@ -1,0 +1,385 @@
+//! One head, step by step: a row of linked pictures, one of them enlarged with its tokens at the edges, and the numbers
+//! behind the cell in hand.
+
+use leptos::ev::{KeyboardEvent, PointerEvent};
+use leptos::html;
+use leptos::prelude::*;
+
+use super::forward::{Cell, Focus, Step};
+use super::session::{Session, use_session};
+use super::{figure, heat, inspect, visible};
+use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
+
+/// More labels than this at an edge would be unreadable: then only the ones in hand are shown.
+const LABELS: usize = 40;
+
+#[component]
+pub fn Steps() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let title = move || {
+        let at = session.at.get();
+        t_string!(
+            i18n,
+            lab.head_title,
+            layer = at.layer + 1,
+            head = at.head + 1
+        )
+    };
+    let kv = move || {
+        let forward = session.forward()?;
+        (forward.facts.kv_heads < forward.facts.n_heads).then(|| {
+            let kv = forward.kv_head(session.at.get().head) + 1;
+            t_string!(i18n, lab.head_kv, kv = kv)
+        })
+    };
+    view! {
+        <section class="lab-steps card" aria-labelledby="steps-title">
+            <div class="section-head">
+                <h2 id="steps-title">{title}</h2>
+                {move || kv().map(|kv| view! { <span class="badge ember">{kv}</span> })}
+            </div>
+            <p class="hint">{t!(i18n, lab.steps_help)}</p>
+            <Strip/>
+            <div class="stage-and-numbers">
+                <Stage/>
+                <inspect::Inspector/>
+            </div>
+        </section>
+    }
+}
+
+/// A step's short name.
+pub fn name(i18n: I18nContext<Locale>, step: Step) -> &'static str {
+    match step {
+        Step::Queries => t_string!(i18n, lab.step_q),
+        Step::Keys => t_string!(i18n, lab.step_k),
+        Step::Scores => t_string!(i18n, lab.step_scores),
+        Step::Mask => t_string!(i18n, lab.step_mask),
+        Step::Weights => t_string!(i18n, lab.step_weights),
+        Step::Values => t_string!(i18n, lab.step_v),
+        Step::Output => t_string!(i18n, lab.step_output),
+    }
+}
+
+fn long_name(i18n: I18nContext<Locale>, step: Step, size: u32) -> String {
+    match step {
+        Step::Queries => t_string!(i18n, lab.long_q).to_owned(),
+        Step::Keys => t_string!(i18n, lab.long_k).to_owned(),
+        Step::Scores => t_string!(i18n, lab.long_scores, size = size),
+        Step::Mask => t_string!(i18n, lab.long_mask).to_owned(),
+        Step::Weights => t_string!(i18n, lab.long_weights).to_owned(),
+        Step::Values => t_string!(i18n, lab.long_v).to_owned(),
+        Step::Output => t_string!(i18n, lab.long_output).to_owned(),
+    }
+}
+
+/// The sign between a step and the next one.
+fn sign(step: Step) -> &'static str {
+    match step {
+        Step::Queries => "·",
+        Step::Keys => "÷√d",
+        Step::Scores | Step::Mask => "→",
+        Step::Weights => "×",
+        Step::Values => "=",
+        Step::Output => "",
+    }
+}
+
+#[component]
+fn Strip() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let on_key = move |event: KeyboardEvent| {
+        let step = session.step.get_untracked();
+        let place = Step::ALL
+            .iter()
+            .position(|&s| s == step)
+            .unwrap_or_default();
+        let to = match event.key().as_str() {
+            "ArrowLeft" => place.checked_sub(1),
+            "ArrowRight" => Some(place + 1),
+            _ => return,
+        };
+        event.prevent_default();
+        if let Some(&step) = to.and_then(|to| Step::ALL.get(to)) {
+            session.step.set(step);
+            if let Some(tab) = document().get_element_by_id(&format!("step-{}", step.word())) {
+                use wasm_bindgen::JsCast;
+                if let Ok(tab) = tab.dyn_into::<web_sys::HtmlElement>() {
+                    // A tab that is on the page takes the focus.
+                    let _ = tab.focus();
+                }
+            }
+        }
+    };
+    let tab = move |step: Step| {
+        let chosen = move || session.step.get() == step;
+        view! {
+            <button
+                id=format!("step-{}", step.word())
+                class="strip-step"
+                role="tab"
+                aria-selected=move || chosen().to_string()
+                aria-controls="stage"
+                tabindex=move || if chosen() { "0" } else { "-1" }
+                on:click=move |_| session.step.set(step)
+            >
+                <Picture step=step pins=false/>
+                <span class="strip-name">{move || name(i18n, step)}</span>
+            </button>
+            <span class="strip-sign" aria-hidden="true">{sign(step)}</span>
+        }
+    };
+    view! {
+        <div
+            class="strip"
+            role="tablist"
+            aria-label=move || t_string!(i18n, lab.steps_title)
+            on:keydown=on_key
+        >
+            {Step::ALL.into_iter().map(tab).collect_view()}
+        </div>
+    }
+}
+
+/// A step's heatmap with the marks of the cell in hand.
+#[component]
+fn Picture(
+    #[prop(into)] step: Signal<Step>,
+    /// A click chooses the cell.
+    pins: bool,
+) -> impl IntoView {
+    let session = use_session();
+    let canvas = NodeRef::<html::Canvas>::new();
+    Effect::new(move |_| {
+        if let (Some(canvas), Some(forward)) = (canvas.get(), session.forward()) {
+            let at = session.at.get();
+            heat::paint(&canvas, &forward, at, step.get(), session.palette.get());
+        }
+    });
+    let sides = Memo::new(move |_| {
+        session.forward().map_or((1, 1), |forward| {
+            let picture = forward.picture(session.at.get(), step.get());
+            (picture.rows.max(1), picture.cols.max(1))
+        })
+    });
+    let locate = move |event: &web_sys::MouseEvent| {
+        let rect = canvas.get_untracked()?.get_bounding_client_rect();
+        let (rows, cols) = sides.get_untracked();
+        let place = |at: f64, start: f64, length: f64, count: usize| {
+            (((at - start) / length * count as f64).max(0.0) as usize).min(count - 1)
+        };
+        (rect.width() > 0.0 && rect.height() > 0.0).then(|| Cell {
+            row: place(f64::from(event.client_y()), rect.top(), rect.height(), rows),
+            col: place(f64::from(event.client_x()), rect.left(), rect.width(), cols),
+        })
+    };
+    let point = move |event: PointerEvent| {
+        let hovered = locate(&event).map(|cell| (step.get_untracked(), cell));
+        if session.hovered.get_untracked() != hovered {
+            session.hovered.set(hovered);
+        }
+    };
+    let pin = move |event: leptos::ev::MouseEvent| {
+        if pins && let Some(cell) = locate(&event) {
+            session.pin(cell);
+        }
+    };
+    let marks = move || {
+        let (from, cell) = session.active();
+        Focus::of(from, cell).within(step.get())
+    };
+    let share = |index: usize, count: usize| format!("{:.4}%", index as f64 / count as f64 * 100.0);
+    let row = Memo::new(move |_| marks().0);
+    let col = Memo::new(move |_| marks().1);
+    view! {
+        <span
+            class="picture"
+            on:pointermove=point
+            on:pointerdown=point
+            on:pointerleave=move |_| session.hovered.set(None)
+            on:click=pin
+        >
+            <canvas node_ref=canvas aria-hidden="true"></canvas>
+            {move || {
+                let rows = sides.get().0;
+                row.get().filter(|&row| row < rows)
+                    .map(|row| {
+                        view! {
+                            <i class="mark-row" style:top=share(row, rows) style:height=share(1, rows)></i>
+                        }
+                    })
+            }}
+            {move || {
+                let cols = sides.get().1;
+                col.get().filter(|&col| col < cols)
+                    .map(|col| {
+                        view! {
+                            <i class="mark-col" style:left=share(col, cols) style:width=share(1, cols)></i>
+                        }
+                    })
+            }}
+        </span>
+    }
+}
+
+#[component]
+fn Stage() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let step = Signal::derive(move || session.step.get());
+    let caption = move || {
+        let size = session
+            .forward()
+            .map_or(0, |forward| forward.facts.head_dim);
+        long_name(i18n, step.get(), size)
+    };
+    let legend = move || {
+        let Some(forward) = session.forward() else {
+            return String::new();
+        };
+        if step.get() == Step::Weights {
+            return t_string!(i18n, lab.scale_root).to_owned();
+        }
+        let limit = f64::from(heat::limit(
+            step.get(),
+            forward.picture(session.at.get(), step.get()),
+        ));
+        t_string!(
+            i18n,
+            lab.scale_to,
+            low = figure(-limit),
+            high = figure(limit)
+        )
+    };
+    let label = move || {
+        let (_, cell) = session.active();
+        t_string!(
+            i18n,
+            lab.stage_label,
+            step = name(i18n, step.get()),
+            row = cell.row + 1,
+            col = cell.col + 1
+        )
+    };
+    let axes = move || {
+        let rows = match step.get() {
+            Step::Keys => t_string!(i18n, lab.axis_key),
+            Step::Values => t_string!(i18n, lab.axis_token),
+            _ => t_string!(i18n, lab.axis_query),
+        };
+        let cols = if step.get().is_square() {
+            t_string!(i18n, lab.axis_key)
+        } else {
+            t_string!(i18n, lab.axis_dim)
+        };
+        format!("{rows} ↓ · {cols} →")
+    };
+    view! {
+        <figure class="stage-figure">
+            <figcaption>
+                <strong>{caption}</strong>
+                <span class="hint">{axes}</span>
+            </figcaption>
+            <div
+                id="stage"
+                class="stage"
+                class:square=move || step.get().is_square()
+                role="tabpanel"
+                tabindex="0"
+                aria-label=label
+                aria-describedby="numbers"
+                on:keydown=move |event| move_cell(session, &event)
+            >
+                <Labels along_rows=true/>
+                <Picture step=step pins=true/>
+                <Labels along_rows=false/>
+            </div>
+            <p class="hint stage-legend">
+                <i class="ramp" class:root=move || step.get() == Step::Weights></i>
+                {legend}
+            </p>
+        </figure>
+    }
+}
+
+fn move_cell(session: Session, event: &KeyboardEvent) {
+    let Some(forward) = session.forward() else {
+        return;
+    };
+    let step = session.step.get_untracked();
+    let picture = forward.picture(session.at.get_untracked(), step);
+    session.hovered.set(None);
+    let (_, Cell { row, col }) = session.active();
+    let cell = match event.key().as_str() {
+        "ArrowUp" => Cell {
+            row: row.saturating_sub(1),
+            col,
+        },
+        "ArrowDown" => Cell { row: row + 1, col },
+        "ArrowLeft" => Cell {
+            row,
+            col: col.saturating_sub(1),
+        },
+        "ArrowRight" => Cell { row, col: col + 1 },
+        "Home" => Cell { row, col: 0 },
+        "End" => Cell {
+            row,
+            col: usize::MAX,
+        },
+        _ => return,
+    };
+    event.prevent_default();
+    session.pin(Cell {
+        row: cell.row.min(picture.rows.saturating_sub(1)),
+        col: cell.col.min(picture.cols.saturating_sub(1)),
+    });
+}
+
+/// The tokens (or dimension numbers) along an edge of the enlarged picture.
+#[component]
+fn Labels(along_rows: bool) -> impl IntoView {
+    let session = use_session();
+    let names = Memo::new(move |_| {
+        let Some(forward) = session.forward() else {
+            return Vec::new();
+        };
+        if along_rows || session.step.get().is_square() {
+            return forward
+                .tokens()
+                .iter()
+                .map(|token| visible(&token.text))
+                .collect();
+        }
+        (0..forward.facts.head_dim)
+            .map(|dim| dim.to_string())
+            .collect()
+    });
+    let mine = Memo::new(move |_| {
+        let (from, cell) = session.active();
+        let (row, col) = Focus::of(from, cell).within(session.step.get());
+        if along_rows { row } else { col }
+    });
+    let labels = move || {
+        let names = names.get();
+        let sparse = names.len() > LABELS || (!along_rows && !session.step.get().is_square());
+        names
+            .into_iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let lit = move || mine.get() == Some(index);
+                view! {
+                    <span class:lit=lit class:sparse=sparse>
+                        <span>{name}</span>
+                    </span>
+                }
+            })
+            .collect_view()
+    };
+    view! {
+        <div class=if along_rows { "labels rows" } else { "labels cols" } aria-hidden="true">
+            {labels}
+        </div>
+    }
+}
