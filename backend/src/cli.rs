@@ -3,6 +3,7 @@
 mod chat;
 mod model;
 mod serve;
+mod train;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     /// Fetch, take in, list and remove models
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Make a model from a recipe file, from its texts to its card
+    Train(train::TrainArguments),
     /// API keys, for servers that others can reach
     #[command(subcommand)]
     Key(KeyCommand),
@@ -101,6 +104,7 @@ fn run(arguments: Arguments) -> Result<()> {
             })
         }
         // No runtime: the engine has the process to itself.
+        Command::Train(arguments) => train::train(&arguments),
         Command::Job { id, attempt } => child::run(&settings.decide()?.data_dir, &id, attempt),
     }
 }

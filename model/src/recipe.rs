@@ -5,19 +5,22 @@ pub mod bpe;
 pub mod card;
 pub mod chats;
 pub mod corpus;
+mod make;
 
 use std::path::Path;
 
 use hearth_shared::spec::{Objective, TrainSpec};
 use serde::{Deserialize, Serialize};
 
+pub use make::{Order, Work, drive};
+
 use crate::bundle::ModelBundle;
 use crate::chat_template::ChatTemplate;
 use crate::config::{ConfigError, ModelConfig};
 use crate::tokenizer::{Special, Tokenizer, TokenizerError};
+use crate::train::TrainError;
 use crate::train::data::{Encoder as _, Sequence, windows};
 use crate::train::encoder::Voice;
-use crate::train::{Run, StepReport, TrainError};
 use crate::transformer::Transformer;
 use corpus::{Corpus, CorpusSpec, Document};
 
@@ -41,6 +44,9 @@ pub enum RecipeError {
     Train(#[from] TrainError),
     #[error("{0}")]
     Model(String),
+    /// The caller asked to stop; the work folder holds a checkpoint to go on from.
+    #[error("stopped; the same command goes on from the last checkpoint")]
+    Stopped,
 }
 
 /// The recipe file.
@@ -114,13 +120,24 @@ impl Recipe {
         })
     }
 
-    /// Reads the texts under `materials` and trains the tokenizer on the training split.
+    /// Reads the texts under `materials` and trains the tokenizer on the training split, unless `work` holds it already.
     ///
     /// # Errors
     /// Texts that are missing, or the tokenizer trainer's.
-    pub fn prepare(&self, materials: &Path) -> Result<Prepared, RecipeError> {
+    pub fn prepare(&self, materials: &Path, work: &Path) -> Result<Prepared, RecipeError> {
         let corpus = Corpus::read(materials, &self.corpus)?;
-        let tokenizer_json = bpe::train(&corpus.training, self.vocab_size)?;
+        let kept = work.join("tokenizer.json");
+        let tokenizer_json = match std::fs::read(&kept) {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                let bytes = bpe::train(&corpus.training, self.vocab_size)?;
+                std::fs::write(&kept, &bytes).map_err(|source| RecipeError::Io {
+                    path: kept.display().to_string(),
+                    source,
+                })?;
+                bytes
+            }
+        };
         let tokenizer = Tokenizer::from_hf(&tokenizer_json, Some(&bpe::tokenizer_config()))?;
         Ok(Prepared {
             config: self.config()?,
@@ -238,25 +255,4 @@ pub fn encode(tokenizer: &Tokenizer, documents: &[Document]) -> Vec<Vec<u32>> {
         .iter()
         .map(|document| tokenizer.encode(&document.text, Special::Plain))
         .collect()
-}
-
-/// Steps a run to its end. `each` sees every report and says whether to go on; the run is saved every `every` steps and
-/// at the end.
-///
-/// # Errors
-/// The run's, or the disk's.
-pub fn drive(
-    run: &mut Run,
-    checkpoint: &Path,
-    every: u64,
-    each: &mut dyn FnMut(&Run, &StepReport),
-) -> Result<(), RecipeError> {
-    while !run.is_done() {
-        let report = run.step()?;
-        each(run, &report);
-        if report.step % every == 0 || run.is_done() {
-            run.save(checkpoint, &mut crate::train::save::RealDisk)?;
-        }
-    }
-    Ok(())
 }

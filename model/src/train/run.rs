@@ -81,7 +81,20 @@ impl Run {
         {
             return Err(TrainError::NothingToTrain);
         }
-        let batches = Batches::new(training, spec);
+        Self::with(spec, model, Batches::new(training, spec), validation)
+    }
+
+    /// The same over batches that are cut already.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with(
+        spec: &TrainSpec,
+        model: Transformer,
+        batches: Batches,
+        validation: Option<Vec<Sequence>>,
+    ) -> Result<Self, TrainError> {
+        spec.validate()?;
         let all = u64::from(spec.n_epochs) * batches.steps_per_epoch();
         Ok(Self {
             model: on_tape(model),
