@@ -358,3 +358,91 @@ pub struct JobSpec {
     pub validation_file: Option<String>,
     pub train: TrainSpec,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FACTS: DataFacts = DataFacts {
+        examples: 50,
+        tokens: 10_000,
+        longest: 400,
+        parameters: 135_000_000,
+        context: 8192,
+    };
+
+    fn asked(json: &str) -> FineTuneSpec {
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+    }
+
+    #[test]
+    fn auto_is_filled_in() {
+        let spec = asked(r#"{"n_epochs": "auto", "batch_size": null}"#).resolve(&FACTS);
+        let spec = spec.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            (spec.batch_size, spec.n_epochs, spec.max_length),
+            (2, 4, 2048)
+        );
+        assert!((spec.learning_rate - 5.4e-4).abs() < 1e-9 && spec.warmup_steps == 5);
+        assert_eq!(spec.lora.map(|lora| (lora.r, lora.alpha)), Some((16, 32.0)));
+    }
+
+    #[test]
+    fn what_a_client_says_wins() {
+        let json = r#"{"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": 2, "seed": 9,
+            "hearth": {"full": true, "learning_rate": 0.01, "warmup_ratio": 0.5, "max_steps": 6}}"#;
+        let spec = asked(json)
+            .resolve(&FACTS)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            (spec.n_epochs, spec.batch_size, spec.seed, spec.max_steps),
+            (2, 5, 9, Some(6))
+        );
+        assert_eq!(
+            (spec.learning_rate, spec.warmup_steps, spec.lora),
+            (0.01, 3, None)
+        );
+    }
+
+    #[test]
+    fn errors_name_the_field_a_client_wrote() {
+        let field = |json: &str| asked(json).validate().err().map(|error| error.field);
+        let cases = [
+            (r#"{"n_epochs": 0}"#, "n_epochs"),
+            (r#"{"batch_size": 5000}"#, "batch_size"),
+            (
+                r#"{"learning_rate_multiplier": 1e9}"#,
+                "learning_rate_multiplier",
+            ),
+            (r#"{"hearth": {"lora": {"r": 0}}}"#, "hearth.lora.r"),
+            (
+                r#"{"hearth": {"lora": {"target_modules": ["x"]}}}"#,
+                "hearth.lora.target_modules",
+            ),
+            (
+                r#"{"hearth": {"warmup_ratio": 0.9}}"#,
+                "hearth.warmup_ratio",
+            ),
+        ];
+        for (json, want) in cases {
+            assert_eq!(field(json).as_deref(), Some(want));
+        }
+        assert!(serde_json::from_str::<FineTuneSpec>(r#"{"n_epochs": "many"}"#).is_err());
+        let none = DataFacts {
+            examples: 0,
+            ..FACTS
+        };
+        assert_eq!(
+            asked("{}").resolve(&none).err().map(|e| e.field).as_deref(),
+            Some("training_file")
+        );
+    }
+
+    #[test]
+    fn auto_survives_a_round_trip() {
+        let spec = asked(r#"{"n_epochs": 3, "hearth": {"packing": true}}"#);
+        let json = serde_json::to_string(&spec).unwrap_or_default();
+        assert!(json.contains(r#""batch_size":"auto""#), "{json}");
+        assert_eq!(asked(&json), spec);
+    }
+}
