@@ -67,7 +67,7 @@ pub fn small(value: f64) -> String {
 
 /// Tokens per second: whole above 100, one digit below.
 pub fn rate(per_second: f64) -> String {
-    if per_second >= 100.0 || per_second == 0.0 {
+    if per_second >= 100.0 || per_second.fract() == 0.0 {
         group(per_second.round() as u64)
     } else {
         format!("{per_second:.1}")

@@ -188,11 +188,14 @@ pub fn validate(bytes: &[u8], counter: Option<&dyn TokenCounter>, context: Optio
     validator.finish()
 }
 
-/// Every example of a file, with its row number.
+/// A file's format and its examples, each with its row number.
+pub type Examples = (Option<Format>, Vec<(u64, Example)>);
+
+/// Every example of a file.
 ///
 /// # Errors
 /// The first row that is none, with the rule it breaks. A file that passed the validator has no such row.
-pub fn examples(bytes: &[u8]) -> Result<(Option<Format>, Vec<(u64, Example)>), Problem> {
+pub fn examples(bytes: &[u8]) -> Result<Examples, Problem> {
     let mut rows = Rows::default();
     let mut raw = Vec::new();
     rows.push(bytes, &mut |row| raw.push(row));

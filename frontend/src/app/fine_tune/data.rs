@@ -1,9 +1,10 @@
 //! The data set in the tab: read, checked by the very rules the server uses, and split, before a byte is uploaded.
 
+use gloo::timers::future::TimeoutFuture;
 use hearth_shared::lab::{CheckDataset, LabError, Reply, Request};
 use hearth_shared::spec::DataFacts;
 use hearth_shared::text::rows::{Layout, RawRow, Rows};
-use hearth_shared::text::{Example, Format, Report, validate};
+use hearth_shared::text::{Example, Format, Report, Validator};
 use js_sys::{ArrayBuffer, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
@@ -12,8 +13,12 @@ use wasm_bindgen_futures::JsFuture;
 use crate::app::lab::{engine::engine, session::lab_model};
 use hearth_shared::api::models::Model;
 
-/// Rows that the preview keeps.
+/// Rows that the preview keeps, and how far into the file it looks for them.
 const PREVIEWED: usize = 40;
+const PREVIEW_PIECE: usize = 64 << 10;
+const PREVIEW_BYTES: usize = 1 << 20;
+/// Bytes checked between two breaths of the page.
+const PIECE: usize = 1 << 20;
 /// Every tenth row is held out, but never so many that little is left to learn from.
 const HELD_OUT_SHARE: usize = 10;
 /// Fewer rows than this are not split.
@@ -31,9 +36,17 @@ pub struct DataSet {
 }
 
 impl DataSet {
-    /// Checks the rules that need no tokenizer. The token counts come later, from the worker.
-    pub fn read(name: String, bytes: Vec<u8>) -> Self {
-        let report = validate::validate(&bytes, None, None);
+    /// Checks the rules that need no tokenizer, and lets the page breathe between pieces of a large file. The token counts
+    /// come later, from the worker.
+    pub async fn read(name: String, bytes: Vec<u8>) -> Self {
+        let mut validator = Validator::new(None, None);
+        for piece in bytes.chunks(PIECE) {
+            validator.push(piece);
+            if bytes.len() > PIECE {
+                TimeoutFuture::new(0).await;
+            }
+        }
+        let report = validator.finish();
         let examples = examples(&bytes, report.format);
         Self {
             name,
@@ -119,17 +132,29 @@ fn rows(bytes: &[u8]) -> (Option<Layout>, Vec<RawRow>) {
     (reader.layout(), rows)
 }
 
-/// The rows that are examples; a bad row is the report's matter, not the preview's.
+/// The first rows that are examples; a bad row is the report's matter, not the preview's.
 fn examples(bytes: &[u8], format: Option<Format>) -> Vec<(u64, Example)> {
     let format = format.unwrap_or(Format::OpenaiChat);
-    let (_, rows) = rows(bytes);
-    rows.into_iter()
-        .filter_map(|row| {
-            let text = String::from_utf8(row.bytes).ok()?;
-            Some((row.number, format.parse(&text).ok()?))
-        })
-        .take(PREVIEWED)
-        .collect()
+    let mut reader = Rows::default();
+    let mut found = Vec::new();
+    let mut take = |row: RawRow| {
+        let text = String::from_utf8(row.bytes).ok();
+        let example = text.and_then(|text| format.parse(&text).ok());
+        found.extend(example.map(|example| (row.number, example)));
+    };
+    let mut read = 0;
+    for piece in bytes.chunks(PREVIEW_PIECE) {
+        reader.push(piece, &mut take);
+        read += piece.len();
+        if read >= PREVIEW_BYTES {
+            break;
+        }
+    }
+    if read == bytes.len() {
+        reader.finish(&mut take);
+    }
+    found.truncate(PREVIEWED);
+    found
 }
 
 /// A row of a JSON array may span lines, so it becomes one line of JSONL; a paragraph stays one.
@@ -188,6 +213,8 @@ pub async fn read_sample(name: &str) -> Result<Vec<u8>, JsValue> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_shared::text::validate::validate;
+
     use super::*;
 
     #[test]
@@ -198,10 +225,11 @@ mod tests {
             )
         };
         let array = format!("[{}]", (0..25).map(row).collect::<Vec<_>>().join(",\n"));
-        let set = DataSet::read("a.json".to_owned(), array.into_bytes());
+        let read = DataSet::read("a.json".to_owned(), array.into_bytes());
+        let set = futures::executor::block_on(read);
         assert_eq!(set.report.examples, 25);
         let (train, held_out) = set.split();
-        let count = |bytes: &[u8]| validate::validate(bytes, None, None).examples;
+        let count = |bytes: &[u8]| validate(bytes, None, None).examples;
         assert_eq!((count(&train), count(&held_out)), (23, 2));
     }
 }

@@ -54,8 +54,12 @@ impl Form {
     }
 
     /// Takes a file: the rules at once, the tokens when the worker has counted them.
-    fn take(self, name: String, bytes: Vec<u8>) {
-        let set = DataSet::read(name, bytes);
+    async fn take(self, name: String, bytes: Vec<u8>) {
+        let set = DataSet::read(name, bytes).await;
+        // The person may have left while a large file was read.
+        if self.data.is_disposed() {
+            return;
+        }
         if self.options.prompts.with_untracked(String::is_empty) {
             self.options.prompts.set(set.prompts(2).join("\n"));
         }
@@ -254,19 +258,31 @@ fn ChooseData(form: Form) -> impl IntoView {
     let i18n = use_i18n();
     let toasts = use_toasts();
     let over = RwSignal::new(false);
+    let reading = RwSignal::new(false);
     let input: NodeRef<Input> = NodeRef::new();
+    let store = use_store();
     let take = move |file: File| {
+        let most = store
+            .system
+            .with_untracked(|system| system.ready().map(|system| system.max_upload_bytes));
+        if most.is_some_and(|most| file.size() > most as f64) {
+            let most = format::bytes(most.unwrap_or(0));
+            toasts.bad(tu_string!(i18n, tune.too_large, most = most));
+            return;
+        }
+        reading.set(true);
         spawn_local(async move {
             match data::read_file(&file).await {
-                Ok(bytes) => form.take(file.name(), bytes),
+                Ok(bytes) => form.take(file.name(), bytes).await,
                 Err(_) => toasts.bad(tu_string!(i18n, tune.unreadable, name = file.name())),
             }
+            let _ = reading.try_set(false);
         });
     };
     let sample = move |name: &'static str| {
         spawn_local(async move {
             match data::read_sample(name).await {
-                Ok(bytes) => form.take(name.to_owned(), bytes),
+                Ok(bytes) => form.take(name.to_owned(), bytes).await,
                 Err(_) => toasts.bad(tu_string!(i18n, tune.unreadable, name = name)),
             }
         });
@@ -314,7 +330,15 @@ fn ChooseData(form: Form) -> impl IntoView {
             <Icon name=Signal::derive(move || if name().is_some() { "file" } else { "upload" }) size=28/>
             <div>
                 <strong>{move || name().unwrap_or_else(|| t_string!(i18n, tune.drop).to_owned())}</strong>
-                <p class="soft">{t!(i18n, tune.drop_formats)}</p>
+                <p class="soft">
+                    {move || {
+                        if reading.get() {
+                            t_string!(i18n, tune.reading)
+                        } else {
+                            t_string!(i18n, tune.drop_formats)
+                        }
+                    }}
+                </p>
             </div>
             <label class="button">
                 <input

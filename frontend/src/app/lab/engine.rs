@@ -71,16 +71,6 @@ struct Desk {
     failures: u32,
 }
 
-/// The loader's address as the build named it in `index.html`: hashed, so that no old worker in a cache meets a new page.
-fn worker_script() -> String {
-    document()
-        .query_selector("meta[name=hearth-worker]")
-        .ok()
-        .flatten()
-        .and_then(|meta| meta.get_attribute("content"))
-        .unwrap_or_else(|| WORKER.to_owned())
-}
-
 /// The one engine of this tab.
 #[derive(Clone)]
 pub struct Engine {
@@ -181,7 +171,7 @@ impl Engine {
     }
 
     fn start_worker(&self) -> Result<Running, JsValue> {
-        let worker = Worker::new(&worker_script())?;
+        let worker = Worker::new(&script())?;
         let engine = self.clone();
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
             match wire::unpack::<Event>(&event.data()) {

@@ -150,6 +150,11 @@ pub fn SettingsPanel(settings: Settings, open: RwSignal<bool>) -> impl IntoView 
             class="settings"
             class:open=move || open.get()
             aria-label=move || t_string!(i18n, playground.parameters)
+            on:keydown=move |event| {
+                if event.key() == "Escape" {
+                    open.set(false);
+                }
+            }
         >
             <header class="settings-head">
                 <h2>{t!(i18n, playground.parameters)}</h2>
