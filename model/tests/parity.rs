@@ -1,19 +1,26 @@
 //! Our logits are those of transformers and PEFT, on the tiny random models in `tests/golden`; and the fixtures can fail:
 //! each wrong computation tried here is noticed.
 
+#[path = "parity/golden.rs"]
+mod golden;
+
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use burn::tensor::{Int, Tensor, TensorData};
-use hearth_model::bundle::{ModelBundle, Precision};
+use burn::tensor::Tensor;
+use golden::{
+    alone, batched, bundle, close, config, difference, expected, floats, golden, ids, load, pads,
+    without_padding,
+};
+use hearth_model::bundle::Precision;
 use hearth_model::cache::KvCache;
-use hearth_model::checkpoint::safetensors::{Encoded, parse, write};
-use hearth_model::checkpoint::source::Memory;
+use hearth_model::checkpoint::safetensors::{Encoded, write};
 use hearth_model::config::{ModelConfig, Position, RopeStyle};
-use hearth_model::device::{self, Device};
+use hearth_model::device;
+use hearth_model::generate::{FinishReason, GenerateError, Generation, Step, score};
 use hearth_model::transformer::{Forward, Transformer};
-use hearth_model::{lora, peft};
+use hearth_model::{lora, peft, sampler};
+use hearth_shared::spec::{LoraSpec, Sampling};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -21,135 +28,6 @@ const MODELS: [&str; 4] = ["llama", "qwen2", "mistral", "gpt2"];
 const ADAPTERS: [&str; 3] = ["llama", "qwen2", "gpt2"];
 /// What f32 may differ by when the order of additions does.
 const TOLERANCE: f32 = 1e-4;
-
-fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/golden")
-        .join(name)
-}
-
-fn config(name: &str) -> Result<ModelConfig> {
-    let text = std::fs::read_to_string(golden(name).join("config.json"))?;
-    Ok(ModelConfig::from_hf(&serde_json::from_str(&text)?)?)
-}
-
-/// The smallest tokenizer that loads: the models here speak in numbers.
-const TOKENIZER: &str = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null,
-    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-    "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}}"#;
-
-/// A golden model under another configuration than its own, through the real reader.
-fn bundle(name: &str, config: &ModelConfig, device: &Device) -> Result<ModelBundle> {
-    let files: [(&str, Vec<u8>); 3] = [
-        ("config.json", serde_json::to_vec(&config.to_hf())?),
-        (
-            "model.safetensors",
-            std::fs::read(golden(name).join("model.safetensors"))?,
-        ),
-        ("tokenizer.json", TOKENIZER.into()),
-    ];
-    Ok(ModelBundle::from_source(
-        &Memory::new(files),
-        device,
-        &mut |_| ControlFlow::Continue(()),
-    )?)
-}
-
-fn load(name: &str, config: &ModelConfig, device: &Device) -> Result<Transformer> {
-    let bundle = bundle(name, config, device)?;
-    assert_eq!(bundle.config, *config, "a configuration survives its file");
-    Ok(bundle.transformer)
-}
-
-struct Expected {
-    rows: Vec<Vec<i32>>,
-    vocab: usize,
-    /// `[sum of lengths, V]`
-    logits: Vec<f32>,
-}
-
-fn expected(name: &str) -> Result<Expected> {
-    let bytes = std::fs::read(golden(name).join("expected.safetensors"))?;
-    let file = parse("expected.safetensors", &bytes)?;
-    let tensor = |name: &str| {
-        file.get(name)
-            .map(|t| (t.shape.clone(), t.to_f32()))
-            .ok_or("no such tensor")
-    };
-    let (_, tokens) = tensor("tokens")?;
-    let (shape, logits) = tensor("logits")?;
-    let mut tokens = tokens.into_iter().map(|t| t as i32);
-    let rows = tensor("lengths")?
-        .1
-        .iter()
-        .map(|n| tokens.by_ref().take(*n as usize).collect())
-        .collect();
-    Ok(Expected {
-        rows,
-        vocab: shape[1],
-        logits,
-    })
-}
-
-fn ids(rows: &[Vec<i32>], device: &Device) -> Tensor<2, Int> {
-    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let flat: Vec<i32> = rows
-        .iter()
-        .flat_map(|row| std::iter::repeat_n(5, width - row.len()).chain(row.iter().copied()))
-        .collect();
-    Tensor::from_data(TensorData::new(flat, [rows.len(), width]), device)
-}
-
-fn floats(tensor: Tensor<3>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap_or_default()
-}
-
-/// The logits of all rows, each alone.
-fn alone(model: &Transformer, expected: &Expected) -> Vec<f32> {
-    let device = model.device();
-    let row = |row: &Vec<i32>| {
-        floats(model.forward(ids(std::slice::from_ref(row), &device), Forward::default()))
-    };
-    expected.rows.iter().flat_map(row).collect()
-}
-
-fn pads(expected: &Expected) -> Vec<usize> {
-    let width = expected.rows.iter().map(Vec::len).max().unwrap_or(0);
-    expected.rows.iter().map(|row| width - row.len()).collect()
-}
-
-/// The logits of all rows, left-padded in one batch.
-fn batched(model: &Transformer, expected: &Expected) -> Vec<f32> {
-    let pads = pads(expected);
-    let ctx = Forward {
-        left_pad: Some(&pads),
-        ..Forward::default()
-    };
-    let logits = floats(model.forward(ids(&expected.rows, &model.device()), ctx));
-    without_padding(&logits, &pads, expected)
-}
-
-fn without_padding(logits: &[f32], pads: &[usize], expected: &Expected) -> Vec<f32> {
-    let row = logits.len() / pads.len();
-    let real = |(b, pad): (usize, &usize)| &logits[b * row + pad * expected.vocab..(b + 1) * row];
-    pads.iter().enumerate().flat_map(real).copied().collect()
-}
-
-fn difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    // Not `max` alone: it would drop a NaN.
-    a.iter().zip(b).fold(0.0, |worst, (a, b)| {
-        let d = (a - b).abs();
-        if d > worst || d.is_nan() { d } else { worst }
-    })
-}
-
-#[track_caller]
-fn close(name: &str, a: &[f32], b: &[f32]) {
-    let d = difference(a, b);
-    assert!(d < TOLERANCE, "{name}: off by {d}");
-}
 
 #[test]
 fn logits_are_those_of_transformers() -> Result {
@@ -416,7 +294,7 @@ fn fixtures_notice_a_wrong_scale() -> Result {
         let device = device::cpu();
         let mut model = load(name, &config(name)?, &device)?;
         let spec = peft::load(&golden(&format!("peft-{name}")), &mut model, &device)?;
-        let wrong = hearth_shared::spec::LoraSpec {
+        let wrong = LoraSpec {
             rslora: !spec.rslora,
             ..spec
         }
@@ -529,6 +407,97 @@ fn a_trace_shows_the_steps_of_the_same_computation() -> Result {
     Ok(())
 }
 
+/// Token by token with a cache, the same tokens as from the whole text's logits each time.
+#[test]
+fn generation_follows_the_model() -> Result {
+    for name in MODELS {
+        let bundle = bundle(name, &config(name)?, &device::cpu())?;
+        let prompt: Vec<u32> = expected(name)?.rows[2]
+            .iter()
+            .map(|id| *id as u32)
+            .collect();
+        let run = |sampling: &Sampling, max_tokens| -> Result<(Vec<u32>, FinishReason)> {
+            let mut generation = Generation::new(&bundle, &prompt, sampling, max_tokens)?;
+            loop {
+                if let Step::Finished(reason) = generation.step(&bundle) {
+                    return Ok((generation.generated().to_vec(), reason));
+                }
+            }
+        };
+        let mut text = prompt.clone();
+        let eos = loop {
+            let row: Vec<i32> = text.iter().map(|id| *id as i32).collect();
+            let ctx = Forward {
+                last_only: true,
+                ..Forward::default()
+            };
+            let logits = bundle.transformer.forward(ids(&[row], &device::cpu()), ctx);
+            assert_eq!(logits.dims(), [1, 1, 128]);
+            let next = sampler::argmax(&floats(logits));
+            if bundle.eos.contains(&next) || text.len() == prompt.len() + 20 {
+                break bundle.eos.contains(&next);
+            }
+            text.push(next);
+        };
+        let (greedy, reason) = run(&Sampling::greedy(), Some(20))?;
+        assert_eq!(greedy, text[prompt.len()..], "{name}");
+        assert_eq!(reason == FinishReason::Stop, eos && greedy.len() < 20);
+
+        let warm = Sampling {
+            seed: Some(9),
+            temperature: 1.5,
+            ..Sampling::default()
+        };
+        let (drawn, _) = run(&warm, Some(20))?;
+        assert_eq!(
+            drawn,
+            run(&warm, Some(20))?.0,
+            "{name}: a seed fixes the tokens"
+        );
+        assert_ne!(
+            drawn,
+            run(
+                &Sampling {
+                    seed: Some(10),
+                    ..warm.clone()
+                },
+                Some(20)
+            )?
+            .0
+        );
+        assert_eq!(run(&warm, Some(0))?, (Vec::new(), FinishReason::Length));
+        // Never past the context, whatever is asked for.
+        let (all, reason) = run(&warm, Some(1000))?;
+        assert!(
+            reason == FinishReason::Stop || prompt.len() + all.len() == bundle.config.max_positions
+        );
+
+        let scores = score(&bundle, &text, 2)?;
+        assert_eq!(scores.len(), text.len());
+        assert!(scores[0].logprob.is_none());
+        for scored in &scores[prompt.len()..] {
+            assert_eq!(
+                scored.top[0].0, scored.id,
+                "greedy tokens are the most likely ones"
+            );
+            assert_eq!(Some(scored.top[0].1), scored.logprob);
+        }
+        assert!(matches!(
+            Generation::new(&bundle, &[], &warm, None),
+            Err(GenerateError::EmptyPrompt)
+        ));
+        assert!(matches!(
+            Generation::new(&bundle, &[500], &warm, None),
+            Err(GenerateError::UnknownToken { .. })
+        ));
+        assert!(matches!(
+            Generation::new(&bundle, &[3; 65], &warm, None),
+            Err(GenerateError::TooLong { .. })
+        ));
+    }
+    Ok(())
+}
+
 /// For `cargo xtask parity`: our own checkpoints and adapters with the logits they must give in transformers and PEFT
 /// (`tests/golden/check_export.py`).
 #[test]
@@ -541,7 +510,7 @@ fn parity_export() -> Result {
     for name in ADAPTERS {
         let device = device::cpu();
         let mut model = load(name, &config(name)?, &device)?;
-        let spec = hearth_shared::spec::LoraSpec {
+        let spec = LoraSpec {
             r: 3,
             alpha: 5.0,
             dropout: 0.05,
