@@ -15,6 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = manifest.parent().ok_or("the crate lies in the workspace")?;
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../xtask/src/build_id.rs");
+    // The embedded model: a file that is new there must reach the program too.
+    println!("cargo::rerun-if-changed=../public/models/nano");
     for source in build_id::SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }

@@ -101,7 +101,7 @@ assert jobs.cancel(second.id).status == "cancelled"
 assert [row.id for row in jobs.list(limit=1)] == [second.id, job.id]
 
 seen = []
-deadline = time.time() + 240
+deadline = time.time() + 600
 while True:
     status = jobs.retrieve(job.id).status
     page = [event.id for event in jobs.list_events(job.id, limit=7)]

@@ -2,7 +2,7 @@
 //! there and shows the plan.
 
 use anyhow::Context as _;
-use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobError, JobStatus, Plan};
+use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobError, Plan};
 use hearth_shared::event::Level;
 use hearth_shared::spec::{Auto, FineTuneSpec};
 use hearth_shared::text::Report;

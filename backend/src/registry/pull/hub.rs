@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use hearth_shared::api::models::PullState;
 use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, RANGE};
+use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use tokio::io::AsyncWriteExt as _;
 
@@ -40,6 +41,21 @@ impl From<anyhow::Error> for HubError {
     }
 }
 
+/// One that follows redirects and one that stays.
+struct Clients {
+    staying: Client,
+    following: Client,
+}
+
+fn client(redirects: Policy) -> reqwest::Result<Client> {
+    Client::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(STALL)
+        .redirect(redirects)
+        .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
 struct Remote {
     name: &'static str,
     url: String,
@@ -64,15 +80,13 @@ async fn fetch_from(
     scratch: &Path,
     meter: &Meter,
 ) -> Result<PathBuf, HubError> {
-    let client = Client::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(STALL)
-        .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("cannot make an HTTP client")?;
+    let clients = Clients {
+        staying: client(Policy::none()).context("cannot make an HTTP client")?,
+        following: client(Policy::default()).context("cannot make an HTTP client")?,
+    };
     let mut remotes = Vec::new();
     for name in repository.files {
-        remotes.push(look(&client, endpoint, repository, name).await?);
+        remotes.push(look(&clients, endpoint, repository, name).await?);
     }
     let folder = scratch.join(format!("hub-{}", repository.id.replace('/', "-")));
     tokio::fs::create_dir_all(&folder)
@@ -92,7 +106,7 @@ async fn fetch_from(
             before,
             first,
         };
-        download(&client, remote, &place, meter).await?;
+        download(&clients.following, remote, &place, meter).await?;
         before += remote.bytes;
     }
     meter.write(|pull| pull.state = PullState::Checking);
@@ -104,7 +118,7 @@ async fn fetch_from(
 
 /// Size and checksum. Only the first question can find nobody there.
 async fn look(
-    client: &Client,
+    clients: &Clients,
     endpoint: &str,
     repository: &Repository,
     name: &'static str,
@@ -113,21 +127,16 @@ async fn look(
         "{endpoint}/{}/resolve/{}/{name}",
         repository.id, repository.revision
     );
-    let request = client.head(&url).timeout(CONNECT * 3).send().await;
-    let answer = request.map_err(|error| HubError::Unreachable(error.to_string()))?;
-    // A proxy that refuses the host is as good as nobody there.
-    if !answer.status().is_success() {
-        return Err(HubError::Unreachable(format!(
-            "{url} answers {}",
-            answer.status()
-        )));
+    // The hub's own answer tells of large files; what it redirects to does not know their checksum.
+    let mut headers = head(&clients.staying, &url).await?;
+    if text(&headers, "x-linked-size").is_none() {
+        headers = head(&clients.following, &url).await?;
     }
-    let headers = answer.headers();
-    let bytes = text(headers, "x-linked-size").or_else(|| text(headers, CONTENT_LENGTH.as_str()));
+    let bytes = text(&headers, "x-linked-size").or_else(|| text(&headers, CONTENT_LENGTH.as_str()));
     let bytes = bytes
         .and_then(|text| text.parse().ok())
         .with_context(|| format!("{url}: no size given"))?;
-    let etag = text(headers, "x-linked-etag").or_else(|| text(headers, ETAG.as_str()));
+    let etag = text(&headers, "x-linked-etag").or_else(|| text(&headers, ETAG.as_str()));
     let sha256 = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
     Ok(Remote {
         name,
@@ -135,6 +144,17 @@ async fn look(
         bytes,
         sha256: sha256.filter(|hash| hash.len() == 64),
     })
+}
+
+async fn head(client: &Client, url: &str) -> Result<HeaderMap, HubError> {
+    let request = client.head(url).timeout(CONNECT * 3).send().await;
+    let answer = request.map_err(|error| HubError::Unreachable(error.to_string()))?;
+    let status = answer.status();
+    // A proxy that refuses the host is as good as nobody there.
+    if !status.is_success() && !status.is_redirection() {
+        return Err(HubError::Unreachable(format!("{url} answers {status}")));
+    }
+    Ok(answer.headers().clone())
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
