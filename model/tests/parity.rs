@@ -482,19 +482,28 @@ fn generation_follows_the_model() -> Result {
             );
             assert_eq!(Some(scored.top[0].1), scored.logprob);
         }
-        assert!(matches!(
-            Generation::new(&bundle, &[], &warm, None),
-            Err(GenerateError::EmptyPrompt)
-        ));
-        assert!(matches!(
-            Generation::new(&bundle, &[500], &warm, None),
-            Err(GenerateError::UnknownToken { .. })
-        ));
-        assert!(matches!(
-            Generation::new(&bundle, &[3; 65], &warm, None),
-            Err(GenerateError::TooLong { .. })
-        ));
     }
+    Ok(())
+}
+
+#[test]
+fn impossible_prompts_are_refused() -> Result {
+    let (bundle, warm) = (
+        bundle("llama", &config("llama")?, &device::cpu())?,
+        Sampling::default(),
+    );
+    assert!(matches!(
+        Generation::new(&bundle, &[], &warm, None),
+        Err(GenerateError::EmptyPrompt)
+    ));
+    assert!(matches!(
+        Generation::new(&bundle, &[500], &warm, None),
+        Err(GenerateError::UnknownToken { .. })
+    ));
+    assert!(matches!(
+        Generation::new(&bundle, &[3; 65], &warm, None),
+        Err(GenerateError::TooLong { .. })
+    ));
     Ok(())
 }
 
