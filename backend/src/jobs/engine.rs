@@ -35,6 +35,8 @@ pub fn run(
     order: &dyn Fn() -> Option<Order>,
     emit: Emit<'_>,
 ) -> Result<Outcome> {
+    // This process does nothing else.
+    hearth_model::device::keep_memory();
     let mut work = Work::open(spec, folder)?;
     let resumed = work.run.progress().step;
     if resumed > 0 {
