@@ -4,6 +4,8 @@
 mod head;
 #[cfg(not(target_arch = "wasm32"))]
 mod save;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 
@@ -16,7 +18,7 @@ use crate::checkpoint::gguf::{Gguf, Value};
 use crate::checkpoint::source::Source;
 use crate::checkpoint::{CheckpointError, Fault, Weights, gguf_model, names, safetensors};
 use crate::config::{ConfigError, ModelConfig};
-use crate::tokenizer::{SpecialNames, Tokenizer, TokenizerError};
+use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::transformer::Transformer;
 
 pub use crate::checkpoint::safetensors::Precision;
@@ -160,7 +162,7 @@ fn gguf_parts<'a>(gguf: &Gguf<'a>) -> Result<Parts<'a>, LoadError> {
     let template = source
         .map(|s| ChatTemplate::new(s, tokenizer.names().clone()))
         .transpose()?;
-    let eos = config.eos.clone();
+    let eos = with_known_ends(config.eos.clone(), &tokenizer);
     Ok(Parts {
         config,
         weights,
@@ -183,10 +185,12 @@ fn hf_parts(source: &dyn Source) -> Result<Parts<'_>, LoadError> {
         Some(text) => Some(ChatTemplate::new(&text, tokenizer.names().clone())?),
         None => None,
     };
-    let mut eos = config.eos.clone();
-    if source.has("generation_config.json") {
-        eos.extend(eos_ids(&json(source, "generation_config.json")?));
-    }
+    // As in transformers, the generation config has the last word.
+    let generation = match optional(source, "generation_config.json")? {
+        Some(bytes) => eos_ids(&parse_json("generation_config.json", bytes)?),
+        None => None,
+    };
+    let eos = generation.unwrap_or_else(|| with_known_ends(config.eos.clone(), &tokenizer));
     Ok(Parts {
         config,
         weights,
@@ -222,7 +226,7 @@ fn finish(
             model: config.vocab_size,
         });
     }
-    let eos = end_tokens(eos, &tokenizer, config.vocab_size);
+    let eos = end_tokens(eos, config.vocab_size);
     let transformer = load_weights(&config, weights, device, progress)?;
     Ok(ModelBundle {
         config,
@@ -233,19 +237,23 @@ fn finish(
     })
 }
 
-/// The ids that files name, then those of known end tokens, each once.
-fn end_tokens(named: Vec<u32>, tokenizer: &Tokenizer, vocab_size: usize) -> Vec<u32> {
-    let SpecialNames { eos, .. } = tokenizer.names();
-    let known = ENDS
-        .iter()
-        .filter_map(|text| tokenizer.id_of(text))
-        .filter(|&id| tokenizer.is_special(id));
+/// The ids a file names, then the tokenizer's end token and those of known families: for files that do not say it all.
+fn with_known_ends(mut ids: Vec<u32>, tokenizer: &Tokenizer) -> Vec<u32> {
+    let named = tokenizer
+        .names()
+        .eos
+        .as_deref()
+        .and_then(|eos| tokenizer.id_of(eos));
+    let known = ENDS.iter().filter_map(|text| tokenizer.id_of(text));
+    ids.extend(named);
+    ids.extend(known.filter(|&id| tokenizer.is_special(id)));
+    ids
+}
+
+/// Each id of the vocabulary once.
+fn end_tokens(named: Vec<u32>, vocab_size: usize) -> Vec<u32> {
     let mut ids = Vec::new();
-    for id in named
-        .into_iter()
-        .chain(eos.as_deref().and_then(|e| tokenizer.id_of(e)))
-        .chain(known)
-    {
+    for id in named {
         if (id as usize) < vocab_size && !ids.contains(&id) {
             ids.push(id);
         }
@@ -317,11 +325,12 @@ fn parse_json(file: &str, bytes: &[u8]) -> Result<Json, LoadError> {
     })
 }
 
-fn eos_ids(config: &Json) -> Vec<u32> {
+/// The end tokens a generation config names, one or a list; none where it does not say.
+fn eos_ids(config: &Json) -> Option<Vec<u32>> {
     let id = |v: &Json| v.as_u64().and_then(|id| u32::try_from(id).ok());
-    match &config["eos_token_id"] {
-        Json::Array(ids) => ids.iter().filter_map(id).collect(),
-        one => id(one).into_iter().collect(),
+    match config.get("eos_token_id")? {
+        Json::Array(ids) => Some(ids.iter().filter_map(id).collect()),
+        one => id(one).map(|id| vec![id]),
     }
 }
 

@@ -319,4 +319,4 @@ fn with_generation_as_filter(source: &str) -> (String, bool) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,6 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use stream::Utf8Stream;
-#[cfg(test)]
 pub(crate) use stream::byte_chars;
 
 /// Why a tokenizer could not be made.
@@ -284,7 +283,7 @@ impl Tokenizer {
     pub fn is_lossless(&self) -> bool {
         self.alphabet == Alphabet::ByteLevel
             && self.inner.get_normalizer().is_none()
-            && stream::byte_chars().iter().enumerate().all(|(byte, c)| {
+            && byte_chars().iter().enumerate().all(|(byte, c)| {
                 // These bytes are in no UTF-8 text.
                 matches!(byte, 0xc0 | 0xc1 | 0xf5..) || self.id_of(&c.to_string()).is_some()
             })

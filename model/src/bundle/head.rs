@@ -52,7 +52,7 @@ impl ModelHead {
             .values()
             .map(|weight| weight.bytes.len() as u64)
             .sum();
-        let eos = end_tokens(eos, &tokenizer, config.vocab_size);
+        let eos = end_tokens(eos, config.vocab_size);
         Ok(Self {
             config,
             tokenizer,
