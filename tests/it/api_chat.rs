@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures::StreamExt as _;
+use futures::StreamExt;
 use hearth_tests::Server;
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::jobs_tuning::{create, ended, events, request, training_file};
 
-const STEPS: u64 = 24;
+const STEPS: u64 = 40;
 const LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,7 +132,10 @@ async fn run(victim: Victim) -> Result<Left> {
         .map(|event| event["data"]["step"].clone())
         .collect();
     ensure!(
-        steps == [5, 10, 15, 20, 24].map(Value::from),
+        steps
+            == (1..=STEPS / 5)
+                .map(|n| Value::from(n * 5))
+                .collect::<Vec<_>>(),
         "{victim:?}: checkpoints {steps:?}"
     );
     let tuned = job["fine_tuned_model"].as_str().context("a model")?;

@@ -181,7 +181,7 @@ async fn a_model_is_tuned_talks_and_goes() -> Result<()> {
     );
 
     let ask = async |model: &str| {
-        let body = json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is red plum number 3?"}]});
+        let body = json!({"model": model, "temperature": 0, "max_tokens": 12, "logprobs": true, "messages": [{"role": "user", "content": "What is red plum number 3?"}]});
         server
             .post("/v1/chat/completions", &body)
             .await?
@@ -399,7 +399,7 @@ async fn a_stream_of_events_replays_and_ends() -> Result<()> {
 async fn jobs_pause_resume_and_cancel() -> Result<()> {
     let server = server().await?;
     let file = training_file(&server, 24).await?;
-    let id = create(&server, &request(&file, 60, json!({}))).await?;
+    let id = create(&server, &request(&file, 120, json!({}))).await?;
     let path = format!("/v1/fine_tuning/jobs/{id}");
     let act = async |what: &str| server.post(&format!("{path}/{what}"), &json!({})).await;
     server
