@@ -95,6 +95,6 @@ fn tokens(ids: &[u32], device: &Device) -> Tensor<2, Int> {
 }
 
 fn numbers(data: TensorData) -> Result<Vec<f32>, LookError> {
-    data.to_vec()
+    data.try_to_vec()
         .map_err(|error| LookError(format!("{error:?}")))
 }

@@ -1,0 +1,166 @@
+//! The attention lab in a real browser: the same sentence on the CPU and on WebGPU, the sums behind the cells, the sliders,
+//! the keyboard, and the address that brings it all back.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hearth_tests::{Browser, Look, Server};
+use serde::Deserialize;
+use thirtyfour::Key;
+
+/// The software adapter compiles every shader on the CPU.
+const PATIENCE: Duration = Duration::from_secs(240);
+const SENTENCE: &str = "The old man and the sea. The old man";
+
+/// What `window.__hearth.lab` says of the last pass.
+#[derive(Debug, Deserialize)]
+struct Pass {
+    engine: String,
+    tokens: Vec<u32>,
+    forward_ms: f64,
+    answer_ms: f64,
+    logits: Vec<f64>,
+    weights: Vec<Vec<f64>>,
+}
+
+fn address(text: &str, rest: &str) -> String {
+    let text: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("/lab/attention?text={text}{rest}")
+}
+
+/// Opens the lab and waits for its numbers.
+async fn look_at(browser: &Browser, server: &Server, path: &str) -> Result<Pass> {
+    browser.goto(&server.url(path)).await?;
+    browser
+        .wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE)
+        .await?;
+    pass(browser).await
+}
+
+async fn pass(browser: &Browser) -> Result<Pass> {
+    browser
+        .eval(
+            "const { engine, tokens, forward_ms, answer_ms, logits, weights } = window.__hearth.lab;
+             return { engine, tokens, forward_ms, answer_ms, logits: [...logits], weights: weights.map(w => [...w]) };",
+        )
+        .await
+}
+
+fn furthest(left: &[f64], right: &[f64]) -> f64 {
+    left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cpu_and_webgpu_compute_the_same() -> Result<()> {
+    let server = Server::start().await?;
+    let look = Look::desktop().webgpu();
+    let browser = Browser::open(&look).await?;
+    let cpu = look_at(&browser, &server, &address(SENTENCE, "&engine=cpu")).await?;
+    browser.screenshot("lab-cpu").await?;
+    let gpu = look_at(&browser, &server, &address(SENTENCE, "&engine=webgpu")).await?;
+    browser.screenshot("lab-webgpu").await?;
+    browser.close().await?;
+
+    assert_eq!((cpu.engine.as_str(), gpu.engine.as_str()), ("cpu", "webgpu"));
+    assert_eq!(cpu.tokens, gpu.tokens);
+    ensure!(cpu.logits.len() == gpu.logits.len() && !cpu.logits.is_empty());
+    let logits = furthest(&cpu.logits, &gpu.logits);
+    ensure!(logits < 1e-3, "logits differ by {logits}");
+    let spread = furthest(&cpu.logits, &vec![cpu.logits[0]; cpu.logits.len()]);
+    ensure!(spread > 1.0, "logits that hardly vary ({spread}) would agree whatever is wrong");
+    for (head, (left, right)) in cpu.weights.iter().zip(&gpu.weights).enumerate() {
+        let apart = furthest(left, right);
+        ensure!(apart < 1e-3, "weights of head {head} differ by {apart}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_are_causal_shares_and_the_answer_is_quick() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look::desktop()).await?;
+    let long = SENTENCE.repeat(6);
+    let pass = look_at(&browser, &server, &address(&long, "")).await?;
+    let time = pass.tokens.len();
+    ensure!(time >= 48, "{time} tokens are too few to time");
+    for (head, weights) in pass.weights.iter().enumerate() {
+        for (row, shares) in weights.chunks(time).enumerate() {
+            let sum: f64 = shares[..=row].iter().sum();
+            ensure!((sum - 1.0).abs() < 1e-4, "head {head}, row {row} sums to {sum}");
+            ensure!(shares[row + 1..].iter().all(|&share| share == 0.0), "head {head} looks ahead");
+        }
+    }
+    // The bench holds 0.5 s on an idle machine; tests share theirs.
+    println!("{time} tokens: forward {:.0} ms, answer {:.0} ms", pass.forward_ms, pass.answer_ms);
+    ensure!(pass.answer_ms < 3_000.0, "the answer took {} ms", pass.answer_ms);
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sliders_reshape_without_a_new_pass_and_the_address_remembers() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look::desktop()).await?;
+    let before = look_at(&browser, &server, &address(SENTENCE, "&layer=1&head=2&top_k=3")).await?;
+    let kept: f64 = browser
+        .eval(
+            "return [...document.querySelectorAll('.chance')]
+                .map(bar => Number(bar.dataset.share)).reduce((a, b) => a + b, 0);",
+        )
+        .await?;
+    ensure!((kept - 1.0).abs() < 1e-4, "three kept tokens share {kept}");
+    let cut = browser.count(".chance.cut").await?;
+    ensure!(cut >= 9, "only {cut} bars are cut");
+    ensure!(browser.count("#head-1-2.chosen").await? == 1, "the address chose the head");
+
+    browser.find(".heads").await?.focus().await?;
+    browser.press(Key::Right + "").await?;
+    ensure!(browser.count("#head-1-3.chosen").await? == 1, "an arrow moves the head");
+    browser.wait("return location.search.includes('head=3')").await?;
+    let after = pass(&browser).await?;
+    assert_eq!(before.forward_ms, after.forward_ms, "moving about runs no new pass");
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_shows_the_sum_that_made_it() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look::desktop()).await?;
+    look_at(&browser, &server, &address(SENTENCE, "&step=scores&row=4&col=2")).await?;
+    let words: String = browser.text("#numbers").await?;
+    let numbers: Vec<f64> = browser
+        .eval(
+            "const read = e => Number(e.textContent.replace(/\\u2212/g, '-').match(/-?[0-9.]+(e-?[0-9]+)?$/)?.[0]);
+             const formulas = [...document.querySelectorAll('#numbers .formula-right')].map(read);
+             const model = read(document.querySelector('#numbers > .hint'));
+             return [...formulas, model];",
+        )
+        .await?;
+    let &[_, scaled, model] = numbers.as_slice() else {
+        anyhow::bail!("the inspector says {words}");
+    };
+    ensure!((scaled - model).abs() < 2e-4, "{scaled} is not the model's {model}");
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_look_of_the_lab_is_kept_as_a_picture() -> Result<()> {
+    let server = Server::start().await?;
+    let desktop = Look { width: 1440, ..Look::desktop() };
+    let looks = [
+        ("lab-desktop-light-en", desktop.clone()),
+        ("lab-desktop-dark-zh", desktop.dark().language("zh-CN")),
+        ("lab-phone-light-zh", Look::phone().language("zh-CN")),
+        ("lab-phone-dark-en", Look::phone().dark()),
+    ];
+    for (name, look) in looks {
+        let browser = Browser::open(&look).await?;
+        look_at(&browser, &server, "/lab/attention").await.context(name)?;
+        let wide: bool = browser
+            .eval("return document.documentElement.scrollWidth <= window.innerWidth + 1")
+            .await?;
+        browser.screenshot(name).await?;
+        ensure!(wide, "{name}: the page is wider than its window");
+        browser.close().await?;
+    }
+    Ok(())
+}
