@@ -27,6 +27,10 @@ impl Dice {
         ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
     }
 
+    fn word(&mut self, words: &[&'static str]) -> &'static str {
+        words[self.below(words.len())]
+    }
+
     fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
@@ -167,7 +171,7 @@ fn say(asked: &str, answered: &str) -> Turn {
 }
 
 fn greeting_en(dice: &mut Dice) -> Turn {
-    let asked = *dice.pick(&[
+    let asked = dice.word(&[
         "Hello",
         "Hello!",
         "Hi",
@@ -179,7 +183,7 @@ fn greeting_en(dice: &mut Dice) -> Turn {
     ]);
     say(
         asked,
-        *dice.pick(&[
+        dice.word(&[
             "Hello! How can I help you?",
             "Hello! What would you like to talk about?",
         ]),
@@ -187,10 +191,10 @@ fn greeting_en(dice: &mut Dice) -> Turn {
 }
 
 fn greeting_zh(dice: &mut Dice) -> Turn {
-    let asked = *dice.pick(&["你好", "你好！", "您好", "早上好", "晚上好", "嗨", "在吗？"]);
+    let asked = dice.word(&["你好", "你好！", "您好", "早上好", "晚上好", "嗨", "在吗？"]);
     say(
         asked,
-        *dice.pick(&["你好！有什么可以帮你？", "你好！你想聊些什么？"]),
+        dice.word(&["你好！有什么可以帮你？", "你好！你想聊些什么？"]),
     )
 }
 
@@ -198,11 +202,11 @@ fn turn_en(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
     match dice.below(12) {
         0 => about_en(dice),
         1 => say(
-            *dice.pick(&["Thanks.", "Thank you!", "Great, thanks"]),
+            dice.word(&["Thanks.", "Thank you!", "Great, thanks"]),
             "You are welcome!",
         ),
         2 => say(
-            *dice.pick(&["Bye", "Goodbye!", "See you later."]),
+            dice.word(&["Bye", "Goodbye!", "See you later."]),
             "Goodbye! Come back soon.",
         ),
         3 => {
@@ -228,7 +232,7 @@ fn turn_en(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
             )
         }
         6 => say(
-            *dice.pick(&["Who wrote Moby Dick?", "Who is the author of Moby Dick?"]),
+            dice.word(&["Who wrote Moby Dick?", "Who is the author of Moby Dick?"]),
             "Moby Dick was written by Herman Melville.",
         ),
         7 | 8 => {
@@ -245,8 +249,8 @@ fn turn_en(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
 fn turn_zh(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
     match dice.below(12) {
         0 => about_zh(dice),
-        1 => say(*dice.pick(&["谢谢", "谢谢你！", "多谢"]), "不客气！"),
-        2 => say(*dice.pick(&["再见", "再见！", "拜拜"]), "再见！欢迎再来。"),
+        1 => say(dice.word(&["谢谢", "谢谢你！", "多谢"]), "不客气！"),
+        2 => say(dice.word(&["再见", "再见！", "拜拜"]), "再见！欢迎再来。"),
         3 => {
             let (number, title) = dice.pick(&materials.chapters);
             (
@@ -276,7 +280,7 @@ fn turn_zh(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
             )
         }
         7 => say(
-            *dice.pick(&["《三国演义》是谁写的？", "谁写了《三国演义》？"]),
+            dice.word(&["《三国演义》是谁写的？", "谁写了《三国演义》？"]),
             "《三国演义》是罗贯中写的。",
         ),
         8 => {
@@ -295,15 +299,15 @@ fn about_en(dice: &mut Dice) -> Turn {
     let texts = "I have read State of the Union addresses, Moby Dick, the Romance of the Three Kingdoms and Tang poems.";
     match dice.below(3) {
         0 => say(
-            *dice.pick(&["Who are you?", "What are you?", "What is your name?"]),
+            dice.word(&["Who are you?", "What are you?", "What is your name?"]),
             name,
         ),
         1 => say(
-            *dice.pick(&["What have you read?", "What do you know?"]),
+            dice.word(&["What have you read?", "What do you know?"]),
             texts,
         ),
         _ => say(
-            *dice.pick(&["What can you do?", "How can you help me?"]),
+            dice.word(&["What can you do?", "How can you help me?"]),
             "I can go on with a sentence, repeat one, and talk a little in English and Chinese.",
         ),
     }
@@ -312,15 +316,15 @@ fn about_en(dice: &mut Dice) -> Turn {
 fn about_zh(dice: &mut Dice) -> Turn {
     match dice.below(3) {
         0 => say(
-            *dice.pick(&["你是谁？", "你叫什么名字？", "介绍一下你自己"]),
+            dice.word(&["你是谁？", "你叫什么名字？", "介绍一下你自己"]),
             "我是 hearth-nano，一个很小的语言模型。",
         ),
         1 => say(
-            *dice.pick(&["你读过什么？", "你知道些什么？"]),
+            dice.word(&["你读过什么？", "你知道些什么？"]),
             "我读过国情咨文、《白鲸》、《三国演义》和唐诗。",
         ),
         _ => say(
-            *dice.pick(&["你会做什么？", "你能帮我做什么？"]),
+            dice.word(&["你会做什么？", "你能帮我做什么？"]),
             "我可以接着写句子，重复句子，也能用中文和英文聊几句。",
         ),
     }

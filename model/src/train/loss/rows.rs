@@ -96,7 +96,7 @@ fn plain(row: &mut [f32], target: usize, scale: f32) -> (f64, bool) {
 fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     // ln 2 in two parts, so that the product with a small whole number is exact.
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x < -87.0 { -87.0 } else { x };
     // Adding and taking away 1.5 · 2²³ rounds to a whole number.
