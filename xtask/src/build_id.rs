@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// Everything the page is built from, relative to the checkout.
-pub const SOURCES: [&str; 10] = [
+pub const SOURCES: [&str; 9] = [
     "frontend",
-    "public",
     "shared/src",
     "shared/Cargo.toml",
     "model/src",
