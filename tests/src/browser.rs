@@ -110,9 +110,7 @@ impl Browser {
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities)
             .await
             .context("chromedriver could not start Chromium")?;
-        driver
-            .set_script_timeout(Duration::from_secs(300))
-            .await?;
+        driver.set_script_timeout(Duration::from_secs(300)).await?;
         browser.driver = Some(driver);
         browser.show_as(look).await?;
         Ok(browser)
@@ -362,9 +360,8 @@ impl Drop for Browser {
 
 fn capabilities(look: &Look, profile: &Path) -> Result<ChromeCapabilities> {
     let mut capabilities = DesiredCapabilities::chrome();
-    let browser = on_path(&BROWSERS).context(
-        "no Chromium on PATH: `cargo xtask setup` installs it, or says what to do",
-    )?;
+    let browser = on_path(&BROWSERS)
+        .context("no Chromium on PATH: `cargo xtask setup` installs it, or says what to do")?;
     capabilities.set_binary(&browser.to_string_lossy())?;
     capabilities.set_browser_log_level(LoggingPrefsLogLevel::All)?;
     let mut arguments = vec![
@@ -402,9 +399,8 @@ fn capabilities(look: &Look, profile: &Path) -> Result<ChromeCapabilities> {
 
 /// Starts chromedriver on a port it chooses; gives the port from its output.
 fn start_driver() -> Result<(Child, u16)> {
-    let program = on_path(&["chromedriver"]).context(
-        "no chromedriver on PATH: `cargo xtask setup` installs it, or says what to do",
-    )?;
+    let program = on_path(&["chromedriver"])
+        .context("no chromedriver on PATH: `cargo xtask setup` installs it, or says what to do")?;
     let log = places::output(&format!("{}-chromedriver.log", places::test_name()))?;
     let mut child = Command::new(program)
         .arg("--port=0")

@@ -32,7 +32,10 @@ pub fn cache() -> Result<PathBuf> {
 pub fn model_file(name: &str) -> Result<PathBuf> {
     let path = cache()?.join("models").join(name);
     if !path.exists() {
-        bail!("{} is missing: `cargo xtask setup` fetches it", path.display());
+        bail!(
+            "{} is missing: `cargo xtask setup` fetches it",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -55,7 +58,10 @@ pub fn python() -> Result<PathBuf> {
         None => cache()?.join("py").join("bin").join("python"),
     };
     if !path.exists() {
-        bail!("{} is missing: `cargo xtask setup` makes it", path.display());
+        bail!(
+            "{} is missing: `cargo xtask setup` makes it",
+            path.display()
+        );
     }
     Ok(path)
 }

@@ -71,7 +71,11 @@ impl Reply {
     /// The JSON body of a reply that must have this status.
     pub fn expect(&self, status: u16) -> Result<Value> {
         if self.status != status {
-            bail!("status {} instead of {status}: {}", self.status, self.text());
+            bail!(
+                "status {} instead of {status}: {}",
+                self.status,
+                self.text()
+            );
         }
         self.json()
     }
@@ -286,16 +290,17 @@ fn watch(child: &mut Child, log: &Path) -> Result<mpsc::Receiver<String>> {
     let file = File::options().create(true).append(true).open(log)?;
     let stdout = child.stdout.take().context("stdout is piped")?;
     let stderr = child.stderr.take().context("stderr is piped")?;
-    let copy = |pipe: Box<dyn std::io::Read + Send>, mut file: File, found: mpsc::Sender<String>| {
-        thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let _ = writeln!(file, "{line}");
-                if let Some(address) = address_in(&line) {
-                    let _ = found.send(address);
+    let copy =
+        |pipe: Box<dyn std::io::Read + Send>, mut file: File, found: mpsc::Sender<String>| {
+            thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    let _ = writeln!(file, "{line}");
+                    if let Some(address) = address_in(&line) {
+                        let _ = found.send(address);
+                    }
                 }
-            }
-        })
-    };
+            })
+        };
     copy(Box::new(stdout), file.try_clone()?, found.clone());
     copy(Box::new(stderr), file, found);
     Ok(address)
