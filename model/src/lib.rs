@@ -12,8 +12,8 @@ pub mod generate;
 mod init;
 mod kernels;
 pub mod layers;
-pub mod lora;
 pub mod look;
+pub mod lora;
 pub mod peft;
 pub mod projection;
 #[cfg(not(target_arch = "wasm32"))]
