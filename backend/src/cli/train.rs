@@ -23,6 +23,7 @@ pub(super) struct TrainArguments {
 }
 
 pub(super) fn train(arguments: &TrainArguments) -> Result<()> {
+    hearth_model::device::keep_memory();
     let recipe = Recipe::read(&arguments.recipe)?;
     let cache = match &arguments.cache {
         Some(cache) => cache.clone(),
