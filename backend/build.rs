@@ -22,10 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let id = build_id::build_id(root)?;
     let folder = page_folder(&out);
-    println!(
-        "cargo::rerun-if-changed={}",
-        folder.join("build-id").display()
-    );
+    println!("cargo::rerun-if-changed={}", folder.join("build-id").display());
     let built = fs::read_to_string(folder.join("build-id")).unwrap_or_default();
     let code = if built == id {
         let table = fs::read_to_string(folder.join("assets.tsv"))?;
@@ -52,8 +49,7 @@ fn page_folder(out: &Path) -> PathBuf {
 
 /// Columns of the table: path, file, content type, etag, immutable, decoded size.
 fn assets(folder: &Path, table: &str, id: &str) -> Result<String, Box<dyn std::error::Error>> {
-    let mut code =
-        format!("pub const BUILD_ID: Option<&str> = Some({id:?});\nstatic ASSETS: &[Asset] = &[\n");
+    let mut code = format!("pub const BUILD_ID: Option<&str> = Some({id:?});\nstatic ASSETS: &[Asset] = &[\n");
     for line in table.lines() {
         let columns: Vec<&str> = line.split('\t').collect();
         let [path, file, content_type, etag, immutable, size] = columns[..] else {

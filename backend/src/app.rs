@@ -45,24 +45,12 @@ impl App {
         let db = Db::open(&config.data_dir).await?;
         let files = Files::new(db.clone(), &config.data_dir, config.max_upload_bytes)?;
         let registry = Registry::new(db.clone(), &config.data_dir);
-        let budget = config
-            .max_loaded_bytes
-            .unwrap_or_else(|| system::memory().total.unwrap_or(8 << 30) / 2);
+        let budget = config.max_loaded_bytes.unwrap_or_else(|| system::memory().total.unwrap_or(8 << 30) / 2);
         let serving = Serving::start(budget).context("cannot start the device thread")?;
         let jobs = Jobs::new(&config, db.clone(), files.clone(), registry.clone())?;
         let pulls = Pulls::new(registry.clone(), &config.data_dir);
         let metrics = Metrics::default();
         let started = Instant::now();
-        Ok(Self(Arc::new(Parts {
-            config,
-            db,
-            files,
-            registry,
-            jobs,
-            serving,
-            pulls,
-            metrics,
-            started,
-        })))
+        Ok(Self(Arc::new(Parts { config, db, files, registry, jobs, serving, pulls, metrics, started })))
     }
 }

@@ -19,13 +19,7 @@ pub struct Settings {
     #[serde(skip)]
     pub config: Option<PathBuf>,
     /// Organisation in the ids of tuned models [default: local]
-    #[arg(
-        long,
-        env = "HEARTH_ORGANIZATION",
-        value_name = "NAME",
-        global = true,
-        hide = true
-    )]
+    #[arg(long, env = "HEARTH_ORGANIZATION", value_name = "NAME", global = true, hide = true)]
     pub organization: Option<String>,
     #[arg(skip)]
     #[serde(flatten)]
@@ -57,12 +51,7 @@ pub struct ServeSettings {
     #[arg(long, env = "HEARTH_MAX_LOADED_BYTES", value_name = "BYTES")]
     pub max_loaded_bytes: Option<u64>,
     /// More host names under which clients may call a loopback server, comma-separated
-    #[arg(
-        long,
-        env = "HEARTH_ALLOWED_HOSTS",
-        value_name = "NAMES",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "HEARTH_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub allowed_hosts: Option<Vec<String>>,
     /// Fine-tunes that run at once [default: 1]
     #[arg(long, env = "HEARTH_JOB_SLOTS", value_name = "N")]
@@ -90,9 +79,7 @@ impl Settings {
     pub fn decide(self) -> Result<Config> {
         let data_dir = match &self.data_dir {
             Some(dir) => dir.clone(),
-            None => dirs::data_dir()
-                .context("no data folder on this platform: pass --data-dir DIR")?
-                .join("hearth"),
+            None => dirs::data_dir().context("no data folder on this platform: pass --data-dir DIR")?.join("hearth"),
         };
         let file = match &self.config {
             Some(path) => Settings::read(path)?,
@@ -106,35 +93,20 @@ impl Settings {
             data_dir: std::path::absolute(self.data_dir.or(file.data_dir).unwrap_or(data_dir))?,
             organization: organization(self.organization.or(file.organization))?,
             addr: address(above.addr.or(below.addr).as_deref())?,
-            max_upload_bytes: above
-                .max_upload_bytes
-                .or(below.max_upload_bytes)
-                .unwrap_or(512 << 20),
+            max_upload_bytes: above.max_upload_bytes.or(below.max_upload_bytes).unwrap_or(512 << 20),
             max_loaded_bytes: above.max_loaded_bytes.or(below.max_loaded_bytes),
-            allowed_hosts: above
-                .allowed_hosts
-                .or(below.allowed_hosts)
-                .unwrap_or_default(),
-            job_slots: above
-                .job_slots
-                .or(below.job_slots)
-                .unwrap_or(1)
-                .clamp(1, 64),
+            allowed_hosts: above.allowed_hosts.or(below.allowed_hosts).unwrap_or_default(),
+            job_slots: above.job_slots.or(below.job_slots).unwrap_or(1).clamp(1, 64),
             drain: Duration::from_secs(above.drain_seconds.or(below.drain_seconds).unwrap_or(10)),
         })
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let wrong = || format!("{} is not a valid settings file", path.display());
         let table: toml::Table = toml::from_str(&text).with_context(wrong)?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            anyhow::bail!(
-                "{}: unknown setting `{key}` (known: {})",
-                path.display(),
-                KEYS.join(", ")
-            );
+            anyhow::bail!("{}: unknown setting `{key}` (known: {})", path.display(), KEYS.join(", "));
         }
         table.try_into().with_context(wrong)
     }
@@ -153,10 +125,7 @@ impl Config {
 
 fn organization(name: Option<String>) -> Result<String> {
     let name = name.unwrap_or_else(|| "local".to_owned());
-    anyhow::ensure!(
-        crate::ids::is_plain(&name),
-        "organization `{name}`: letters, digits, - and _ only"
-    );
+    anyhow::ensure!(crate::ids::is_plain(&name), "organization `{name}`: letters, digits, - and _ only");
     Ok(name)
 }
 
@@ -164,12 +133,8 @@ fn address(text: Option<&str>) -> Result<SocketAddr> {
     let Some(text) = text else {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8420));
     };
-    let text = text
-        .strip_prefix("localhost:")
-        .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse().with_context(|| {
-        format!("--addr `{text}` is not HOST:PORT with HOST an IP address or localhost")
-    })
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().with_context(|| format!("--addr `{text}` is not HOST:PORT with HOST an IP address or localhost"))
 }
 
 #[cfg(test)]
@@ -180,15 +145,8 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(
-            dir.path().join("hearth.toml"),
-            "addr = \"127.0.0.1:1\"\njob_slots = 3\n",
-        )
-        .unwrap();
-        let mut settings = Settings {
-            data_dir: Some(dir.path().into()),
-            ..Settings::default()
-        };
+        std::fs::write(dir.path().join("hearth.toml"), "addr = \"127.0.0.1:1\"\njob_slots = 3\n").unwrap();
+        let mut settings = Settings { data_dir: Some(dir.path().into()), ..Settings::default() };
         settings.serve.addr = Some("localhost:2".into());
         let config = settings.decide().unwrap();
         assert_eq!((config.addr.port(), config.job_slots), (2, 3));
@@ -198,12 +156,7 @@ mod tests {
 
     #[test]
     fn a_bad_address_is_refused_with_its_text() {
-        assert!(
-            address(Some("example.com"))
-                .unwrap_err()
-                .to_string()
-                .contains("example.com")
-        );
+        assert!(address(Some("example.com")).unwrap_err().to_string().contains("example.com"));
         assert!(!address(Some("0.0.0.0:8420")).unwrap().ip().is_loopback());
     }
 }

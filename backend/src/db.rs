@@ -4,9 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};
 
 /// A handle to the database; clones share one pool.
@@ -18,8 +16,7 @@ pub struct Db {
 impl Db {
     /// Opens (and makes, and migrates) `hearth.db` in `data_dir`.
     pub async fn open(data_dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(data_dir)
-            .with_context(|| format!("cannot make {}", data_dir.display()))?;
+        std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
         let options = SqliteConnectOptions::new()
             .filename(data_dir.join("hearth.db"))
             .create_if_missing(true)
@@ -32,10 +29,7 @@ impl Db {
             .connect_with(options)
             .await
             .with_context(|| format!("cannot open {}", data_dir.join("hearth.db").display()))?;
-        sqlx::migrate!("./migrations")
-            .run(&pool)
-            .await
-            .context("cannot migrate the database")?;
+        sqlx::migrate!("./migrations").run(&pool).await.context("cannot migrate the database")?;
         Ok(Self { pool })
     }
 

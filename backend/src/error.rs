@@ -9,17 +9,9 @@ use hearth_shared::api::{ErrorBody, ErrorDetail};
 #[derive(thiserror::Error, Debug)]
 pub enum Error {
     #[error("{message}")]
-    Invalid {
-        message: String,
-        param: Option<String>,
-        code: Option<&'static str>,
-    },
+    Invalid { message: String, param: Option<String>, code: Option<&'static str> },
     #[error("{message}")]
-    NotFound {
-        message: String,
-        param: Option<&'static str>,
-        code: &'static str,
-    },
+    NotFound { message: String, param: Option<&'static str>, code: &'static str },
     #[error("{0}")]
     Unauthorized(String),
     #[error("{message}")]
@@ -38,19 +30,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid {
-            message: message.into(),
-            param: Some(param.into()),
-            code: None,
-        }
+        Self::Invalid { message: message.into(), param: Some(param.into()), code: None }
     }
 
     pub fn coded(param: &str, code: &'static str, message: impl Into<String>) -> Self {
-        Self::Invalid {
-            message: message.into(),
-            param: Some(param.to_owned()),
-            code: Some(code),
-        }
+        Self::Invalid { message: message.into(), param: Some(param.to_owned()), code: Some(code) }
     }
 
     pub fn model_not_found(id: &str) -> Self {
@@ -62,11 +46,7 @@ impl Error {
     }
 
     pub fn file_not_found(id: &str) -> Self {
-        Self::NotFound {
-            message: format!("No such File object: {id}"),
-            param: Some("id"),
-            code: "file_not_found",
-        }
+        Self::NotFound { message: format!("No such File object: {id}"), param: Some("id"), code: "file_not_found" }
     }
 
     pub fn job_not_found(id: &str) -> Self {
@@ -94,36 +74,18 @@ impl Error {
     pub fn detail(&self) -> ErrorDetail {
         let (kind, param, code) = match self {
             Self::Invalid { param, code, .. } => ("invalid_request_error", param.clone(), *code),
-            Self::NotFound { param, code, .. } => (
-                "invalid_request_error",
-                param.map(str::to_owned),
-                Some(*code),
-            ),
+            Self::NotFound { param, code, .. } => ("invalid_request_error", param.map(str::to_owned), Some(*code)),
             Self::Unauthorized(_) => ("invalid_request_error", None, Some("invalid_api_key")),
-            Self::Forbidden { code, .. } | Self::Conflict { code, .. } => {
-                ("invalid_request_error", None, Some(*code))
-            }
-            Self::TooLarge { .. } => (
-                "invalid_request_error",
-                Some("file".to_owned()),
-                Some("file_too_large"),
-            ),
+            Self::Forbidden { code, .. } | Self::Conflict { code, .. } => ("invalid_request_error", None, Some(*code)),
+            Self::TooLarge { .. } => ("invalid_request_error", Some("file".to_owned()), Some("file_too_large")),
             Self::Unavailable(_) => ("server_error", None, Some("unavailable")),
             Self::Internal(_) => ("server_error", None, None),
         };
         let message = match self {
-            Self::Internal(_) => {
-                "The server had an error while processing your request; its log says more."
-                    .to_owned()
-            }
+            Self::Internal(_) => "The server had an error while processing your request; its log says more.".to_owned(),
             other => other.to_string(),
         };
-        ErrorDetail {
-            message,
-            kind: kind.to_owned(),
-            param,
-            code: code.map(str::to_owned),
-        }
+        ErrorDetail { message, kind: kind.to_owned(), param, code: code.map(str::to_owned) }
     }
 }
 
@@ -147,11 +109,7 @@ impl From<serde_json::Error> for Error {
 
 impl From<hearth_shared::spec::SpecError> for Error {
     fn from(error: hearth_shared::spec::SpecError) -> Self {
-        Self::Invalid {
-            message: error.to_string(),
-            param: Some(error.field),
-            code: None,
-        }
+        Self::Invalid { message: error.to_string(), param: Some(error.field), code: None }
     }
 }
 
@@ -160,15 +118,8 @@ impl IntoResponse for Error {
         if let Self::Internal(error) = &self {
             tracing::error!(error = format!("{error:#}"), "request failed");
         }
-        let status =
-            StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (
-            status,
-            Json(ErrorBody {
-                error: self.detail(),
-            }),
-        )
-            .into_response()
+        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(ErrorBody { error: self.detail() })).into_response()
     }
 }
 

@@ -24,11 +24,7 @@ impl Files {
     pub fn new(db: Db, data_dir: &Path, max_bytes: u64) -> Result<Self> {
         let folder = data_dir.join("files");
         std::fs::create_dir_all(&folder)?;
-        Ok(Self {
-            db,
-            folder: folder.into(),
-            max_bytes,
-        })
+        Ok(Self { db, folder: folder.into(), max_bytes })
     }
 
     /// Where the bytes of a file lie, whose id must be one of ours.
@@ -41,37 +37,19 @@ impl Files {
         let id = ids::new("file-");
         let part = PartFile(self.folder.join(format!("{id}.part")));
         let out = tokio::fs::File::create(&part.0).await?;
-        Ok(Upload {
-            files: self.clone(),
-            id,
-            part,
-            out,
-            bytes: 0,
-        })
+        Ok(Upload { files: self.clone(), id, part, out, bytes: 0 })
     }
 
     /// Stores `content` under an id of the caller's; a second call with the same id changes nothing.
-    pub async fn put(
-        &self,
-        id: &str,
-        filename: &str,
-        purpose: &str,
-        content: &[u8],
-    ) -> Result<FileObject> {
-        let path = self
-            .path(id)
-            .ok_or_else(|| anyhow::anyhow!("`{id}` is not a file id"))?;
+    pub async fn put(&self, id: &str, filename: &str, purpose: &str, content: &[u8]) -> Result<FileObject> {
+        let path = self.path(id).ok_or_else(|| anyhow::anyhow!("`{id}` is not a file id"))?;
         tokio::fs::write(&path, content).await?;
         store::insert(&self.db, id, content.len() as i64, filename, purpose).await?;
-        store::get(&self.db, id)
-            .await?
-            .ok_or_else(|| anyhow::anyhow!("file {id} was deleted meanwhile"))
+        store::get(&self.db, id).await?.ok_or_else(|| anyhow::anyhow!("file {id} was deleted meanwhile"))
     }
 
     pub async fn get(&self, id: &str) -> Result<FileObject, Error> {
-        store::get(&self.db, id)
-            .await?
-            .ok_or_else(|| Error::file_not_found(id))
+        store::get(&self.db, id).await?.ok_or_else(|| Error::file_not_found(id))
     }
 
     /// A page, by creation; `has_more` beside it.
@@ -123,9 +101,7 @@ impl Upload {
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.files.max_bytes {
-            return Err(Error::TooLarge {
-                limit: self.files.max_bytes,
-            });
+            return Err(Error::TooLarge { limit: self.files.max_bytes });
         }
         Ok(self.out.write_all(chunk).await?)
     }
@@ -134,14 +110,7 @@ impl Upload {
         self.out.flush().await?;
         self.out.sync_all().await?;
         tokio::fs::rename(&self.part.0, self.files.folder.join(&self.id)).await?;
-        store::insert(
-            &self.files.db,
-            &self.id,
-            self.bytes as i64,
-            filename,
-            purpose,
-        )
-        .await?;
+        store::insert(&self.files.db, &self.id, self.bytes as i64, filename, purpose).await?;
         self.files.get(&self.id).await
     }
 }

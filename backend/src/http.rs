@@ -51,12 +51,6 @@ pub fn router(app: App) -> Router {
 }
 
 /// Serves until `stop`, then lets running answers end.
-pub async fn serve(
-    app: App,
-    listener: TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
-    Ok(axum::serve(listener, router(app))
-        .with_graceful_shutdown(stop)
-        .await?)
+pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    Ok(axum::serve(listener, router(app)).with_graceful_shutdown(stop).await?)
 }

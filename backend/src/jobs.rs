@@ -76,16 +76,9 @@ impl Jobs {
         let (entry, _) = self.check(&request).await?;
         let id = ids::new("ftjob-");
         // JSON numbers keep 53 bits everywhere; OpenAI's own seeds have 31.
-        let seed = request
-            .seed
-            .unwrap_or_else(|| u64::from(rand::random::<u32>() >> 1));
+        let seed = request.seed.unwrap_or_else(|| u64::from(rand::random::<u32>() >> 1));
         let text = serde_json::to_string(&request)?;
-        let new = store::NewJob {
-            id: &id,
-            request: &text,
-            model_hash: &entry.hash,
-            seed: seed as i64,
-        };
+        let new = store::NewJob { id: &id, request: &text, model_hash: &entry.hash, seed: seed as i64 };
         match store::insert(&self.0.db, &new, key).await? {
             store::Inserted::Before(earlier) => return self.get(&earlier).await,
             store::Inserted::KeyTaken => {
@@ -96,13 +89,9 @@ impl Jobs {
             }
             store::Inserted::New => {}
         }
-        let created =
-            events::sentence("new", Level::Info, format!("Created fine-tuning job: {id}"));
-        let validating = events::sentence(
-            "validating",
-            Level::Info,
-            format!("Validating training file: {}", request.training_file),
-        );
+        let created = events::sentence("new", Level::Info, format!("Created fine-tuning job: {id}"));
+        let validating =
+            events::sentence("validating", Level::Info, format!("Validating training file: {}", request.training_file));
         store::append(&self.0.db, &id, &[created, validating]).await?;
         let jobs = self.clone();
         let validated = id.clone();
@@ -111,107 +100,58 @@ impl Jobs {
     }
 
     pub async fn get(&self, id: &str) -> Result<Job> {
-        let row = store::get(&self.0.db, id)
-            .await?
-            .ok_or_else(|| Error::job_not_found(id))?;
+        let row = store::get(&self.0.db, id).await?.ok_or_else(|| Error::job_not_found(id))?;
         Ok(view::job(row, &self.0.organization)?)
     }
 
     pub async fn list(&self, after: Option<&str>, limit: u32) -> Result<(Vec<Job>, bool)> {
         let (rows, more) = store::list(&self.0.db, after, limit).await?;
-        let jobs = rows
-            .into_iter()
-            .map(|row| view::job(row, &self.0.organization))
-            .collect::<anyhow::Result<_>>()?;
+        let jobs = rows.into_iter().map(|row| view::job(row, &self.0.organization)).collect::<anyhow::Result<_>>()?;
         Ok((jobs, more))
     }
 
     /// Newest first, below the event `after`.
-    pub async fn events(
-        &self,
-        id: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<(Vec<JobEvent>, bool)> {
+    pub async fn events(&self, id: &str, after: Option<&str>, limit: u32) -> Result<(Vec<JobEvent>, bool)> {
         self.get(id).await?;
         let before = match after {
-            Some(event) => view::event_seq(id, event).ok_or_else(|| {
-                Error::invalid("after", format!("`{event}` is not an event of this job"))
-            })?,
+            Some(event) => view::event_seq(id, event)
+                .ok_or_else(|| Error::invalid("after", format!("`{event}` is not an event of this job")))?,
             None => i64::MAX,
         };
         let (rows, more) = store::events_before(&self.0.db, id, before, limit).await?;
-        Ok((
-            rows.into_iter()
-                .map(view::event)
-                .collect::<anyhow::Result<_>>()?,
-            more,
-        ))
+        Ok((rows.into_iter().map(view::event).collect::<anyhow::Result<_>>()?, more))
     }
 
     /// Oldest first, above `seq`; what a stream replays.
     pub async fn events_since(&self, id: &str, seq: u64) -> Result<Vec<JobEvent>> {
         let rows = store::events_after(&self.0.db, id, seq as i64, 200).await?;
-        Ok(rows
-            .into_iter()
-            .map(view::event)
-            .collect::<anyhow::Result<_>>()?)
+        Ok(rows.into_iter().map(view::event).collect::<anyhow::Result<_>>()?)
     }
 
-    pub async fn checkpoints(
-        &self,
-        id: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<(Vec<Checkpoint>, bool)> {
+    pub async fn checkpoints(&self, id: &str, after: Option<&str>, limit: u32) -> Result<(Vec<Checkpoint>, bool)> {
         self.get(id).await?;
         Ok(store::checkpoints(&self.0.db, id, after, limit).await?)
     }
 
     pub async fn cancel(&self, id: &str) -> Result<Job> {
-        self.ask(
-            id,
-            Change::Cancel,
-            Some(Order::Cancel),
-            "The job was cancelled",
-        )
-        .await
+        self.ask(id, Change::Cancel, Some(Order::Cancel), "The job was cancelled").await
     }
 
     pub async fn pause(&self, id: &str) -> Result<Job> {
-        self.ask(
-            id,
-            Change::Pause,
-            Some(Order::Suspend),
-            "The job was paused",
-        )
-        .await
+        self.ask(id, Change::Pause, Some(Order::Suspend), "The job was paused").await
     }
 
     pub async fn resume(&self, id: &str) -> Result<Job> {
-        self.ask(id, Change::Resume, None, "The job was resumed")
-            .await
+        self.ask(id, Change::Resume, None, "The job was resumed").await
     }
 
-    async fn ask(
-        &self,
-        id: &str,
-        change: Change,
-        order: Option<Order>,
-        words: &str,
-    ) -> Result<Job> {
+    async fn ask(&self, id: &str, change: Change, order: Option<Order>, words: &str) -> Result<Job> {
         let before = self.get(id).await?;
         // The same words may be said again after a pause and a resume, so the key is fresh.
         let event = events::sentence(ids::new("asked:"), Level::Info, words);
-        if queue::change(&self.0.db, id, change, Some(event))
-            .await?
-            .is_none()
-        {
+        if queue::change(&self.0.db, id, change, Some(event)).await?.is_none() {
             return Err(Error::Invalid {
-                message: format!(
-                    "Job {id} is {}; that cannot be done to it now.",
-                    before.status.as_str()
-                ),
+                message: format!("Job {id} is {}; that cannot be done to it now.", before.status.as_str()),
                 param: Some("fine_tuning_job_id".into()),
                 code: Some("invalid_job_state"),
             });
@@ -249,11 +189,7 @@ impl Jobs {
     }
 
     fn orders(&self) -> BTreeMap<String, mpsc::Sender<Order>> {
-        self.0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn busy(&self) -> Vec<String> {
@@ -261,43 +197,26 @@ impl Jobs {
     }
 
     fn enter(&self, id: &str, orders: mpsc::Sender<Order>) {
-        self.0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.to_owned(), orders);
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), orders);
     }
 
     fn leave(&self, id: &str) {
-        self.0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Writes what the process reads. Paths are looked up afresh for every attempt: the data directory may have moved.
     async fn write_spec(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
-        let row = store::get(&self.0.db, id)
-            .await?
-            .context("the job's row is gone")?;
+        let row = store::get(&self.0.db, id).await?.context("the job's row is gone")?;
         let request: CreateJob = serde_json::from_str(&row.request)?;
-        let train: TrainSpec =
-            serde_json::from_str(row.spec.as_deref().context("the job was never validated")?)?;
+        let train: TrainSpec = serde_json::from_str(row.spec.as_deref().context("the job was never validated")?)?;
         let path = |file: &str| -> anyhow::Result<String> {
             let path = self.0.files.path(file).context("not a file id")?;
-            Ok(path
-                .to_str()
-                .context("the data directory's path is not UTF-8")?
-                .to_owned())
+            Ok(path.to_str().context("the data directory's path is not UTF-8")?.to_owned())
         };
         let entry = self.base(&row).await?;
         let weights = self.0.registry.location(&entry)?.weights;
         let spec = JobSpec {
-            model_path: weights
-                .to_str()
-                .context("the data directory's path is not UTF-8")?
-                .to_owned(),
+            model_path: weights.to_str().context("the data directory's path is not UTF-8")?.to_owned(),
             model_name: request.model.clone(),
             training_file: path(&request.training_file)?,
             validation_file: request.validation_file.as_deref().map(path).transpose()?,
@@ -313,46 +232,22 @@ impl Jobs {
         let entry = self.0.registry.get(&request.model).await?;
         entry
             .filter(|entry| entry.hash == row.model_hash)
-            .with_context(|| {
-                format!(
-                    "model `{}` was removed or replaced since the job was made",
-                    request.model
-                )
-            })
+            .with_context(|| format!("model `{}` was removed or replaced since the job was made", request.model))
     }
 
     /// `ft:<base>:<organization>:<suffix>:<id>`, and `:ckpt-step-<n>` behind it for a checkpoint.
     fn tuned_name(&self, row: &store::Row, step: Option<u64>) -> anyhow::Result<String> {
         let request: CreateJob = serde_json::from_str(&row.request)?;
-        let tail: String = row
-            .id
-            .trim_start_matches("ftjob-")
-            .chars()
-            .take(8)
-            .collect();
+        let tail: String = row.id.trim_start_matches("ftjob-").chars().take(8).collect();
         let suffix = request.suffix.unwrap_or_default();
-        let name = format!(
-            "ft:{}:{}:{suffix}:{tail}",
-            request.model, self.0.organization
-        );
+        let name = format!("ft:{}:{}:{suffix}:{tail}", request.model, self.0.organization);
         Ok(step.map_or(name.clone(), |step| format!("{name}:ckpt-step-{step}")))
     }
 
     /// Makes a folder of the run's (an adapter, or a whole model) answer under `name`.
-    async fn register(
-        &self,
-        row: &store::Row,
-        folder: &Path,
-        name: &str,
-        listed: bool,
-    ) -> anyhow::Result<()> {
+    async fn register(&self, row: &store::Row, folder: &Path, name: &str, listed: bool) -> anyhow::Result<()> {
         let base = self.base(row).await?;
-        let new = import::Tuned {
-            name: name.to_owned(),
-            base,
-            job: row.id.clone(),
-            listed,
-        };
+        let new = import::Tuned { name: name.to_owned(), base, job: row.id.clone(), listed };
         import::tuned(&self.0.registry, folder, new, &self.0.organization).await
     }
 }

@@ -49,11 +49,7 @@ mod tests {
         let file = std::fs::read(dir.path().join("hearth.db"))?;
         let log = std::fs::read(dir.path().join("hearth.db-wal")).unwrap_or_default();
         for bytes in [file, log] {
-            assert!(
-                !bytes
-                    .windows(secret.len())
-                    .any(|window| window == secret.as_bytes())
-            );
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
         }
         Ok(())
     }

@@ -34,10 +34,7 @@ pub struct Location {
 
 impl Registry {
     pub fn new(db: Db, data_dir: &Path) -> Self {
-        Self {
-            db,
-            models: data_dir.join("models").into(),
-        }
+        Self { db, models: data_dir.join("models").into() }
     }
 
     pub async fn get(&self, id: &str) -> Result<Option<Entry>> {
@@ -66,8 +63,7 @@ impl Registry {
             let folder = self.folder(&entry.hash)?;
             match tokio::fs::remove_dir_all(&folder).await {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error)
-                        .with_context(|| format!("cannot remove {}", folder.display()));
+                    return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
                 }
                 _ => {}
             }
@@ -77,14 +73,10 @@ impl Registry {
 
     pub fn location(&self, entry: &Entry) -> Result<Location> {
         match &entry.base_hash {
-            Some(base) => Ok(Location {
-                weights: weights(&self.folder(base)?)?,
-                adapter: Some(self.folder(&entry.hash)?),
-            }),
-            None => Ok(Location {
-                weights: weights(&self.folder(&entry.hash)?)?,
-                adapter: None,
-            }),
+            Some(base) => {
+                Ok(Location { weights: weights(&self.folder(base)?)?, adapter: Some(self.folder(&entry.hash)?) })
+            }
+            None => Ok(Location { weights: weights(&self.folder(&entry.hash)?)?, adapter: None }),
         }
     }
 
@@ -99,10 +91,7 @@ impl Registry {
 
     /// OpenAI's object with ours in it.
     pub fn object(&self, entry: &Entry, loaded: bool) -> Model {
-        let files = self
-            .folder(&entry.hash)
-            .map(|folder| files(&folder))
-            .unwrap_or_default();
+        let files = self.folder(&entry.hash).map(|folder| files(&folder)).unwrap_or_default();
         Model {
             id: entry.id.clone(),
             object: "model".into(),
@@ -135,14 +124,11 @@ impl Entry {
 
 /// A GGUF is one file in its folder; everything else is the folder itself.
 fn weights(folder: &Path) -> Result<PathBuf> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("the model's files are gone: {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("the model's files are gone: {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "gguf")
-        {
+        if path.extension().is_some_and(|extension| extension == "gguf") {
             return Ok(path);
         }
     }
@@ -156,15 +142,8 @@ fn files(folder: &Path) -> Vec<ModelFile> {
     let mut files: Vec<ModelFile> = entries
         .flatten()
         .filter_map(|entry| {
-            let bytes = entry
-                .metadata()
-                .ok()
-                .filter(std::fs::Metadata::is_file)?
-                .len();
-            Some(ModelFile {
-                name: entry.file_name().into_string().ok()?,
-                bytes,
-            })
+            let bytes = entry.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+            Some(ModelFile { name: entry.file_name().into_string().ok()?, bytes })
         })
         .collect();
     files.sort_by(|a, b| a.name.cmp(&b.name));

@@ -81,11 +81,7 @@ pub enum ServeError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
     #[error("This model's maximum context length is {context} tokens. However, you requested {} tokens ({prompt} in the prompt, {completion} in the completion).", prompt + completion)]
-    ContextLength {
-        prompt: usize,
-        completion: usize,
-        context: usize,
-    },
+    ContextLength { prompt: usize, completion: usize, context: usize },
     #[error("this model has no chat template; use /v1/completions")]
     NoTemplate,
     #[error("the chat template refuses these messages: {0}")]
@@ -113,17 +109,11 @@ pub struct Stats {
 
 impl Stats {
     pub fn is_loaded(&self, location: &Location) -> bool {
-        self.loaded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&location.weights)
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).contains(&location.weights)
     }
 
     pub fn device(&self) -> Option<DeviceInfo> {
-        self.device
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.device.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -151,10 +141,7 @@ impl Serving {
     pub async fn generate(&self, request: Request) -> Result<mpsc::Receiver<Piece>, ServeError> {
         let (out, pieces) = mpsc::channel(READ_AHEAD);
         let command = device_thread::Command::Generate(Box::new(request), out);
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| ServeError::Stopping)?;
+        self.commands.send(command).await.map_err(|_| ServeError::Stopping)?;
         Ok(pieces)
     }
 
@@ -167,9 +154,6 @@ impl Serving {
 
     /// Puts a model away that is being removed.
     pub async fn forget(&self, location: Location) {
-        let _ = self
-            .commands
-            .send(device_thread::Command::Forget(location))
-            .await;
+        let _ = self.commands.send(device_thread::Command::Forget(location)).await;
     }
 }

@@ -31,10 +31,7 @@ mod tests {
 
     #[test]
     fn proc_lines_are_kilobytes() {
-        assert_eq!(
-            kilobytes("MemTotal:  12 kB\nX: 1\n", "MemTotal:"),
-            Some(12 * 1024)
-        );
+        assert_eq!(kilobytes("MemTotal:  12 kB\nX: 1\n", "MemTotal:"), Some(12 * 1024));
         assert_eq!(kilobytes("", "MemTotal:"), None);
     }
 }

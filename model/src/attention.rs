@@ -22,10 +22,7 @@ pub struct Attention {
 
 /// Where queries, keys and values come from.
 #[derive(Module, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a few of them live as long as the model, each with megabytes behind it"
-)]
+#[expect(clippy::large_enum_variant, reason = "a few of them live as long as the model, each with megabytes behind it")]
 pub enum Inputs {
     Split(SplitInputs),
     Fused(FusedInputs),
@@ -111,12 +108,7 @@ impl Mask {
 
     /// The same rules without the tensor made from them.
     pub(crate) fn without_bias(&self) -> Self {
-        Self {
-            left_pad: self.left_pad.clone(),
-            segments: self.segments.clone(),
-            bias: None,
-            ..*self
-        }
+        Self { left_pad: self.left_pad.clone(), segments: self.segments.clone(), bias: None, ..*self }
     }
 
     /// `[B or 1, 1, T, S]`: 0 where a query sees the key, else a very low number.
@@ -124,11 +116,7 @@ impl Mask {
         if let Some(bias) = &self.bias {
             return bias.clone();
         }
-        let rows = if self.left_pad.is_empty() && self.segments.is_empty() {
-            1
-        } else {
-            self.batch
-        };
+        let rows = if self.left_pad.is_empty() && self.segments.is_empty() { 1 } else { self.batch };
         let keys = self.past + self.queries;
         let mut values = vec![HIDDEN; rows * self.queries * keys];
         for b in 0..rows {
@@ -141,10 +129,7 @@ impl Mask {
                 }
             }
         }
-        let bias = Tensor::from_data(
-            TensorData::new(values, [rows, 1, self.queries, keys]),
-            device,
-        );
+        let bias = Tensor::from_data(TensorData::new(values, [rows, 1, self.queries, keys]), device);
         self.bias = Some(bias.clone());
         bias
     }
@@ -155,9 +140,7 @@ impl Attention {
         let (d, q, kv) = (config.d_model, config.q_width(), config.kv_width());
         let bias = config.attention_bias;
         let inputs = if config.model_type == Architecture::Gpt2 {
-            Inputs::Fused(FusedInputs {
-                c_attn: Projection::empty(d, q + 2 * kv, bias, device),
-            })
+            Inputs::Fused(FusedInputs { c_attn: Projection::empty(d, q + 2 * kv, bias, device) })
         } else {
             Inputs::Split(SplitInputs {
                 q_proj: Projection::empty(d, q, bias, device),
@@ -168,11 +151,7 @@ impl Attention {
         Self {
             inputs,
             o_proj: Projection::empty(q, d, config.output_bias, device),
-            heads: Heads {
-                q: config.n_heads,
-                kv: config.kv_heads,
-                size: config.head_dim,
-            },
+            heads: Heads { q: config.n_heads, kv: config.kv_heads, size: config.head_dim },
         }
     }
 
@@ -227,15 +206,8 @@ impl Attention {
             ),
             Inputs::Fused(fused) => {
                 let all = fused.c_attn.forward(x, site.named("c_attn"));
-                let (q, kv) = (
-                    self.heads.q * self.heads.size,
-                    self.heads.kv * self.heads.size,
-                );
-                (
-                    all.clone().narrow(2, 0, q),
-                    all.clone().narrow(2, q, kv),
-                    all.narrow(2, q + kv, kv),
-                )
+                let (q, kv) = (self.heads.q * self.heads.size, self.heads.kv * self.heads.size);
+                (all.clone().narrow(2, 0, q), all.clone().narrow(2, q, kv), all.narrow(2, q + kv, kv))
             }
         }
     }
@@ -314,16 +286,6 @@ pub(crate) fn attend_in_steps(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &m
     let scores = scores.reshape([b, h, t, s]);
     let bias = mask.bias(&q.device());
     let weights = activation::softmax(scores.clone() + bias, 3); // [B, H, T, S]
-    let output = weights
-        .clone()
-        .reshape([b, kv, group * t, s])
-        .matmul(v.clone()); // [B, K, G·T, E]
-    Traced {
-        q,
-        k,
-        v,
-        scores,
-        weights,
-        output: output.reshape([b, h, t, e]),
-    }
+    let output = weights.clone().reshape([b, kv, group * t, s]).matmul(v.clone()); // [B, K, G·T, E]
+    Traced { q, k, v, scores, weights, output: output.reshape([b, h, t, e]) }
 }

@@ -27,14 +27,7 @@ pub use head::ModelHead;
 pub use save::SaveError;
 
 /// Control tokens that end a turn or document in the families we load, wherever a vocabulary has them.
-const ENDS: &[&str] = &[
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<|end_of_text|>",
-    "<|end|>",
-    "</s>",
-];
+const ENDS: &[&str] = &["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "</s>"];
 
 /// A model, ready to run.
 #[derive(Debug)]
@@ -104,27 +97,15 @@ impl ModelBundle {
     /// # Errors
     /// Whatever is missing, wrong or not supported, by name.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn load(
-        path: &std::path::Path,
-        device: &Device,
-        progress: OnProgress<'_>,
-    ) -> Result<Self, LoadError> {
-        Self::from_source(
-            &crate::checkpoint::source::Mapped::open(path)?,
-            device,
-            progress,
-        )
+    pub fn load(path: &std::path::Path, device: &Device, progress: OnProgress<'_>) -> Result<Self, LoadError> {
+        Self::from_source(&crate::checkpoint::source::Mapped::open(path)?, device, progress)
     }
 
     /// The same from any source.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn from_source(
-        source: &dyn Source,
-        device: &Device,
-        progress: OnProgress<'_>,
-    ) -> Result<Self, LoadError> {
+    pub fn from_source(source: &dyn Source, device: &Device, progress: OnProgress<'_>) -> Result<Self, LoadError> {
         finish(Parts::read(source)?, device, progress)
     }
 
@@ -138,10 +119,7 @@ impl<'a> Parts<'a> {
     /// Everything but the decoded weights: checks the files' headers and reads no tensor.
     fn read(source: &'a dyn Source) -> Result<Self, LoadError> {
         let names = source.names();
-        let gguf: Vec<&String> = names
-            .iter()
-            .filter(|n| n.to_lowercase().ends_with(".gguf"))
-            .collect();
+        let gguf: Vec<&String> = names.iter().filter(|n| n.to_lowercase().ends_with(".gguf")).collect();
         match gguf.as_slice() {
             [file] if !source.has(safetensors::SINGLE) && !source.has(safetensors::INDEX) => {
                 gguf_parts(&Gguf::parse(file, source.bytes(file)?)?)
@@ -159,17 +137,9 @@ fn gguf_parts<'a>(gguf: &Gguf<'a>) -> Result<Parts<'a>, LoadError> {
         Value::String(s) => Some(*s),
         _ => None,
     })?;
-    let template = source
-        .map(|s| ChatTemplate::new(s, tokenizer.names().clone()))
-        .transpose()?;
+    let template = source.map(|s| ChatTemplate::new(s, tokenizer.names().clone())).transpose()?;
     let eos = with_known_ends(config.eos.clone(), &tokenizer);
-    Ok(Parts {
-        config,
-        weights,
-        tokenizer,
-        template,
-        eos,
-    })
+    Ok(Parts { config, weights, tokenizer, template, eos })
 }
 
 fn hf_parts(source: &dyn Source) -> Result<Parts<'_>, LoadError> {
@@ -191,13 +161,7 @@ fn hf_parts(source: &dyn Source) -> Result<Parts<'_>, LoadError> {
         None => None,
     };
     let eos = generation.unwrap_or_else(|| with_known_ends(config.eos.clone(), &tokenizer));
-    Ok(Parts {
-        config,
-        weights,
-        tokenizer,
-        template,
-        eos,
-    })
+    Ok(Parts { config, weights, tokenizer, template, eos })
 }
 
 struct Parts<'a> {
@@ -208,42 +172,19 @@ struct Parts<'a> {
     eos: Vec<u32>,
 }
 
-fn finish(
-    parts: Parts<'_>,
-    device: &Device,
-    progress: OnProgress<'_>,
-) -> Result<ModelBundle, LoadError> {
-    let Parts {
-        config,
-        weights,
-        tokenizer,
-        template,
-        eos,
-    } = parts;
+fn finish(parts: Parts<'_>, device: &Device, progress: OnProgress<'_>) -> Result<ModelBundle, LoadError> {
+    let Parts { config, weights, tokenizer, template, eos } = parts;
     if tokenizer.vocab_size() > config.vocab_size {
-        return Err(LoadError::Vocabulary {
-            tokenizer: tokenizer.vocab_size(),
-            model: config.vocab_size,
-        });
+        return Err(LoadError::Vocabulary { tokenizer: tokenizer.vocab_size(), model: config.vocab_size });
     }
     let eos = end_tokens(eos, config.vocab_size);
     let transformer = load_weights(&config, weights, device, progress)?;
-    Ok(ModelBundle {
-        config,
-        transformer,
-        tokenizer,
-        template,
-        eos,
-    })
+    Ok(ModelBundle { config, transformer, tokenizer, template, eos })
 }
 
 /// The ids a file names, then the tokenizer's end token and those of known families: for files that do not say it all.
 fn with_known_ends(mut ids: Vec<u32>, tokenizer: &Tokenizer) -> Vec<u32> {
-    let named = tokenizer
-        .names()
-        .eos
-        .as_deref()
-        .and_then(|eos| tokenizer.id_of(eos));
+    let named = tokenizer.names().eos.as_deref().and_then(|eos| tokenizer.id_of(eos));
     let known = ENDS.iter().filter_map(|text| tokenizer.id_of(text));
     ids.extend(named);
     ids.extend(known.filter(|&id| tokenizer.is_special(id)));
@@ -274,11 +215,7 @@ pub fn load_weights(
     // The model is built before it is filled: a configuration that claims a billion layers must not get that far.
     if weights.tensors.len() < config.n_layers {
         let tensor = format!("layers.{}.attention_norm.weight", config.n_layers - 1);
-        return Err(CheckpointError::MissingTensor {
-            tensor,
-            shape: vec![config.d_model],
-        }
-        .into());
+        return Err(CheckpointError::MissingTensor { tensor, shape: vec![config.d_model] }.into());
     }
     let total = weights.tensors.values().map(|w| w.bytes.len() as u64).sum();
     let mut done = 0;
@@ -307,11 +244,7 @@ pub fn load_weights(
 }
 
 fn optional<'s>(source: &'s dyn Source, file: &str) -> Result<Option<&'s [u8]>, CheckpointError> {
-    if source.has(file) {
-        source.bytes(file).map(Some)
-    } else {
-        Ok(None)
-    }
+    if source.has(file) { source.bytes(file).map(Some) } else { Ok(None) }
 }
 
 fn json(source: &dyn Source, file: &str) -> Result<Json, LoadError> {
@@ -319,10 +252,7 @@ fn json(source: &dyn Source, file: &str) -> Result<Json, LoadError> {
 }
 
 fn parse_json(file: &str, bytes: &[u8]) -> Result<Json, LoadError> {
-    serde_json::from_slice(bytes).map_err(|e| LoadError::Json {
-        file: file.to_owned(),
-        problem: e.to_string(),
-    })
+    serde_json::from_slice(bytes).map_err(|e| LoadError::Json { file: file.to_owned(), problem: e.to_string() })
 }
 
 /// The end tokens a generation config names, one or a list; none where it does not say.
@@ -335,18 +265,12 @@ fn eos_ids(config: &Json) -> Option<Vec<u32>> {
 }
 
 /// `chat_template.jinja`, or `chat_template` of tokenizer_config.json: a text, or a list of named ones.
-fn template(
-    source: &dyn Source,
-    tokenizer_config: Option<&[u8]>,
-) -> Result<Option<String>, LoadError> {
+fn template(source: &dyn Source, tokenizer_config: Option<&[u8]>) -> Result<Option<String>, LoadError> {
     if let Some(bytes) = optional(source, "chat_template.jinja")? {
         let text = std::str::from_utf8(bytes);
         return text
             .map(|t| Some(t.to_owned()))
-            .map_err(|e| LoadError::Json {
-                file: "chat_template.jinja".to_owned(),
-                problem: e.to_string(),
-            });
+            .map_err(|e| LoadError::Json { file: "chat_template.jinja".to_owned(), problem: e.to_string() });
     }
     let Some(bytes) = tokenizer_config else {
         return Ok(None);

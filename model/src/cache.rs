@@ -29,17 +29,8 @@ impl KvCache {
     pub fn new(config: &ModelConfig, batch: usize, capacity: usize) -> Self {
         let capacity = capacity.max(1);
         let shape = [batch, config.kv_heads, capacity, config.head_dim];
-        let layer = LayerCache {
-            k: None,
-            v: None,
-            shape,
-        };
-        Self {
-            layers: vec![layer; config.n_layers],
-            length: 0,
-            capacity,
-            left_pad: Vec::new(),
-        }
+        let layer = LayerCache { k: None, v: None, shape };
+        Self { layers: vec![layer; config.n_layers], length: 0, capacity, left_pad: Vec::new() }
     }
 
     /// Positions held.
@@ -81,12 +72,7 @@ impl KvCache {
     }
 
     /// Appends `[B, K, T, E]` to a layer and returns all keys and values, `[B, K, S, E]`, as views.
-    pub(crate) fn append(
-        &mut self,
-        layer: usize,
-        k: Tensor<4>,
-        v: Tensor<4>,
-    ) -> (Tensor<4>, Tensor<4>) {
+    pub(crate) fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let (from, to) = (self.length, self.length + k.dims()[2]);
         let layer = &mut self.layers[layer];
         let put = |slot: &mut Option<Tensor<4>>, value: Tensor<4>| {
@@ -120,10 +106,9 @@ impl LayerCache {
         for slot in [&mut self.k, &mut self.v] {
             let grown = Tensor::zeros(self.shape, device);
             *slot = Some(match slot.take() {
-                Some(old) if length > 0 => grown.slice_assign(
-                    s![.., .., 0..length, ..],
-                    old.slice(s![.., .., 0..length, ..]),
-                ),
+                Some(old) if length > 0 => {
+                    grown.slice_assign(s![.., .., 0..length, ..], old.slice(s![.., .., 0..length, ..]))
+                }
                 _ => grown,
             });
         }

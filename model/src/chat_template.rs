@@ -83,32 +83,18 @@ impl ChatTemplate {
     /// When the template has a syntax error.
     pub fn new(source: &str, names: SpecialNames) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
-        let syntax = minijinja::syntax::SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build();
+        let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("Jinja's own delimiters are a valid syntax"));
         environment.set_fuel(Some(FUEL));
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         functions::add(&mut environment);
-        environment.add_filter("hearth_generation", |text: String| {
-            format!("{OPEN}{text}{CLOSE}")
-        });
+        environment.add_filter("hearth_generation", |text: String| format!("{OPEN}{text}{CLOSE}"));
         let (compiled, marks_generation) = with_generation_as_filter(source);
         environment
             .add_template_owned("chat", compiled)
-            .map_err(|e| TemplateError::Syntax {
-                line: e.line().unwrap_or(0),
-                problem: describe(&e),
-            })?;
-        Ok(Self {
-            source: source.to_owned(),
-            environment,
-            names,
-            marks_generation,
-        })
+            .map_err(|e| TemplateError::Syntax { line: e.line().unwrap_or(0), problem: describe(&e) })?;
+        Ok(Self { source: source.to_owned(), environment, names, marks_generation })
     }
 
     /// The template's text.
@@ -120,11 +106,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// When the template refuses the conversation or fails on it.
-    pub fn render(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-    ) -> Result<String, TemplateError> {
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
         let mut text = self.render_raw(messages, add_generation_prompt)?;
         if self.marks_generation {
             text.retain(|c| c != OPEN && c != CLOSE);
@@ -140,18 +122,10 @@ impl ChatTemplate {
     /// # Errors
     /// As [`Self::render`]; also when the template does not allow to tell.
     pub fn render_spans(&self, messages: &[Message]) -> Result<(String, Vec<Span>), TemplateError> {
-        if self.marks_generation {
-            self.marked_spans(messages)
-        } else {
-            self.prefix_spans(messages)
-        }
+        if self.marks_generation { self.marked_spans(messages) } else { self.prefix_spans(messages) }
     }
 
-    fn render_raw(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-    ) -> Result<String, TemplateError> {
+    fn render_raw(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
         let messages: Vec<Value> = messages.iter().map(message_value).collect();
         let token = |t: &Option<String>| t.as_deref().map_or(Value::UNDEFINED, Value::from);
         let context = minijinja::context! {
@@ -179,15 +153,9 @@ impl ChatTemplate {
                     start = None;
                     let Some(message) = assistants.next() else {
                         let problem = "it marks more turns than the assistant has".to_owned();
-                        return Err(TemplateError::NoSpan {
-                            message: messages.len(),
-                            problem,
-                        });
+                        return Err(TemplateError::NoSpan { message: messages.len(), problem });
                     };
-                    spans.push(Span {
-                        message,
-                        range: from..text.len(),
-                    });
+                    spans.push(Span { message, range: from..text.len() });
                 }
                 (OPEN | CLOSE, _) => {}
                 _ => text.push(c),
@@ -195,10 +163,7 @@ impl ChatTemplate {
         }
         match assistants.next() {
             None => Ok((text, spans)),
-            Some(message) => Err(TemplateError::NoSpan {
-                message,
-                problem: "it is not marked".to_owned(),
-            }),
+            Some(message) => Err(TemplateError::NoSpan { message, problem: "it is not marked".to_owned() }),
         }
     }
 
@@ -206,31 +171,20 @@ impl ChatTemplate {
         let text = self.render_raw(messages, false)?;
         let mut spans: Vec<Span> = Vec::new();
         for message in indices(messages) {
-            let no_span = |problem: &str| TemplateError::NoSpan {
-                message,
-                problem: problem.to_owned(),
-            };
+            let no_span = |problem: &str| TemplateError::NoSpan { message, problem: problem.to_owned() };
             let before = self.render_raw(&messages[..message], true)?;
             let after = self.render_raw(&messages[..=message], false)?;
             if !text.starts_with(&after) {
                 return Err(no_span("later messages change how it is written"));
             }
             let Some(turn) = after.strip_prefix(before.as_str()) else {
-                return Err(no_span(
-                    "it does not begin where the generation prompt ends",
-                ));
+                return Err(no_span("it does not begin where the generation prompt ends"));
             };
             let end = before.len() + turn_length(turn, &messages[message].content);
-            if spans
-                .last()
-                .is_some_and(|last| last.range.end > before.len())
-            {
+            if spans.last().is_some_and(|last| last.range.end > before.len()) {
                 return Err(no_span("it overlaps the one before"));
             }
-            spans.push(Span {
-                message,
-                range: before.len()..end,
-            });
+            spans.push(Span { message, range: before.len()..end });
         }
         Ok((text, spans))
     }
@@ -245,11 +199,7 @@ fn turn_length(turn: &str, content: &str) -> usize {
 }
 
 fn indices(messages: &[Message]) -> impl Iterator<Item = usize> {
-    messages
-        .iter()
-        .enumerate()
-        .filter(|(_, m)| m.role == Role::Assistant)
-        .map(|(i, _)| i)
+    messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant).map(|(i, _)| i)
 }
 
 fn message_value(message: &Message) -> Value {
@@ -272,9 +222,7 @@ fn render_error(error: &Error) -> TemplateError {
     let mut source = Some(error as &(dyn std::error::Error + 'static));
     while let Some(e) = source {
         if let Some(refusal) = e.downcast_ref::<functions::Refusal>() {
-            return TemplateError::Refused {
-                message: refusal.0.clone(),
-            };
+            return TemplateError::Refused { message: refusal.0.clone() };
         }
         source = e.source();
     }
@@ -282,10 +230,7 @@ fn render_error(error: &Error) -> TemplateError {
         ErrorKind::OutOfFuel => "it runs too long".to_owned(),
         _ => describe(error),
     };
-    TemplateError::Render {
-        line: error.line().unwrap_or(0),
-        problem,
-    }
+    TemplateError::Render { line: error.line().unwrap_or(0), problem }
 }
 
 /// Hugging Face's `{% generation %}…{% endgeneration %}` as the block that minijinja knows and that keeps the rules of white

@@ -97,11 +97,7 @@ pub enum CheckpointError {
 }
 
 fn hint(hint: &str) -> String {
-    if hint.is_empty() {
-        String::new()
-    } else {
-        format!(" ({hint})")
-    }
+    if hint.is_empty() { String::new() } else { format!(" ({hint})") }
 }
 
 /// What is wrong with a byte, a header or a tensor.
@@ -234,15 +230,8 @@ impl Weight<'_> {
             Layout::Transposed if self.shape.len() == 2 => self.shape.reverse(),
             Layout::Transposed => return bad(self, "must have two dimensions".to_owned()),
             Layout::InterleavedHeads { heads } => {
-                if self
-                    .shape
-                    .first()
-                    .is_none_or(|rows| !rows.is_multiple_of(2 * heads))
-                {
-                    return bad(
-                        self,
-                        format!("its rows do not divide into {heads} heads of even size"),
-                    );
+                if self.shape.first().is_none_or(|rows| !rows.is_multiple_of(2 * heads)) {
+                    return bad(self, format!("its rows do not divide into {heads} heads of even size"));
                 }
             }
         }
@@ -262,12 +251,7 @@ impl Weight<'_> {
 
     /// An error about this tensor.
     pub fn fault(&self, fault: Fault) -> CheckpointError {
-        CheckpointError::Tensor {
-            file: self.file.to_string(),
-            tensor: self.name.clone(),
-            offset: self.offset,
-            fault,
-        }
+        CheckpointError::Tensor { file: self.file.to_string(), tensor: self.name.clone(), offset: self.offset, fault }
     }
 }
 
@@ -352,15 +336,9 @@ impl<'a> Weights<'a> {
         let weight = self
             .tensors
             .remove(name)
-            .ok_or_else(|| CheckpointError::MissingTensor {
-                tensor: name.to_owned(),
-                shape: shape.to_vec(),
-            })?;
+            .ok_or_else(|| CheckpointError::MissingTensor { tensor: name.to_owned(), shape: shape.to_vec() })?;
         if weight.shape != shape {
-            return Err(weight.fault(Fault::WrongShape {
-                found: weight.shape.clone(),
-                expected: shape.to_vec(),
-            }));
+            return Err(weight.fault(Fault::WrongShape { found: weight.shape.clone(), expected: shape.to_vec() }));
         }
         Ok(weight)
     }
@@ -374,17 +352,11 @@ mod tests {
     fn half_split_undoes_the_permutation_of_llama_cpp() {
         // Two heads of size 4, one column: 0 1 2 3 is stored as 0 2 1 3.
         let stored = [0., 2., 1., 3., 10., 12., 11., 13.];
-        assert_eq!(
-            half_split(&stored, 2, 8),
-            [0., 1., 2., 3., 10., 11., 12., 13.]
-        );
+        assert_eq!(half_split(&stored, 2, 8), [0., 1., 2., 3., 10., 11., 12., 13.]);
     }
 
     #[test]
     fn transpose_swaps_rows_and_columns() {
-        assert_eq!(
-            transpose(&[1., 2., 3., 4., 5., 6.], 2, 3),
-            [1., 4., 2., 5., 3., 6.]
-        );
+        assert_eq!(transpose(&[1., 2., 3., 4., 5., 6.], 2, 3), [1., 4., 2., 5., 3., 6.]);
     }
 }

@@ -118,10 +118,7 @@ impl ModelConfig {
             max_positions,
             norm: Norm::Rms,
             norm_eps: 1e-5,
-            position: Position::Rope {
-                theta: 10_000.0,
-                style: RopeStyle::HalfSplit,
-            },
+            position: Position::Rope { theta: 10_000.0, style: RopeStyle::HalfSplit },
             activation: Activation::Silu,
             mlp_gated: true,
             attention_bias: false,
@@ -185,26 +182,15 @@ impl ModelConfig {
 
     /// How many numbers the weights are.
     pub fn parameters(&self) -> u64 {
-        let [v, d, f, q, kv] = [
-            self.vocab_size,
-            self.d_model,
-            self.ffn_dim,
-            self.q_width(),
-            self.kv_width(),
-        ]
-        .map(|n| n as u64);
+        let [v, d, f, q, kv] =
+            [self.vocab_size, self.d_model, self.ffn_dim, self.q_width(), self.kv_width()].map(|n| n as u64);
         let when = |condition: bool, n: u64| if condition { n } else { 0 };
         let norm = d + when(self.norm == Norm::Layer, d);
-        let attention = d * (2 * q + 2 * kv)
-            + when(self.attention_bias, q + 2 * kv)
-            + when(self.output_bias, d);
+        let attention = d * (2 * q + 2 * kv) + when(self.attention_bias, q + 2 * kv) + when(self.output_bias, d);
         let wide = if self.mlp_gated { 2 } else { 1 };
         let mlp = (wide + 1) * d * f + when(self.mlp_bias, wide * f + d);
         v * d
-            + when(
-                self.position == Position::Learned,
-                self.max_positions as u64 * d,
-            )
+            + when(self.position == Position::Learned, self.max_positions as u64 * d)
             + self.n_layers as u64 * (2 * norm + attention + mlp)
             + norm
             + when(!self.tied, v * d)

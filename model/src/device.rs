@@ -68,10 +68,7 @@ pub async fn webgpu() -> Result<Device, DeviceError> {
         .graphics_api(burn::tensor::wgpu::WgpuBackend::WebGpu)
         .init_async()
         .await
-        .map_err(|error| DeviceError {
-            wanted: "WebGPU",
-            reason: format!("{error:?}"),
-        })
+        .map_err(|error| DeviceError { wanted: "WebGPU", reason: format!("{error:?}") })
 }
 
 /// Whether the kernels for the CPU apply to tensors of this device.

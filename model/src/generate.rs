@@ -148,11 +148,7 @@ impl Generation {
         let to = self.tokens.len().min(self.forwarded + PREFILL);
         let tokens = ids(&bundle.transformer, &self.tokens[self.forwarded..to]);
         self.forwarded = to;
-        let ctx = Forward {
-            cache: Some(&mut self.cache),
-            last_only: true,
-            ..Forward::default()
-        };
+        let ctx = Forward { cache: Some(&mut self.cache), last_only: true, ..Forward::default() };
         if to < self.tokens.len() {
             // The head's logits are not needed yet: stop below it.
             bundle.transformer.hidden(tokens, ctx);
@@ -164,21 +160,12 @@ impl Generation {
     /// Draws the next token from one row of logits.
     fn take(&mut self, logits: &[f32], bundle: &ModelBundle) -> Step {
         let draw = self.sampler.draw(logits, &self.tokens);
-        let mut step = TokenStep {
-            id: draw.id,
-            text: String::new(),
-            logprob: draw.logprob,
-            top: draw.top,
-        };
+        let mut step = TokenStep { id: draw.id, text: String::new(), logprob: draw.logprob, top: draw.top };
         if bundle.eos.contains(&draw.id) {
             self.ended = Some(FinishReason::Stop);
             step.text = self.text.finish();
             // What was held back as the possible start of a stop string belongs to the answer after all.
-            return if step.text.is_empty() {
-                Step::Finished(FinishReason::Stop)
-            } else {
-                Step::Token(step)
-            };
+            return if step.text.is_empty() { Step::Finished(FinishReason::Stop) } else { Step::Token(step) };
         }
         self.tokens.push(draw.id);
         let (text, stopped) = self.text.push(&bundle.tokenizer, draw.id);
@@ -206,10 +193,7 @@ fn check_prompt(bundle: &ModelBundle, prompt: &[u32]) -> Result<(), GenerateErro
     }
     let (context, vocab_size) = (bundle.config.max_positions, bundle.config.vocab_size);
     if prompt.len() > context {
-        return Err(GenerateError::TooLong {
-            tokens: prompt.len(),
-            context,
-        });
+        return Err(GenerateError::TooLong { tokens: prompt.len(), context });
     }
     match prompt.iter().find(|id| **id as usize >= vocab_size) {
         Some(&id) => Err(GenerateError::UnknownToken { id, vocab_size }),
@@ -238,21 +222,12 @@ pub struct TokenScore {
 ///
 /// # Errors
 /// As [`Generation::new`].
-pub fn score(
-    bundle: &ModelBundle,
-    tokens: &[u32],
-    top: usize,
-) -> Result<Vec<TokenScore>, GenerateError> {
+pub fn score(bundle: &ModelBundle, tokens: &[u32], top: usize) -> Result<Vec<TokenScore>, GenerateError> {
     check_prompt(bundle, tokens)?;
     let mut scores = first_score(tokens);
     for chunk in logit_chunks(&bundle.transformer, tokens) {
         let rows = floats(chunk.into_data());
-        extend_scores(
-            &mut scores,
-            tokens,
-            rows.chunks_exact(bundle.config.vocab_size),
-            top,
-        );
+        extend_scores(&mut scores, tokens, rows.chunks_exact(bundle.config.vocab_size), top);
     }
     Ok(scores)
 }
@@ -261,45 +236,27 @@ pub fn score(
 ///
 /// # Errors
 /// As [`Generation::new`].
-pub async fn score_async(
-    bundle: &ModelBundle,
-    tokens: &[u32],
-    top: usize,
-) -> Result<Vec<TokenScore>, GenerateError> {
+pub async fn score_async(bundle: &ModelBundle, tokens: &[u32], top: usize) -> Result<Vec<TokenScore>, GenerateError> {
     check_prompt(bundle, tokens)?;
     let mut scores = first_score(tokens);
     for chunk in logit_chunks(&bundle.transformer, tokens) {
         let rows = chunk.into_data_async().await;
         let rows = floats(rows.expect("the device that computed the logits can read them"));
-        extend_scores(
-            &mut scores,
-            tokens,
-            rows.chunks_exact(bundle.config.vocab_size),
-            top,
-        );
+        extend_scores(&mut scores, tokens, rows.chunks_exact(bundle.config.vocab_size), top);
     }
     Ok(scores)
 }
 
 fn first_score(tokens: &[u32]) -> Vec<TokenScore> {
-    vec![TokenScore {
-        id: tokens[0],
-        logprob: None,
-        top: Vec::new(),
-    }]
+    vec![TokenScore { id: tokens[0], logprob: None, top: Vec::new() }]
 }
 
 /// Logits of all positions, `[1, n, V]` at a time: a whole context times a whole vocabulary is too much to hold.
-fn logit_chunks<'m>(
-    model: &'m Transformer,
-    tokens: &[u32],
-) -> impl Iterator<Item = Tensor<3>> + use<'m> {
+fn logit_chunks<'m>(model: &'m Transformer, tokens: &[u32]) -> impl Iterator<Item = Tensor<3>> + use<'m> {
     const ROWS: usize = 128;
     let hidden = model.hidden(ids(model, tokens), Forward::default()); // [1, T, D]
     let time = tokens.len();
-    (0..time)
-        .step_by(ROWS)
-        .map(move |from| model.logits(hidden.clone().narrow(1, from, ROWS.min(time - from))))
+    (0..time).step_by(ROWS).map(move |from| model.logits(hidden.clone().narrow(1, from, ROWS.min(time - from))))
 }
 
 fn extend_scores<'r>(
@@ -316,10 +273,7 @@ fn extend_scores<'r>(
         scores.push(TokenScore {
             id,
             logprob: Some(row[id as usize] - normaliser),
-            top: top(row, wanted)
-                .into_iter()
-                .map(|id| (id, row[id as usize] - normaliser))
-                .collect(),
+            top: top(row, wanted).into_iter().map(|id| (id, row[id as usize] - normaliser)).collect(),
         });
     }
 }
@@ -335,11 +289,7 @@ struct StopText {
 
 impl StopText {
     fn new(stop: &[String]) -> Self {
-        Self {
-            stop: stop.to_vec(),
-            characters: Utf8Stream::default(),
-            held: String::new(),
-        }
+        Self { stop: stop.to_vec(), characters: Utf8Stream::default(), held: String::new() }
     }
 
     /// The text that is certain after this token, and whether a stop string ended it.
@@ -353,11 +303,7 @@ impl StopText {
 
     fn push_bytes(&mut self, bytes: &[u8]) -> (String, bool) {
         self.held.push_str(&self.characters.push(bytes));
-        let found = self
-            .stop
-            .iter()
-            .filter_map(|stop| self.held.find(stop.as_str()))
-            .min();
+        let found = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
         if let Some(at) = found {
             let text = self.held[..at].to_owned();
             self.held.clear();
@@ -373,17 +319,10 @@ impl StopText {
     fn possible_stop(&self) -> usize {
         let begins = |n: &usize| {
             let at = self.held.len() - n;
-            self.held.is_char_boundary(at)
-                && self
-                    .stop
-                    .iter()
-                    .any(|stop| stop.starts_with(&self.held[at..]))
+            self.held.is_char_boundary(at) && self.stop.iter().any(|stop| stop.starts_with(&self.held[at..]))
         };
         let longest = self.stop.iter().map(String::len).max().unwrap_or(0);
-        (1..=longest.min(self.held.len()))
-            .rev()
-            .find(begins)
-            .unwrap_or(0)
+        (1..=longest.min(self.held.len())).rev().find(begins).unwrap_or(0)
     }
 
     /// Everything that was held back; half a character becomes U+FFFD.
@@ -418,19 +357,10 @@ mod tests {
     fn holds_back_what_may_become_a_stop_string() {
         assert_eq!(
             stream(&["END"], &[b"a E", b"N", b"x"]),
-            (
-                vec!["a ".into(), String::new(), "ENx".into(), String::new()],
-                false
-            )
+            (vec!["a ".into(), String::new(), "ENx".into(), String::new()], false)
         );
-        assert_eq!(
-            stream(&["END"], &[b"a E", b"ND", b"x"]),
-            (vec!["a ".into(), String::new()], true)
-        );
-        assert_eq!(
-            stream(&["b", "abc"], &[b"a", b"b"]),
-            (vec![String::new(), "a".into()], true)
-        );
+        assert_eq!(stream(&["END"], &[b"a E", b"ND", b"x"]), (vec!["a ".into(), String::new()], true));
+        assert_eq!(stream(&["b", "abc"], &[b"a", b"b"]), (vec![String::new(), "a".into()], true));
     }
 
     #[test]

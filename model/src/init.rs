@@ -14,17 +14,8 @@ pub(crate) fn values(path: &str, shape: &[usize], layers: usize, seed: u64) -> O
     }
     // What writes to the residual stream is smaller, so that the stream's size doesn't grow with depth (Radford 2019).
     let residual = ["o_proj.weight", "down_proj.weight", "c_proj.weight"];
-    let scale = if residual.iter().any(|end| path.ends_with(end)) {
-        1.0 / (2.0 * layers as f64).sqrt()
-    } else {
-        1.0
-    };
-    Some(normal(
-        path,
-        shape.iter().product(),
-        DEVIATION * scale,
-        seed,
-    ))
+    let scale = if residual.iter().any(|end| path.ends_with(end)) { 1.0 / (2.0 * layers as f64).sqrt() } else { 1.0 };
+    Some(normal(path, shape.iter().product(), DEVIATION * scale, seed))
 }
 
 /// `count` draws from a normal distribution.
@@ -45,9 +36,7 @@ pub(crate) fn normal(path: &str, count: usize, deviation: f64, seed: u64) -> Vec
 /// `count` draws from `-bound..bound`.
 pub(crate) fn symmetric(path: &str, count: usize, bound: f64, seed: u64) -> Vec<f32> {
     let mut rng = generator(path, seed);
-    (0..count)
-        .map(|_| ((2.0 * uniform(&mut rng) - 1.0) * bound) as f32)
-        .collect()
+    (0..count).map(|_| ((2.0 * uniform(&mut rng) - 1.0) * bound) as f32).collect()
 }
 
 /// `0..1`, 53 bits.

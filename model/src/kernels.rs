@@ -80,13 +80,7 @@ fn dense(x: &[f32], w: &[f32], n: usize) -> Vec<f32> {
         return math::matvec(x, w, k);
     }
     let mut y = vec![0.0; m * n];
-    math::product(
-        Into::new(&mut y, n),
-        Mat::new(x, m, k),
-        Mat::new(w, n, k).t(),
-        1.0,
-        true,
-    );
+    math::product(Into::new(&mut y, n), Mat::new(x, m, k), Mat::new(w, n, k).t(), 1.0, true);
     y
 }
 
@@ -254,10 +248,7 @@ fn rotate(x: &Raw, rotation: &Rotation, direction: f32) -> Vec<f32> {
         let start = b * strides[0] + h * strides[1] + t * strides[2];
         let x = &data[start..start + size];
         let table = (b % rotation.rows * time + t) * half;
-        let (cos, sin) = (
-            &rotation.cos[table..table + half],
-            &rotation.sin[table..table + half],
-        );
+        let (cos, sin) = (&rotation.cos[table..table + half], &rotation.sin[table..table + half]);
         math::wide(
             #[inline(always)]
             || turn_pairs(x, y, (cos, sin, direction), rotation.style),
@@ -267,12 +258,7 @@ fn rotate(x: &Raw, rotation: &Rotation, direction: f32) -> Vec<f32> {
 }
 
 #[inline(always)]
-fn turn_pairs(
-    x: &[f32],
-    y: &mut [f32],
-    (cos, sin, direction): (&[f32], &[f32], f32),
-    style: RopeStyle,
-) {
+fn turn_pairs(x: &[f32], y: &mut [f32], (cos, sin, direction): (&[f32], &[f32], f32), style: RopeStyle) {
     let half = cos.len();
     match style {
         RopeStyle::HalfSplit => {
@@ -294,12 +280,7 @@ fn turn_pairs(
 }
 
 /// A fused attention where this device has one: `[B, H, T, E]`, `[B, K, S, E]` twice → `[B, T, H·E]`.
-pub(crate) fn attention(
-    q: &Tensor<4>,
-    k: &Tensor<4>,
-    v: &Tensor<4>,
-    mask: &Mask,
-) -> Option<Tensor<3>> {
+pub(crate) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, mask: &Mask) -> Option<Tensor<3>> {
     if q.is_autodiff() {
         return tape::attention(q, k, v, mask);
     }
@@ -312,12 +293,7 @@ pub(crate) fn attention(
         return None;
     }
     let [q, k, v] = [together(q), together(k), together(v)];
-    let attended = heads::attend(&heads::Inputs {
-        q: head_view(&q),
-        k: head_view(&k),
-        v: head_view(&v),
-        mask,
-    });
+    let attended = heads::attend(&heads::Inputs { q: head_view(&q), k: head_view(&k), v: head_view(&v), mask });
     Some(tensor(attended.y, [batch, time, heads * size]))
 }
 
@@ -363,12 +339,8 @@ fn row_key(key: DropoutKey, site: Site<'_>, b: u64) -> u64 {
     let name = site
         .name
         .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    [key.seed, key.step, site.layer as u64, name, key.row + b]
-        .into_iter()
-        .fold(0, |hash, part| mix(hash ^ mix(part)))
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    [key.seed, key.step, site.layer as u64, name, key.row + b].into_iter().fold(0, |hash, part| mix(hash ^ mix(part)))
 }
 
 /// SplitMix64's output function (Steele 2014): every input bit reaches every output bit.

@@ -52,10 +52,7 @@ impl NormLayer {
 
 /// The feed-forward half of a block.
 #[derive(Module, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a few of them live as long as the model, each with megabytes behind it"
-)]
+#[expect(clippy::large_enum_variant, reason = "a few of them live as long as the model, each with megabytes behind it")]
 pub enum Mlp {
     Gated(GatedMlp),
     Plain(PlainMlp),
@@ -93,11 +90,7 @@ impl Mlp {
                 activation,
             })
         } else {
-            Self::Plain(PlainMlp {
-                c_fc: projection(d, f),
-                c_proj: projection(f, d),
-                activation,
-            })
+            Self::Plain(PlainMlp { c_fc: projection(d, f), c_proj: projection(f, d), activation })
         }
     }
 
@@ -124,11 +117,9 @@ impl Mlp {
     /// Short name and projection, in the order of the forward pass.
     pub fn projections(&self) -> Vec<(&'static str, &Projection)> {
         match self {
-            Self::Gated(mlp) => vec![
-                ("gate_proj", &mlp.gate_proj),
-                ("up_proj", &mlp.up_proj),
-                ("down_proj", &mlp.down_proj),
-            ],
+            Self::Gated(mlp) => {
+                vec![("gate_proj", &mlp.gate_proj), ("up_proj", &mlp.up_proj), ("down_proj", &mlp.down_proj)]
+            }
             Self::Plain(mlp) => vec![("c_fc", &mlp.c_fc), ("c_proj", &mlp.c_proj)],
         }
     }

@@ -37,13 +37,7 @@ pub struct LookError(String);
 /// The device was lost or refused the work.
 pub async fn look(model: &Transformer, ids: &[u32]) -> Result<Look, LookError> {
     let mut trace = Trace::default();
-    let logits = model.forward(
-        tokens(ids, &model.device()),
-        Forward {
-            trace: Some(&mut trace),
-            ..Forward::default()
-        },
-    );
+    let logits = model.forward(tokens(ids, &model.device()), Forward { trace: Some(&mut trace), ..Forward::default() });
     let mut reading = Transaction::default();
     for layer in trace.layers {
         reading = reading
@@ -62,15 +56,7 @@ pub async fn look(model: &Transformer, ids: &[u32]) -> Result<Look, LookError> {
         parts[index % 6].extend(numbers(data)?);
     }
     let [queries, keys, values, scores, weights, outputs] = parts;
-    Ok(Look {
-        queries,
-        keys,
-        values,
-        scores,
-        weights,
-        outputs,
-        logits,
-    })
+    Ok(Look { queries, keys, values, scores, weights, outputs, logits })
 }
 
 /// Runs `ids` through the model and reads the last logits: the same work without the looking, for the stopwatch.
@@ -78,10 +64,7 @@ pub async fn look(model: &Transformer, ids: &[u32]) -> Result<Look, LookError> {
 /// # Errors
 /// As [`look`].
 pub async fn last_logits(model: &Transformer, ids: &[u32]) -> Result<Vec<f32>, LookError> {
-    let ctx = Forward {
-        last_only: true,
-        ..Forward::default()
-    };
+    let ctx = Forward { last_only: true, ..Forward::default() };
     let logits = model.forward(tokens(ids, &model.device()), ctx);
     let read = logits.into_data_async().await;
     numbers(read.map_err(|error| LookError(format!("{error:?}")))?)
@@ -95,6 +78,5 @@ fn tokens(ids: &[u32], device: &Device) -> Tensor<2, Int> {
 }
 
 fn numbers(data: TensorData) -> Result<Vec<f32>, LookError> {
-    data.try_to_vec()
-        .map_err(|error| LookError(format!("{error:?}")))
+    data.try_to_vec().map_err(|error| LookError(format!("{error:?}")))
 }

@@ -14,10 +14,7 @@ pub enum LoraError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error("target_modules: `{target}` is not a projection of this model; it has {}", known.join(", "))]
-    UnknownTarget {
-        target: String,
-        known: Vec<&'static str>,
-    },
+    UnknownTarget { target: String, known: Vec<&'static str> },
 }
 
 /// Puts an adapter on every projection the spec targets and freezes everything else. `A` is drawn as PEFT draws it
@@ -26,23 +23,11 @@ pub enum LoraError {
 ///
 /// # Errors
 /// A value of the spec is out of bounds, or a target is no projection of this model.
-pub fn apply(
-    model: &mut Transformer,
-    spec: &LoraSpec,
-    seed: u64,
-    device: &Device,
-) -> Result<(), LoraError> {
+pub fn apply(model: &mut Transformer, spec: &LoraSpec, seed: u64, device: &Device) -> Result<(), LoraError> {
     spec.validate()?;
     let known = names(model);
-    if let Some(target) = spec
-        .target_modules
-        .iter()
-        .find(|t| !known.contains(&t.as_str()))
-    {
-        return Err(LoraError::UnknownTarget {
-            target: target.clone(),
-            known,
-        });
+    if let Some(target) = spec.target_modules.iter().find(|t| !known.contains(&t.as_str())) {
+        return Err(LoraError::UnknownTarget { target: target.clone(), known });
     }
     freeze(model);
     for (path, projection) in model.projections_mut() {
@@ -79,11 +64,7 @@ pub fn merge(model: &mut Transformer) {
         projection.weight = projection.weight.clone().map(|weight| {
             let tracked = weight.is_require_grad();
             let merged = (weight + delta).detach();
-            if tracked {
-                merged.require_grad()
-            } else {
-                merged
-            }
+            if tracked { merged.require_grad() } else { merged }
         });
     }
 }
@@ -97,10 +78,7 @@ pub fn remove(model: &mut Transformer) {
 
 /// Whether any projection has an adapter.
 pub fn is_adapted(model: &Transformer) -> bool {
-    model
-        .projections()
-        .iter()
-        .any(|(_, projection)| projection.lora.is_some())
+    model.projections().iter().any(|(_, projection)| projection.lora.is_some())
 }
 
 /// `[out, in]`: `scale · B A`, what the adapter adds to its weight.
@@ -111,13 +89,8 @@ pub fn delta(lora: &Lora) -> Tensor<2> {
 /// Numbers an adapter of this spec would train on this model.
 pub fn parameters(model: &Transformer, spec: &LoraSpec) -> u64 {
     let of = |projection: &Projection| projection.shape().iter().sum::<usize>() as u64;
-    let targets = model
-        .projections()
-        .into_iter()
-        .filter(|(path, _)| spec.targets(path.name));
-    targets
-        .map(|(_, projection)| u64::from(spec.r) * of(projection))
-        .sum()
+    let targets = model.projections().into_iter().filter(|(path, _)| spec.targets(path.name));
+    targets.map(|(_, projection)| u64::from(spec.r) * of(projection)).sum()
 }
 
 /// Short names of the model's projections, each once, in the order of the forward pass.

@@ -27,9 +27,7 @@ const PICKLE: &str = "adapter_model.bin";
 pub enum PeftError {
     #[error("{file}: {error}")]
     Io { file: String, error: std::io::Error },
-    #[error(
-        "{PICKLE} is a pickle, which could run code when read: save the adapter as safetensors"
-    )]
+    #[error("{PICKLE} is a pickle, which could run code when read: save the adapter as safetensors")]
     Pickle,
     #[error("{CONFIG}: {0}")]
     Json(#[from] serde_json::Error),
@@ -66,10 +64,7 @@ pub struct AdapterFiles {
 #[cfg(not(target_arch = "wasm32"))]
 pub fn save(dir: &Path, model: &Transformer, spec: &LoraSpec, base: &str) -> Result<(), PeftError> {
     let files = to_files(model, spec, base)?;
-    let io = |file: &Path, error| PeftError::Io {
-        file: file.display().to_string(),
-        error,
-    };
+    let io = |file: &Path, error| PeftError::Io { file: file.display().to_string(), error };
     std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
     for (name, bytes) in [(WEIGHTS, files.weights), (CONFIG, files.config)] {
         let path = dir.join(name);
@@ -87,18 +82,12 @@ pub fn save(dir: &Path, model: &Transformer, spec: &LoraSpec, base: &str) -> Res
 pub fn load(dir: &Path, model: &mut Transformer, device: &Device) -> Result<LoraSpec, PeftError> {
     let read = |name: &str| {
         let path = dir.join(name);
-        std::fs::read(&path).map_err(|error| PeftError::Io {
-            file: path.display().to_string(),
-            error,
-        })
+        std::fs::read(&path).map_err(|error| PeftError::Io { file: path.display().to_string(), error })
     };
     if !dir.join(WEIGHTS).exists() && dir.join(PICKLE).exists() {
         return Err(PeftError::Pickle);
     }
-    let files = AdapterFiles {
-        config: read(CONFIG)?,
-        weights: read(WEIGHTS)?,
-    };
+    let files = AdapterFiles { config: read(CONFIG)?, weights: read(WEIGHTS)? };
     from_files(&files, model, device)
 }
 
@@ -106,11 +95,7 @@ pub fn load(dir: &Path, model: &mut Transformer, device: &Device) -> Result<Lora
 ///
 /// # Errors
 /// The model has no adapter.
-pub fn to_files(
-    model: &Transformer,
-    spec: &LoraSpec,
-    base: &str,
-) -> Result<AdapterFiles, PeftError> {
+pub fn to_files(model: &Transformer, spec: &LoraSpec, base: &str) -> Result<AdapterFiles, PeftError> {
     let architecture = model.config().model_type;
     let mut tensors = BTreeMap::new();
     let mut adapted = Vec::new();
@@ -135,30 +120,17 @@ pub fn to_files(
     // The short name where it means exactly the adapted ones, the whole path where some layers have none.
     let targets: BTreeSet<String> = adapted
         .into_iter()
-        .map(|(path, module)| {
-            if dense.contains(path.name) {
-                module
-            } else {
-                path.name.to_owned()
-            }
-        })
+        .map(|(path, module)| if dense.contains(path.name) { module } else { path.name.to_owned() })
         .collect();
     let config = config_json(spec, &targets, base, architecture == Architecture::Gpt2);
-    Ok(AdapterFiles {
-        config: serde_json::to_vec_pretty(&config)?,
-        weights: write_tensors(&tensors)?,
-    })
+    Ok(AdapterFiles { config: serde_json::to_vec_pretty(&config)?, weights: write_tensors(&tensors)? })
 }
 
 /// [`load`] without a file system.
 ///
 /// # Errors
 /// As [`load`].
-pub fn from_files(
-    files: &AdapterFiles,
-    model: &mut Transformer,
-    device: &Device,
-) -> Result<LoraSpec, PeftError> {
+pub fn from_files(files: &AdapterFiles, model: &mut Transformer, device: &Device) -> Result<LoraSpec, PeftError> {
     let config: Value = serde_json::from_slice(&files.config)?;
     let mut spec = read_config(&config)?;
     let mut weights = parse(WEIGHTS, &files.weights)?;
@@ -171,9 +143,7 @@ pub fn from_files(
     freeze(model);
     let mut adapters = adapters.into_iter().peekable();
     for (path, projection) in model.projections_mut() {
-        projection.lora = adapters
-            .next_if(|(of, _)| *of == path)
-            .map(|(_, lora)| lora);
+        projection.lora = adapters.next_if(|(of, _)| *of == path).map(|(_, lora)| lora);
     }
     Ok(spec)
 }
@@ -217,9 +187,7 @@ fn read_adapters(
 fn module_name(architecture: Architecture, path: ProjectionPath) -> String {
     let (blocks, attention) = match architecture {
         Architecture::Gpt2 => ("transformer.h", "attn"),
-        Architecture::Llama | Architecture::Qwen2 | Architecture::Mistral => {
-            ("model.layers", "self_attn")
-        }
+        Architecture::Llama | Architecture::Qwen2 | Architecture::Mistral => ("model.layers", "self_attn"),
     };
     let half = match path.half {
         Half::Attention => attention,
@@ -266,13 +234,9 @@ const HARMLESS: &[&str] = &[
 fn read_config(config: &Value) -> Result<LoraSpec, PeftError> {
     let empty = Map::new();
     let fields = config.as_object().unwrap_or(&empty);
-    let unsupported = |field: &str, value: &Value| PeftError::Unsupported {
-        field: field.to_owned(),
-        value: value.to_string(),
-    };
-    let peft_type = fields
-        .get("peft_type")
-        .ok_or(PeftError::Missing { field: "peft_type" })?;
+    let unsupported =
+        |field: &str, value: &Value| PeftError::Unsupported { field: field.to_owned(), value: value.to_string() };
+    let peft_type = fields.get("peft_type").ok_or(PeftError::Missing { field: "peft_type" })?;
     if peft_type.as_str() != Some("LORA") {
         return Err(unsupported("peft_type", peft_type));
     }
@@ -281,8 +245,7 @@ fn read_config(config: &Value) -> Result<LoraSpec, PeftError> {
         let fine = match field.as_str() {
             // Some of these initialisations change the base's weights, which is not in the adapter's files.
             "init_lora_weights" => {
-                value.is_boolean()
-                    || matches!(value.as_str(), Some("gaussian" | "orthogonal" | "eva"))
+                value.is_boolean() || matches!(value.as_str(), Some("gaussian" | "orthogonal" | "eva"))
             }
             name if HARMLESS.contains(&name) => true,
             name => match ONLY.iter().find(|(only, _)| *only == name) {
@@ -305,15 +268,9 @@ fn read_config(config: &Value) -> Result<LoraSpec, PeftError> {
     let spec = LoraSpec {
         r: r as u32,
         alpha: number("lora_alpha")? as f32,
-        dropout: fields
-            .get("lora_dropout")
-            .and_then(Value::as_f64)
-            .unwrap_or(0.0) as f32,
+        dropout: fields.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0) as f32,
         target_modules: Vec::new(),
-        rslora: fields
-            .get("use_rslora")
-            .and_then(Value::as_bool)
-            .unwrap_or(false),
+        rslora: fields.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
     };
     spec.validate()?;
     Ok(spec)
@@ -321,11 +278,7 @@ fn read_config(config: &Value) -> Result<LoraSpec, PeftError> {
 
 fn config_json(spec: &LoraSpec, targets: &BTreeSet<String>, base: &str, conv1d: bool) -> Value {
     // Whole numbers as PEFT writes them: 32, not 32.0.
-    let alpha = if spec.alpha.fract() == 0.0 {
-        json!(spec.alpha as i64)
-    } else {
-        json!(spec.alpha)
-    };
+    let alpha = if spec.alpha.fract() == 0.0 { json!(spec.alpha as i64) } else { json!(spec.alpha) };
     json!({
         "alpha_pattern": {},
         "auto_mapping": null,

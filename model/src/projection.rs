@@ -201,11 +201,7 @@ impl ParamMut<'_> {
 
 fn replace<const N: usize>(param: &mut Param<Tensor<N>>, values: Vec<f32>) {
     let shape = param.lazy_shape();
-    assert_eq!(
-        values.len(),
-        shape.num_elements(),
-        "as many values as the shape {shape:?} has"
-    );
+    assert_eq!(values.len(), shape.num_elements(), "as many values as the shape {shape:?} has");
     let device = param.lazy_device();
     let tensor = Tensor::from_data(burn::tensor::TensorData::new(values, shape), &device);
     // Keeps what training will do with it, which a plain device's tensor doesn't know.
@@ -213,18 +209,11 @@ fn replace<const N: usize>(param: &mut Param<Tensor<N>>, values: Vec<f32>) {
 }
 
 /// A trainable parameter that costs nothing until it is loaded or used.
-pub(crate) fn zeros_when_used<const N: usize>(
-    shape: [usize; N],
-    device: &Device,
-) -> Param<Tensor<N>> {
+pub(crate) fn zeros_when_used<const N: usize>(shape: [usize; N], device: &Device) -> Param<Tensor<N>> {
     filled_when_used(shape, 0.0, device)
 }
 
-pub(crate) fn filled_when_used<const N: usize>(
-    shape: [usize; N],
-    value: f32,
-    device: &Device,
-) -> Param<Tensor<N>> {
+pub(crate) fn filled_when_used<const N: usize>(shape: [usize; N], value: f32, device: &Device) -> Param<Tensor<N>> {
     Param::uninitialized(
         ParamId::new(),
         move |device, grad| {

@@ -28,10 +28,7 @@ use corpus::{Corpus, CorpusSpec, Document};
 #[derive(thiserror::Error, Debug)]
 pub enum RecipeError {
     #[error("{path}: {source}")]
-    Io {
-        path: String,
-        source: std::io::Error,
-    },
+    Io { path: String, source: std::io::Error },
     #[error("{path} is not what it should be: {reason}")]
     Material { path: String, reason: String },
     #[error("tokenizer: {0}")]
@@ -110,14 +107,10 @@ impl Recipe {
     /// # Errors
     /// The file can't be read or is no recipe.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        let bytes = std::fs::read(path).map_err(|source| RecipeError::Io {
-            path: path.display().to_string(),
-            source,
-        })?;
-        serde_json::from_slice(&bytes).map_err(|error| RecipeError::Material {
-            path: path.display().to_string(),
-            reason: error.to_string(),
-        })
+        let bytes =
+            std::fs::read(path).map_err(|source| RecipeError::Io { path: path.display().to_string(), source })?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| RecipeError::Material { path: path.display().to_string(), reason: error.to_string() })
     }
 
     /// Reads the texts under `materials` and trains the tokenizer on the training split, unless `work` holds it already.
@@ -131,20 +124,13 @@ impl Recipe {
             Ok(bytes) => bytes,
             Err(_) => {
                 let bytes = bpe::train(&corpus.training, self.vocab_size)?;
-                std::fs::write(&kept, &bytes).map_err(|source| RecipeError::Io {
-                    path: kept.display().to_string(),
-                    source,
-                })?;
+                std::fs::write(&kept, &bytes)
+                    .map_err(|source| RecipeError::Io { path: kept.display().to_string(), source })?;
                 bytes
             }
         };
         let tokenizer = Tokenizer::from_hf(&tokenizer_json, Some(&bpe::tokenizer_config()))?;
-        Ok(Prepared {
-            config: self.config()?,
-            corpus,
-            tokenizer_json,
-            tokenizer,
-        })
+        Ok(Prepared { config: self.config()?, corpus, tokenizer_json, tokenizer })
     }
 
     /// # Errors
@@ -152,13 +138,7 @@ impl Recipe {
     pub fn config(&self) -> Result<ModelConfig, RecipeError> {
         let shape = &self.model;
         let heads = (shape.n_heads, shape.kv_heads);
-        let mut config = ModelConfig::llama(
-            self.vocab_size,
-            shape.d_model,
-            shape.n_layers,
-            heads,
-            shape.max_positions,
-        );
+        let mut config = ModelConfig::llama(self.vocab_size, shape.d_model, shape.n_layers, heads, shape.max_positions);
         config.ffn_dim = shape.ffn_dim;
         config.bos = Some(bpe::END_OF_TEXT_ID);
         config.eos = vec![bpe::TURN_END_ID, bpe::END_OF_TEXT_ID];
@@ -202,11 +182,8 @@ impl Recipe {
     pub fn chat_sequences(&self, prepared: &Prepared) -> Result<Vec<Sequence>, RecipeError> {
         let spec = &self.chat;
         let template = template(&prepared.tokenizer)?;
-        let voice = Voice {
-            tokenizer: &prepared.tokenizer,
-            template: Some(&template),
-            end_of_text: Some(bpe::END_OF_TEXT_ID),
-        };
+        let voice =
+            Voice { tokenizer: &prepared.tokenizer, template: Some(&template), end_of_text: Some(bpe::END_OF_TEXT_ID) };
         let chats = chats::make(&prepared.corpus.training, spec.conversations, self.seed);
         let mut sequences = Vec::with_capacity(chats.len());
         for chat in &chats {
@@ -226,19 +203,12 @@ impl Recipe {
     ///
     /// # Errors
     /// The template does not compile.
-    pub fn bundle(
-        &self,
-        prepared: &Prepared,
-        transformer: Transformer,
-    ) -> Result<ModelBundle, RecipeError> {
+    pub fn bundle(&self, prepared: &Prepared, transformer: Transformer) -> Result<ModelBundle, RecipeError> {
         Ok(ModelBundle {
             config: prepared.config.clone(),
             transformer,
             template: Some(template(&prepared.tokenizer)?),
-            tokenizer: Tokenizer::from_hf(
-                &prepared.tokenizer_json,
-                Some(&bpe::tokenizer_config()),
-            )?,
+            tokenizer: Tokenizer::from_hf(&prepared.tokenizer_json, Some(&bpe::tokenizer_config()))?,
             eos: prepared.config.eos.clone(),
         })
     }
@@ -251,8 +221,5 @@ fn template(tokenizer: &Tokenizer) -> Result<ChatTemplate, RecipeError> {
 
 /// Token ids of each document, without separators.
 pub fn encode(tokenizer: &Tokenizer, documents: &[Document]) -> Vec<Vec<u32>> {
-    documents
-        .iter()
-        .map(|document| tokenizer.encode(&document.text, Special::Plain))
-        .collect()
+    documents.iter().map(|document| tokenizer.encode(&document.text, Special::Plain)).collect()
 }

@@ -25,20 +25,13 @@ pub struct Rotation {
 
 impl Rotation {
     /// None where the model doesn't rotate. `positions` holds `T` positions for each of the `B` rows, or for all in one.
-    pub fn new(
-        position: Position,
-        head_dim: usize,
-        positions: &[Vec<usize>],
-        device: &Device,
-    ) -> Option<Self> {
+    pub fn new(position: Position, head_dim: usize, positions: &[Vec<usize>], device: &Device) -> Option<Self> {
         let Position::Rope { theta, style } = position else {
             return None;
         };
         let half = head_dim / 2;
         // f64 up to the angle, as a position of 100,000 leaves f32 two digits after the point.
-        let frequencies: Vec<f64> = (0..half)
-            .map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64))
-            .collect();
+        let frequencies: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
         let (rows, time) = (positions.len(), positions.first().map_or(0, Vec::len));
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for &position in positions.iter().flatten() {
@@ -61,11 +54,8 @@ impl Rotation {
 
     /// Cosines and sines on the device, `[B or 1, T, E/2]`.
     pub(crate) fn tensors(&self) -> &(Tensor<3>, Tensor<3>) {
-        let tensor = |values: &[f32]| {
-            Tensor::from_data(TensorData::new(values.to_vec(), self.shape), &self.device)
-        };
-        self.on_device
-            .get_or_init(|| (tensor(&self.cos), tensor(&self.sin)))
+        let tensor = |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), self.shape), &self.device);
+        self.on_device.get_or_init(|| (tensor(&self.cos), tensor(&self.sin)))
     }
 }
 
@@ -75,10 +65,7 @@ mod tests {
     use crate::{device, kernels};
 
     fn rotation(style: RopeStyle, positions: Vec<usize>) -> Rotation {
-        let position = Position::Rope {
-            theta: 100.0,
-            style,
-        };
+        let position = Position::Rope { theta: 100.0, style };
         Rotation::new(position, 4, &[positions], &device::cpu()).expect("the position is RoPE")
     }
 
@@ -88,31 +75,12 @@ mod tests {
         let x = || Tensor::<4>::from_floats([[[[1.0, 2.0, 3.0, 4.0]]]], &device::cpu());
         let (c0, s0, c1, s1) = (1f32.cos(), 1f32.sin(), 0.1f32.cos(), 0.1f32.sin());
         let expected = [
-            (
-                RopeStyle::HalfSplit,
-                [
-                    c0 - 3.0 * s0,
-                    2.0 * c1 - 4.0 * s1,
-                    3.0 * c0 + s0,
-                    4.0 * c1 + 2.0 * s1,
-                ],
-            ),
-            (
-                RopeStyle::Interleaved,
-                [
-                    c0 - 2.0 * s0,
-                    2.0 * c0 + s0,
-                    3.0 * c1 - 4.0 * s1,
-                    4.0 * c1 + 3.0 * s1,
-                ],
-            ),
+            (RopeStyle::HalfSplit, [c0 - 3.0 * s0, 2.0 * c1 - 4.0 * s1, 3.0 * c0 + s0, 4.0 * c1 + 2.0 * s1]),
+            (RopeStyle::Interleaved, [c0 - 2.0 * s0, 2.0 * c0 + s0, 3.0 * c1 - 4.0 * s1, 4.0 * c1 + 3.0 * s1]),
         ];
         for (style, expected) in expected {
             let y = kernels::rope(x(), &rotation(style, vec![1]));
-            for (got, want) in crate::projection::floats(y.into_data())
-                .iter()
-                .zip(expected)
-            {
+            for (got, want) in crate::projection::floats(y.into_data()).iter().zip(expected) {
                 assert!((got - want).abs() < 1e-6, "{style:?}: {got} is not {want}");
             }
         }
@@ -121,8 +89,7 @@ mod tests {
     #[test]
     fn scores_depend_on_distance_only() {
         let device = device::cpu();
-        let x =
-            Tensor::<4>::from_floats([[[[0.3, -1.2, 0.7, 0.4], [1.1, 0.2, -0.5, 0.9]]]], &device);
+        let x = Tensor::<4>::from_floats([[[[0.3, -1.2, 0.7, 0.4], [1.1, 0.2, -0.5, 0.9]]]], &device);
         for style in [RopeStyle::HalfSplit, RopeStyle::Interleaved] {
             let score = |start: usize| {
                 let y = kernels::rope(x.clone(), &rotation(style, vec![start, start + 3]));

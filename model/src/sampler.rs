@@ -26,10 +26,7 @@ pub struct Draw {
 impl Sampler {
     /// Without a seed in the spec, `seed` (drawn by the caller) is used.
     pub fn new(spec: &Sampling, seed: u64) -> Self {
-        Self {
-            spec: spec.clone(),
-            rng: ChaCha8Rng::seed_from_u64(spec.seed.unwrap_or(seed)),
-        }
+        Self { spec: spec.clone(), rng: ChaCha8Rng::seed_from_u64(spec.seed.unwrap_or(seed)) }
     }
 
     /// Draws from `logits` (one per token of the vocabulary); `seen` is prompt and answer so far.
@@ -37,10 +34,7 @@ impl Sampler {
         let normaliser = log_sum_exp(logits);
         let id = self.choose(logits, seen);
         let wanted = usize::from(self.spec.logprobs.unwrap_or(0));
-        let top = top(logits, wanted)
-            .into_iter()
-            .map(|id| (id, logits[id as usize] - normaliser))
-            .collect();
+        let top = top(logits, wanted).into_iter().map(|id| (id, logits[id as usize] - normaliser)).collect();
         let logprob = logits[id as usize] - normaliser;
         Draw { id, logprob, top }
     }
@@ -74,27 +68,16 @@ impl Sampler {
         let mut out: Vec<(u32, f32)> = if truncated {
             // Sorting a few hundred instead of a vocabulary: what weighs less than a millionth of a millionth can
             // neither reach the nucleus nor be drawn.
-            let floor = if k < logits.len() {
-                f32::NEG_INFINITY
-            } else {
-                best - 28.0 * self.spec.temperature
-            };
-            let mut ids: Vec<u32> = (0..logits.len() as u32)
-                .filter(|id| logits[*id as usize] >= floor)
-                .collect();
+            let floor = if k < logits.len() { f32::NEG_INFINITY } else { best - 28.0 * self.spec.temperature };
+            let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|id| logits[*id as usize] >= floor).collect();
             if k < ids.len() {
                 ids.select_nth_unstable_by(k, |a, b| better(logits, *a, *b));
                 ids.truncate(k);
             }
             ids.sort_unstable_by(|a, b| better(logits, *a, *b));
-            ids.into_iter()
-                .map(|id| (id, weight(logits[id as usize])))
-                .collect()
+            ids.into_iter().map(|id| (id, weight(logits[id as usize]))).collect()
         } else {
-            (0..)
-                .zip(logits)
-                .map(|(id, logit)| (id, weight(*logit)))
-                .collect()
+            (0..).zip(logits).map(|(id, logit)| (id, weight(*logit))).collect()
         };
         if self.spec.top_p < 1.0 {
             nucleus(&mut out, self.spec.top_p);
@@ -132,11 +115,7 @@ fn penalise(logits: &[f32], seen: &[u32], penalty: f32) -> Option<Vec<f32>> {
         let id = id as usize;
         // From the original row: a token seen twice is penalised once.
         if let (Some(to), Some(from)) = (out.get_mut(id), logits.get(id)) {
-            *to = if *from > 0.0 {
-                from / penalty
-            } else {
-                from * penalty
-            };
+            *to = if *from > 0.0 { from / penalty } else { from * penalty };
         }
     }
     Some(out)
@@ -144,9 +123,7 @@ fn penalise(logits: &[f32], seen: &[u32], penalty: f32) -> Option<Vec<f32>> {
 
 /// Higher logit first; of equals the lower id, so that the order never depends on the algorithm.
 fn better(logits: &[f32], a: u32, b: u32) -> std::cmp::Ordering {
-    logits[b as usize]
-        .total_cmp(&logits[a as usize])
-        .then(a.cmp(&b))
+    logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b))
 }
 
 /// The most likely token; of equals the lowest id.
@@ -226,23 +203,14 @@ mod tests {
             counts[sampler.draw(&logits, &[]).id as usize] += 1;
         }
         for (count, p) in counts.iter().zip([0.5, 0.3, 0.2]) {
-            assert!(
-                (f64::from(*count) / 20_000.0 - p).abs() < 0.015,
-                "{counts:?}"
-            );
+            assert!((f64::from(*count) / 20_000.0 - p).abs() < 0.015, "{counts:?}");
         }
     }
 
     #[test]
     fn top_p_keeps_the_token_that_crosses_the_line() {
         let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
-        let ids = |p| {
-            sampler(|s| s.top_p = p)
-                .candidates(&logits)
-                .iter()
-                .map(|c| c.0)
-                .collect::<Vec<_>>()
-        };
+        let ids = |p| sampler(|s| s.top_p = p).candidates(&logits).iter().map(|c| c.0).collect::<Vec<_>>();
         assert_eq!(ids(0.0), [0]);
         assert_eq!(ids(0.45), [0]);
         assert_eq!(ids(0.6), [0, 1]);

@@ -131,22 +131,14 @@ impl Tokenizer {
     }
 
     fn from_json(json: &[u8], names: SpecialNames) -> Result<Self, TokenizerError> {
-        let parse = |problem: String| TokenizerError::Parse {
-            file: "tokenizer.json".to_owned(),
-            problem,
-        };
+        let parse = |problem: String| TokenizerError::Parse { file: "tokenizer.json".to_owned(), problem };
         check_prefix(json).map_err(&parse)?;
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|e| parse(e.to_string()))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| parse(e.to_string()))?;
         // A file may ask for padding and truncation; both belong to the caller.
         inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|e| parse(e.to_string()))?;
+        inner.with_truncation(None).map_err(|e| parse(e.to_string()))?;
         // A vocabulary without a token for the unknown fails while encoding; `encode` must not, so ask now.
-        inner
-            .encode_fast("\u{10ffff}\u{0}a 火", false)
-            .map_err(|e| parse(e.to_string()))?;
+        inner.encode_fast("\u{10ffff}\u{0}a 火", false).map_err(|e| parse(e.to_string()))?;
         let alphabet = alphabet(&inner);
         let mut special = BTreeMap::new();
         for (id, token) in inner.get_added_tokens_decoder() {
@@ -155,22 +147,12 @@ impl Tokenizer {
             }
         }
         let (bytes, ends) = token_table(&inner, alphabet).map_err(parse)?;
-        Ok(Self {
-            inner,
-            plain: OnceLock::new(),
-            alphabet,
-            bytes,
-            ends,
-            special,
-            names,
-        })
+        Ok(Self { inner, plain: OnceLock::new(), alphabet, bytes, ends, special, names })
     }
 
     /// The `tokenizer.json` of this tokenizer.
     pub fn to_json(&self) -> String {
-        self.inner
-            .to_string(false)
-            .expect("a tokenizer that was read can be written")
+        self.inner.to_string(false).expect("a tokenizer that was read can be written")
     }
 
     /// Token ids of `text`, without begin or end tokens.
@@ -185,9 +167,7 @@ impl Tokenizer {
         };
         let ids = ids(inner, text, false);
         match special {
-            Special::Plain if ids.iter().any(|id| self.special.contains_key(id)) => {
-                self.without_special(ids)
-            }
+            Special::Plain if ids.iter().any(|id| self.special.contains_key(id)) => self.without_special(ids),
             _ => ids,
         }
     }
@@ -203,9 +183,7 @@ impl Tokenizer {
         ids.into_iter()
             .flat_map(|id| match self.special.get(&id) {
                 Some(text) => {
-                    let each = text
-                        .chars()
-                        .flat_map(|c| self::ids(plain, c.encode_utf8(&mut [0; 4]), false));
+                    let each = text.chars().flat_map(|c| self::ids(plain, c.encode_utf8(&mut [0; 4]), false));
                     each.filter(|id| !self.special.contains_key(id)).collect()
                 }
                 None => vec![id],
@@ -218,11 +196,7 @@ impl Tokenizer {
         if self.alphabet == Alphabet::Plain {
             return self.inner.decode(ids, false).unwrap_or_default();
         }
-        let bytes: Vec<u8> = ids
-            .iter()
-            .flat_map(|&id| self.decode_bytes(id))
-            .copied()
-            .collect();
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.decode_bytes(id)).copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         // SentencePiece puts a space before the first word.
         match (self.alphabet, text.strip_prefix(' ')) {
@@ -246,10 +220,7 @@ impl Tokenizer {
         let mut out = String::new();
         for chunk in self.decode_bytes(id).utf8_chunks() {
             out.push_str(chunk.valid());
-            chunk
-                .invalid()
-                .iter()
-                .for_each(|b| out.push_str(&format!("\\x{b:02X}")));
+            chunk.invalid().iter().for_each(|b| out.push_str(&format!("\\x{b:02X}")));
         }
         out
     }
@@ -292,10 +263,7 @@ impl Tokenizer {
 
 fn ids(inner: &tokenizers::Tokenizer, text: &str, document: bool) -> Vec<u32> {
     // The one failure, a missing token for the unknown, was ruled out when the tokenizer was made.
-    inner
-        .encode_fast(text, document)
-        .map(|e| e.get_ids().to_vec())
-        .unwrap_or_default()
+    inner.encode_fast(text, document).map(|e| e.get_ids().to_vec()).unwrap_or_default()
 }
 
 /// The crate subtracts the prefix's length from every second half of a merge without looking.
@@ -314,9 +282,7 @@ fn check_prefix(json: &[u8]) -> Result<(), String> {
     let outer: Outer = serde_json::from_slice(json).map_err(|e| e.to_string())?;
     let prefix = outer.model.continuing_subword_prefix.unwrap_or_default();
     if !prefix.is_empty() && outer.model.r#type.as_deref() != Some("WordPiece") {
-        return Err(format!(
-            "BPE with the continuing prefix `{prefix}` is not supported"
-        ));
+        return Err(format!("BPE with the continuing prefix `{prefix}` is not supported"));
     }
     Ok(())
 }
@@ -325,10 +291,7 @@ fn alphabet(inner: &tokenizers::Tokenizer) -> Alphabet {
     let decoder = serde_json::to_string(&inner.get_decoder()).unwrap_or_default();
     if decoder.contains("\"ByteLevel\"") {
         Alphabet::ByteLevel
-    } else if decoder.contains("\"ByteFallback\"")
-        || decoder.contains("\"Metaspace\"")
-        || decoder.contains('▁')
-    {
+    } else if decoder.contains("\"ByteFallback\"") || decoder.contains("\"Metaspace\"") || decoder.contains('▁') {
         Alphabet::Pieces
     } else {
         Alphabet::Plain
@@ -336,20 +299,13 @@ fn alphabet(inner: &tokenizers::Tokenizer) -> Alphabet {
 }
 
 /// The bytes of every token, joined, and the end of each.
-fn token_table(
-    inner: &tokenizers::Tokenizer,
-    alphabet: Alphabet,
-) -> Result<(Vec<u8>, Vec<u32>), String> {
+fn token_table(inner: &tokenizers::Tokenizer, alphabet: Alphabet) -> Result<(Vec<u8>, Vec<u32>), String> {
     let vocab = inner.get_vocab(true);
     let added = inner.get_added_tokens_decoder();
     let size = vocab.values().max().map_or(0, |&id| id as usize + 1);
     // Ids may have holes, but a few entries must not claim gigabytes.
     if size > 2 * vocab.len() + 4096 {
-        return Err(format!(
-            "token id {} in a vocabulary of {} tokens",
-            size - 1,
-            vocab.len()
-        ));
+        return Err(format!("token id {} in a vocabulary of {} tokens", size - 1, vocab.len()));
     }
     let mut texts: Vec<Option<&str>> = vec![None; size];
     for (text, &id) in &vocab {

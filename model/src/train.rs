@@ -29,10 +29,7 @@ pub enum TrainError {
     #[error("the loss is not a finite number at step {step}: lower the learning rate")]
     Diverged { step: u64 },
     #[error("{what}: {source}")]
-    Io {
-        what: String,
-        source: std::io::Error,
-    },
+    Io { what: String, source: std::io::Error },
     #[error("checkpoint {path}: {reason}")]
     Checkpoint { path: String, reason: String },
 }

@@ -107,11 +107,7 @@ impl Transformer {
         let last_only = std::mem::take(&mut ctx.last_only);
         let x = self.hidden(tokens, ctx); // [B, T, D]
         let time = x.dims()[1];
-        self.logits(if last_only {
-            x.slice(s![.., time - 1..time, ..])
-        } else {
-            x
-        })
+        self.logits(if last_only { x.slice(s![.., time - 1..time, ..]) } else { x })
     }
 
     /// `[B, T, D]` normalised hidden states → `[B, T, V]` logits.
@@ -147,10 +143,7 @@ impl Transformer {
         let mut x = module::embedding(self.embed.val(), tokens); // [B, T, D]
         if let Some(table) = &self.positions {
             let flat: Vec<i32> = positions.iter().flatten().map(|p| *p as i32).collect();
-            let ids = Tensor::<2, Int>::from_data(
-                TensorData::new(flat, [positions.len(), time]),
-                &device,
-            );
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [positions.len(), time]), &device);
             x = x + module::embedding(table.val(), ids); // [B or 1, T, D]
         }
         let mut trace = ctx.trace;
@@ -159,22 +152,13 @@ impl Transformer {
             trace.layers.clear();
         }
         let mut context = Context {
-            rotation: Rotation::new(
-                self.config.position,
-                self.config.head_dim,
-                &positions,
-                &device,
-            ),
+            rotation: Rotation::new(self.config.position, self.config.head_dim, &positions, &device),
             mask,
             cache,
             traced: trace.is_some(),
         };
         for (layer, block) in self.layers.iter().enumerate() {
-            let site = Site {
-                dropout: ctx.dropout.as_ref(),
-                layer,
-                name: "",
-            };
+            let site = Site { dropout: ctx.dropout.as_ref(), layer, name: "" };
             let attended = block.attention_norm.forward(x.clone());
             let (attended, traced) = block.attention.forward(attended, &mut context, site);
             x = x + attended.clone();
@@ -207,11 +191,7 @@ impl Transformer {
             past: cache.map_or(0, KvCache::len),
             window: self.config.sliding_window,
             // All zeros is no padding, and the kernels are faster without.
-            left_pad: if left_pad.iter().any(|pad| *pad > 0) {
-                left_pad.to_vec()
-            } else {
-                Vec::new()
-            },
+            left_pad: if left_pad.iter().any(|pad| *pad > 0) { left_pad.to_vec() } else { Vec::new() },
             segments: segments.unwrap_or_default().to_vec(),
             ..Mask::default()
         }
@@ -229,15 +209,11 @@ impl Transformer {
             out.push(("positions.weight".to_owned(), ParamRef::Matrix(positions)));
         }
         for (i, block) in self.layers.iter().enumerate() {
-            block
-                .attention_norm
-                .params(&format!("layers.{i}.attention_norm"), &mut out);
+            block.attention_norm.params(&format!("layers.{i}.attention_norm"), &mut out);
             for (name, projection) in block.attention.projections() {
                 projection.params(&format!("layers.{i}.attention.{name}"), &mut out);
             }
-            block
-                .mlp_norm
-                .params(&format!("layers.{i}.mlp_norm"), &mut out);
+            block.mlp_norm.params(&format!("layers.{i}.mlp_norm"), &mut out);
             for (name, projection) in block.mlp.projections() {
                 projection.params(&format!("layers.{i}.mlp.{name}"), &mut out);
             }
@@ -256,15 +232,11 @@ impl Transformer {
             out.push(("positions.weight".to_owned(), ParamMut::Matrix(positions)));
         }
         for (i, block) in self.layers.iter_mut().enumerate() {
-            block
-                .attention_norm
-                .params_mut(&format!("layers.{i}.attention_norm"), &mut out);
+            block.attention_norm.params_mut(&format!("layers.{i}.attention_norm"), &mut out);
             for (name, projection) in block.attention.projections_mut() {
                 projection.params_mut(&format!("layers.{i}.attention.{name}"), &mut out);
             }
-            block
-                .mlp_norm
-                .params_mut(&format!("layers.{i}.mlp_norm"), &mut out);
+            block.mlp_norm.params_mut(&format!("layers.{i}.mlp_norm"), &mut out);
             for (name, projection) in block.mlp.projections_mut() {
                 projection.params_mut(&format!("layers.{i}.mlp.{name}"), &mut out);
             }
@@ -295,24 +267,10 @@ impl Transformer {
         let mut out = Vec::new();
         for (layer, block) in self.layers.iter().enumerate() {
             for (name, projection) in block.attention.projections() {
-                out.push((
-                    ProjectionPath {
-                        layer,
-                        half: Half::Attention,
-                        name,
-                    },
-                    projection,
-                ));
+                out.push((ProjectionPath { layer, half: Half::Attention, name }, projection));
             }
             for (name, projection) in block.mlp.projections() {
-                out.push((
-                    ProjectionPath {
-                        layer,
-                        half: Half::Mlp,
-                        name,
-                    },
-                    projection,
-                ));
+                out.push((ProjectionPath { layer, half: Half::Mlp, name }, projection));
             }
         }
         out
@@ -322,24 +280,10 @@ impl Transformer {
         let mut out = Vec::new();
         for (layer, block) in self.layers.iter_mut().enumerate() {
             for (name, projection) in block.attention.projections_mut() {
-                out.push((
-                    ProjectionPath {
-                        layer,
-                        half: Half::Attention,
-                        name,
-                    },
-                    projection,
-                ));
+                out.push((ProjectionPath { layer, half: Half::Attention, name }, projection));
             }
             for (name, projection) in block.mlp.projections_mut() {
-                out.push((
-                    ProjectionPath {
-                        layer,
-                        half: Half::Mlp,
-                        name,
-                    },
-                    projection,
-                ));
+                out.push((ProjectionPath { layer, half: Half::Mlp, name }, projection));
             }
         }
         out
@@ -372,13 +316,7 @@ pub enum Half {
 
 /// The position of every token, for `B` rows or, where all rows are alike, for one. Padding stands at 0.
 fn positions(mask: &Mask) -> Vec<Vec<usize>> {
-    let rows = if mask.left_pad.is_empty() && mask.segments.is_empty() {
-        1
-    } else {
-        mask.batch
-    };
+    let rows = if mask.left_pad.is_empty() && mask.segments.is_empty() { 1 } else { mask.batch };
     let position = |b: usize, i: usize| (mask.past + i).saturating_sub(mask.document_start(b, i));
-    (0..rows)
-        .map(|b| (0..mask.queries).map(|i| position(b, i)).collect())
-        .collect()
+    (0..rows).map(|b| (0..mask.queries).map(|i| position(b, i)).collect()).collect()
 }

@@ -22,39 +22,20 @@ fn card() -> Card {
 
 #[test]
 fn the_model_is_small() {
-    let bytes = std::fs::metadata(nano().join("model.safetensors"))
-        .unwrap()
-        .len();
+    let bytes = std::fs::metadata(nano().join("model.safetensors")).unwrap().len();
     assert!(bytes <= 6_000_000, "{bytes}");
 }
 
 #[test]
 fn bits_per_byte_are_the_cards() {
-    let bundle =
-        ModelBundle::load(&nano(), &device::cpu(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let bundle = ModelBundle::load(&nano(), &device::cpu(), &mut |_| ControlFlow::Continue(())).unwrap();
     let lines = std::fs::read_to_string(nano().join("heldout.jsonl")).unwrap();
-    let documents: Vec<Document> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let documents: Vec<Document> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for row in card().held_out {
-        let here = bits_per_byte(
-            &bundle.transformer,
-            &bundle.tokenizer,
-            &documents,
-            row.language,
-            256,
-        );
-        assert_eq!(
-            (here.bytes, here.tokens),
-            (row.model.bytes, row.model.tokens)
-        );
+        let here = bits_per_byte(&bundle.transformer, &bundle.tokenizer, &documents, row.language, 256);
+        assert_eq!((here.bytes, here.tokens), (row.model.bytes, row.model.tokens));
         let (here, said) = (here.value(), row.model.value());
-        assert!(
-            (here / said - 1.0).abs() < 1e-4,
-            "{:?}: {here}, but the card says {said}",
-            row.language
-        );
+        assert!((here / said - 1.0).abs() < 1e-4, "{:?}: {here}, but the card says {said}", row.language);
     }
 }
 
@@ -64,20 +45,13 @@ fn bits_per_byte_are_the_cards() {
 fn the_first_steps_give_the_cards_losses() {
     let recipe = Recipe::read(&nano().join("recipe.json")).unwrap();
     let bytes = std::fs::read(nano().join("first-steps.bin")).unwrap();
-    let ids: Vec<u32> = bytes
-        .chunks_exact(2)
-        .map(|b| u32::from(u16::from_le_bytes([b[0], b[1]])))
-        .collect();
+    let ids: Vec<u32> = bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect();
     let windows = ids.chunks_exact(recipe.pretrain.context + 1);
     let windows: Vec<Sequence> = windows.map(|ids| Sequence::plain(ids.to_vec())).collect();
     assert_eq!(windows.len(), 20 * recipe.pretrain.batch_size as usize);
     let model = Transformer::new(&recipe.config().unwrap(), recipe.seed, &device::cpu());
     let losses = recipe.repeat(model, windows).unwrap();
     for (step, (here, said)) in losses.iter().zip(&card().first_losses).enumerate() {
-        assert!(
-            (here / said - 1.0).abs() < 1e-3,
-            "step {}: {here}, but the card says {said}",
-            step + 1
-        );
+        assert!((here / said - 1.0).abs() < 1e-3, "step {}: {here}, but the card says {said}", step + 1);
     }
 }

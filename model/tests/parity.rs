@@ -9,8 +9,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Tensor;
 use golden::{
-    alone, batched, bundle, close, config, difference, expected, floats, golden, ids, load, pads,
-    without_padding,
+    alone, batched, bundle, close, config, difference, expected, floats, golden, ids, load, pads, without_padding,
 };
 use hearth_model::bundle::Precision;
 use hearth_model::cache::KvCache;
@@ -36,11 +35,7 @@ fn logits_are_those_of_transformers() -> Result {
         let model = load(name, &config(name)?, &device::cpu())?;
         close(name, &alone(&model, &expected), &expected.logits);
         close(name, &batched(&model, &expected), &expected.logits);
-        let count: usize = model
-            .params()
-            .iter()
-            .map(|(_, p)| p.shape().iter().product::<usize>())
-            .sum();
+        let count: usize = model.params().iter().map(|(_, p)| p.shape().iter().product::<usize>()).sum();
         assert_eq!(count as u64, model.config().parameters());
     }
     Ok(())
@@ -53,10 +48,7 @@ fn logits_with_adapters_are_those_of_peft() -> Result {
         let device = device::cpu();
         let mut model = load(name, &config(name)?, &device)?;
         let base = alone(&model, &expected);
-        assert!(
-            difference(&base, &expected.logits) > 0.1,
-            "{name}: the adapter does nothing"
-        );
+        assert!(difference(&base, &expected.logits) > 0.1, "{name}: the adapter does nothing");
         let spec = peft::load(&golden(&format!("peft-{name}")), &mut model, &device)?;
         close(name, &alone(&model, &expected), &expected.logits);
 
@@ -88,25 +80,14 @@ fn cached_decoding_is_the_full_forward() -> Result {
         let mut cache = KvCache::new(model.config(), expected.rows.len(), 8);
         let mut pieces = Vec::new();
         let mut from = 0;
-        for size in [10, 20]
-            .into_iter()
-            .chain(std::iter::repeat_n(1, time - 30))
-        {
-            let ctx = Forward {
-                cache: Some(&mut cache),
-                left_pad: Some(&pads),
-                ..Forward::default()
-            };
+        for size in [10, 20].into_iter().chain(std::iter::repeat_n(1, time - 30)) {
+            let ctx = Forward { cache: Some(&mut cache), left_pad: Some(&pads), ..Forward::default() };
             pieces.push(model.forward(tokens.clone().narrow(1, from, size), ctx));
             from += size;
         }
         assert_eq!(cache.len(), time);
         let logits = floats(Tensor::cat(pieces, 1));
-        close(
-            name,
-            &without_padding(&logits, &pads, &expected),
-            &expected.logits,
-        );
+        close(name, &without_padding(&logits, &pads, &expected), &expected.logits);
     }
     Ok(())
 }
@@ -118,14 +99,9 @@ fn packed_documents_do_not_see_each_other() -> Result {
         let expected = expected(name)?;
         let model = load(name, &config(name)?, &device::cpu())?;
         let row: Vec<i32> = expected.rows.concat();
-        let segments: Vec<u32> = (0..)
-            .zip(&expected.rows)
-            .flat_map(|(i, row)| std::iter::repeat_n(i, row.len()))
-            .collect();
-        let ctx = Forward {
-            segments: Some(&[segments]),
-            ..Forward::default()
-        };
+        let segments: Vec<u32> =
+            (0..).zip(&expected.rows).flat_map(|(i, row)| std::iter::repeat_n(i, row.len())).collect();
+        let ctx = Forward { segments: Some(&[segments]), ..Forward::default() };
         let logits = model.forward(ids(&[row], &model.device()), ctx);
         close(name, &floats(logits), &expected.logits);
     }
@@ -140,10 +116,7 @@ fn interleaved_rotation_equals_half_split_with_its_rows_permuted() -> Result {
     let Position::Rope { theta, .. } = config.position else {
         return Err("llama rotates".into());
     };
-    config.position = Position::Rope {
-        theta,
-        style: RopeStyle::Interleaved,
-    };
+    config.position = Position::Rope { theta, style: RopeStyle::Interleaved };
     let mut model = Transformer::empty(&config, &device::cpu());
     let head = config.head_dim;
     let source: BTreeMap<_, _> = half_split.params().into_iter().collect();
@@ -166,14 +139,8 @@ fn interleaved_rotation_equals_half_split_with_its_rows_permuted() -> Result {
 #[test]
 fn fixtures_notice_a_wrong_setting() -> Result {
     let far = |name: &str, what: &str, config: ModelConfig| -> Result {
-        let d = difference(
-            &alone(&load(name, &config, &device::cpu())?, &expected(name)?),
-            &expected(name)?.logits,
-        );
-        assert!(
-            d > 10.0 * TOLERANCE,
-            "{name} with a wrong {what} is off by {d} only"
-        );
+        let d = difference(&alone(&load(name, &config, &device::cpu())?, &expected(name)?), &expected(name)?.logits);
+        assert!(d > 10.0 * TOLERANCE, "{name} with a wrong {what} is off by {d} only");
         Ok(())
     };
     for name in ["llama", "qwen2", "mistral"] {
@@ -181,57 +148,16 @@ fn fixtures_notice_a_wrong_setting() -> Result {
         let Position::Rope { theta, .. } = right.position else {
             return Err("these rotate".into());
         };
-        let interleaved = Position::Rope {
-            theta,
-            style: RopeStyle::Interleaved,
-        };
-        far(
-            name,
-            "RoPE flavour",
-            ModelConfig {
-                position: interleaved,
-                ..right.clone()
-            },
-        )?;
-        let theta = Position::Rope {
-            theta: 1.5 * theta,
-            style: RopeStyle::HalfSplit,
-        };
-        far(
-            name,
-            "RoPE base",
-            ModelConfig {
-                position: theta,
-                ..right.clone()
-            },
-        )?;
+        let interleaved = Position::Rope { theta, style: RopeStyle::Interleaved };
+        far(name, "RoPE flavour", ModelConfig { position: interleaved, ..right.clone() })?;
+        let theta = Position::Rope { theta: 1.5 * theta, style: RopeStyle::HalfSplit };
+        far(name, "RoPE base", ModelConfig { position: theta, ..right.clone() })?;
     }
     for name in ["llama", "mistral", "gpt2"] {
-        far(
-            name,
-            "epsilon",
-            ModelConfig {
-                norm_eps: 1e-6,
-                ..config(name)?
-            },
-        )?;
+        far(name, "epsilon", ModelConfig { norm_eps: 1e-6, ..config(name)? })?;
     }
-    far(
-        "mistral",
-        "window",
-        ModelConfig {
-            sliding_window: Some(20),
-            ..config("mistral")?
-        },
-    )?;
-    far(
-        "mistral",
-        "window",
-        ModelConfig {
-            sliding_window: None,
-            ..config("mistral")?
-        },
-    )?;
+    far("mistral", "window", ModelConfig { sliding_window: Some(20), ..config("mistral")? })?;
+    far("mistral", "window", ModelConfig { sliding_window: None, ..config("mistral")? })?;
     Ok(())
 }
 
@@ -241,11 +167,7 @@ fn fixtures_notice_a_wrong_grouping() -> Result {
     for name in ["llama", "qwen2", "mistral"] {
         let expected = expected(name)?;
         let mut model = load(name, &config(name)?, &device::cpu())?;
-        let (e, kv, heads) = (
-            model.config().head_dim,
-            model.config().kv_heads,
-            model.config().n_heads,
-        );
+        let (e, kv, heads) = (model.config().head_dim, model.config().kv_heads, model.config().n_heads);
         let group = heads / kv;
         for (path, mut param) in model.params_mut() {
             if !path.contains("q_proj") && !path.contains("o_proj") {
@@ -254,12 +176,8 @@ fn fixtures_notice_a_wrong_grouping() -> Result {
             // Queries in the order `h % K` instead of `h / G`: what repeating keys as a whole instead of each one does.
             let shape = param.shape();
             let values = match &param {
-                hearth_model::projection::ParamMut::Vector(p) => {
-                    hearth_model::projection::ParamRef::Vector(p).to_vec()
-                }
-                hearth_model::projection::ParamMut::Matrix(p) => {
-                    hearth_model::projection::ParamRef::Matrix(p).to_vec()
-                }
+                hearth_model::projection::ParamMut::Vector(p) => hearth_model::projection::ParamRef::Vector(p).to_vec(),
+                hearth_model::projection::ParamMut::Matrix(p) => hearth_model::projection::ParamRef::Matrix(p).to_vec(),
             };
             let from = |h: usize| (h % kv) * group + h / kv;
             let columns = shape.get(1).copied().unwrap_or(1);
@@ -279,10 +197,7 @@ fn fixtures_notice_a_wrong_grouping() -> Result {
         }
         // Both permuted alike: grouping aside nothing changed, so a difference is the grouping's.
         let d = difference(&alone(&model, &expected), &expected.logits);
-        assert!(
-            d > 10.0 * TOLERANCE,
-            "{name} with wrong groups is off by {d} only"
-        );
+        assert!(d > 10.0 * TOLERANCE, "{name} with wrong groups is off by {d} only");
     }
     Ok(())
 }
@@ -294,21 +209,14 @@ fn fixtures_notice_a_wrong_scale() -> Result {
         let device = device::cpu();
         let mut model = load(name, &config(name)?, &device)?;
         let spec = peft::load(&golden(&format!("peft-{name}")), &mut model, &device)?;
-        let wrong = LoraSpec {
-            rslora: !spec.rslora,
-            ..spec
-        }
-        .scale();
+        let wrong = LoraSpec { rslora: !spec.rslora, ..spec }.scale();
         for (_, projection) in model.projections_mut() {
             if let Some(lora) = &mut projection.lora {
                 lora.scale = wrong;
             }
         }
         let d = difference(&alone(&model, &expected), &expected.logits);
-        assert!(
-            d > 10.0 * TOLERANCE,
-            "{name} with a wrong scale is off by {d} only"
-        );
+        assert!(d > 10.0 * TOLERANCE, "{name} with a wrong scale is off by {d} only");
     }
     Ok(())
 }
@@ -316,8 +224,7 @@ fn fixtures_notice_a_wrong_scale() -> Result {
 #[test]
 fn unsupported_adapters_are_refused_by_name() -> Result {
     let dir = golden("peft-llama");
-    let config: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(dir.join(peft::CONFIG))?)?;
+    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join(peft::CONFIG))?)?;
     let weights = std::fs::read(dir.join(peft::WEIGHTS))?;
     let cases = [
         ("use_dora", serde_json::json!(true)),
@@ -331,26 +238,18 @@ fn unsupported_adapters_are_refused_by_name() -> Result {
     for (field, value) in cases {
         let mut config = config.clone();
         config[field] = value;
-        let files = peft::AdapterFiles {
-            config: serde_json::to_vec(&config)?,
-            weights: weights.clone(),
-        };
+        let files = peft::AdapterFiles { config: serde_json::to_vec(&config)?, weights: weights.clone() };
         let mut model = load("llama", &self::config("llama")?, &device::cpu())?;
         let Err(error) = peft::from_files(&files, &mut model, &device::cpu()) else {
             return Err(format!("{field} was accepted").into());
         };
-        assert!(
-            error.to_string().contains(field),
-            "{error} does not name {field}"
-        );
+        assert!(error.to_string().contains(field), "{error} does not name {field}");
         assert!(!lora::is_adapted(&model));
     }
     let scratch = tempfile::tempdir()?;
     std::fs::write(scratch.path().join("adapter_model.bin"), b"\x80\x02")?;
     let mut model = load("llama", &self::config("llama")?, &device::cpu())?;
-    let error = peft::load(scratch.path(), &mut model, &device::cpu())
-        .map(|_| ())
-        .map_err(|e| e.to_string());
+    let error = peft::load(scratch.path(), &mut model, &device::cpu()).map(|_| ()).map_err(|e| e.to_string());
     assert!(error.is_err_and(|e| e.contains("pickle")));
     Ok(())
 }
@@ -362,45 +261,19 @@ fn a_trace_shows_the_steps_of_the_same_computation() -> Result {
     let model = load("llama", &config("llama")?, &device::cpu())?;
     let mut trace = hearth_model::trace::Trace::default();
     let tokens = ids(&expected.rows[..1], &model.device());
-    let ctx = Forward {
-        trace: Some(&mut trace),
-        ..Forward::default()
-    };
+    let ctx = Forward { trace: Some(&mut trace), ..Forward::default() };
     let logits = floats(model.forward(tokens, ctx));
     close("traced", &logits, &expected.logits[..logits.len()]);
     let c = model.config();
     assert_eq!(trace.layers.len(), c.n_layers);
     for layer in &trace.layers {
         assert_eq!(layer.weights.dims(), [1, c.n_heads, 52, 52]);
-        let sums: Vec<f32> = layer
-            .weights
-            .clone()
-            .sum_dim(3)
-            .into_data()
-            .try_into_vec()?;
+        let sums: Vec<f32> = layer.weights.clone().sum_dim(3).into_data().try_into_vec()?;
         assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
-        let query: Vec<f32> = layer
-            .q
-            .clone()
-            .narrow(2, 51, 1)
-            .narrow(1, 3, 1)
-            .into_data()
-            .try_into_vec()?;
-        let key: Vec<f32> = layer
-            .k
-            .clone()
-            .narrow(2, 17, 1)
-            .narrow(1, 1, 1)
-            .into_data()
-            .try_into_vec()?;
-        let score: Vec<f32> = layer
-            .scores
-            .clone()
-            .narrow(1, 3, 1)
-            .narrow(2, 51, 1)
-            .narrow(3, 17, 1)
-            .into_data()
-            .try_into_vec()?;
+        let query: Vec<f32> = layer.q.clone().narrow(2, 51, 1).narrow(1, 3, 1).into_data().try_into_vec()?;
+        let key: Vec<f32> = layer.k.clone().narrow(2, 17, 1).narrow(1, 1, 1).into_data().try_into_vec()?;
+        let score: Vec<f32> =
+            layer.scores.clone().narrow(1, 3, 1).narrow(2, 51, 1).narrow(3, 17, 1).into_data().try_into_vec()?;
         let dot: f32 = query.iter().zip(&key).map(|(q, k)| q * k).sum();
         assert!((score[0] - dot / (c.head_dim as f32).sqrt()).abs() < 1e-4);
     }
@@ -412,10 +285,7 @@ fn a_trace_shows_the_steps_of_the_same_computation() -> Result {
 fn generation_follows_the_model() -> Result {
     for name in MODELS {
         let bundle = bundle(name, &config(name)?, &device::cpu())?;
-        let prompt: Vec<u32> = expected(name)?.rows[2]
-            .iter()
-            .map(|id| *id as u32)
-            .collect();
+        let prompt: Vec<u32> = expected(name)?.rows[2].iter().map(|id| *id as u32).collect();
         let run = |sampling: &Sampling, max_tokens| -> Result<(Vec<u32>, FinishReason)> {
             let mut generation = Generation::new(&bundle, &prompt, sampling, max_tokens)?;
             loop {
@@ -427,10 +297,7 @@ fn generation_follows_the_model() -> Result {
         let mut text = prompt.clone();
         let eos = loop {
             let row: Vec<i32> = text.iter().map(|id| *id as i32).collect();
-            let ctx = Forward {
-                last_only: true,
-                ..Forward::default()
-            };
+            let ctx = Forward { last_only: true, ..Forward::default() };
             let logits = bundle.transformer.forward(ids(&[row], &device::cpu()), ctx);
             assert_eq!(logits.dims(), [1, 1, 128]);
             let next = sampler::argmax(&floats(logits));
@@ -443,43 +310,20 @@ fn generation_follows_the_model() -> Result {
         assert_eq!(greedy, text[prompt.len()..], "{name}");
         assert_eq!(reason == FinishReason::Stop, eos && greedy.len() < 20);
 
-        let warm = Sampling {
-            seed: Some(9),
-            temperature: 1.5,
-            ..Sampling::default()
-        };
+        let warm = Sampling { seed: Some(9), temperature: 1.5, ..Sampling::default() };
         let (drawn, _) = run(&warm, Some(20))?;
-        assert_eq!(
-            drawn,
-            run(&warm, Some(20))?.0,
-            "{name}: a seed fixes the tokens"
-        );
-        assert_ne!(
-            drawn,
-            run(
-                &Sampling {
-                    seed: Some(10),
-                    ..warm.clone()
-                },
-                Some(20)
-            )?
-            .0
-        );
+        assert_eq!(drawn, run(&warm, Some(20))?.0, "{name}: a seed fixes the tokens");
+        assert_ne!(drawn, run(&Sampling { seed: Some(10), ..warm.clone() }, Some(20))?.0);
         assert_eq!(run(&warm, Some(0))?, (Vec::new(), FinishReason::Length));
         // Never past the context, whatever is asked for.
         let (all, reason) = run(&warm, Some(1000))?;
-        assert!(
-            reason == FinishReason::Stop || prompt.len() + all.len() == bundle.config.max_positions
-        );
+        assert!(reason == FinishReason::Stop || prompt.len() + all.len() == bundle.config.max_positions);
 
         let scores = score(&bundle, &text, 2)?;
         assert_eq!(scores.len(), text.len());
         assert!(scores[0].logprob.is_none());
         for scored in &scores[prompt.len()..] {
-            assert_eq!(
-                scored.top[0].0, scored.id,
-                "greedy tokens are the most likely ones"
-            );
+            assert_eq!(scored.top[0].0, scored.id, "greedy tokens are the most likely ones");
             assert_eq!(Some(scored.top[0].1), scored.logprob);
         }
     }
@@ -488,22 +332,10 @@ fn generation_follows_the_model() -> Result {
 
 #[test]
 fn impossible_prompts_are_refused() -> Result {
-    let (bundle, warm) = (
-        bundle("llama", &config("llama")?, &device::cpu())?,
-        Sampling::default(),
-    );
-    assert!(matches!(
-        Generation::new(&bundle, &[], &warm, None),
-        Err(GenerateError::EmptyPrompt)
-    ));
-    assert!(matches!(
-        Generation::new(&bundle, &[500], &warm, None),
-        Err(GenerateError::UnknownToken { .. })
-    ));
-    assert!(matches!(
-        Generation::new(&bundle, &[3; 65], &warm, None),
-        Err(GenerateError::TooLong { .. })
-    ));
+    let (bundle, warm) = (bundle("llama", &config("llama")?, &device::cpu())?, Sampling::default());
+    assert!(matches!(Generation::new(&bundle, &[], &warm, None), Err(GenerateError::EmptyPrompt)));
+    assert!(matches!(Generation::new(&bundle, &[500], &warm, None), Err(GenerateError::UnknownToken { .. })));
+    assert!(matches!(Generation::new(&bundle, &[3; 65], &warm, None), Err(GenerateError::TooLong { .. })));
     Ok(())
 }
 
@@ -523,11 +355,7 @@ fn parity_export() -> Result {
             r: 3,
             alpha: 5.0,
             dropout: 0.05,
-            target_modules: lora::names(&model)
-                .into_iter()
-                .step_by(2)
-                .map(str::to_owned)
-                .collect(),
+            target_modules: lora::names(&model).into_iter().step_by(2).map(str::to_owned).collect(),
             rslora: name == "llama",
         };
         lora::apply(&mut model, &spec, 11, &device)?;
@@ -535,26 +363,16 @@ fn parity_export() -> Result {
             if path.ends_with("lora.b") {
                 // As after training: anything but zero.
                 let count = param.shape().iter().product::<usize>();
-                param.set(
-                    (0..count)
-                        .map(|i| ((i * 37 % 23) as f32 - 11.0) / 40.0)
-                        .collect(),
-                );
+                param.set((0..count).map(|i| ((i * 37 % 23) as f32 - 11.0) / 40.0).collect());
             }
         }
         let dir = out.join(format!("peft-{name}"));
         peft::save(&dir, &model, &spec, name)?;
         let expected = expected(name)?;
         let logits = alone(&model, &expected);
-        assert!(
-            difference(&logits, &expected.logits) > 0.1,
-            "the adapter does something"
-        );
+        assert!(difference(&logits, &expected.logits) > 0.1, "the adapter does something");
         let shape = vec![logits.len() / expected.vocab, expected.vocab];
-        let tensors = BTreeMap::from([(
-            "logits".to_owned(),
-            Encoded::new(Precision::F32, shape, &logits),
-        )]);
+        let tensors = BTreeMap::from([("logits".to_owned(), Encoded::new(Precision::F32, shape, &logits))]);
         write(&dir.join("expected.safetensors"), &tensors)?;
     }
     Ok(())

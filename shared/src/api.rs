@@ -52,13 +52,7 @@ impl<T> List<T> {
     /// A page whose ids are what `id` says of its rows.
     pub fn new(data: Vec<T>, has_more: bool, id: impl Fn(&T) -> String) -> Self {
         let (first_id, last_id) = (data.first().map(&id), data.last().map(&id));
-        Self {
-            object: "list".into(),
-            data,
-            has_more,
-            first_id,
-            last_id,
-        }
+        Self { object: "list".into(), data, has_more, first_id, last_id }
     }
 }
 
@@ -101,11 +95,7 @@ pub struct Usage {
 
 impl Usage {
     pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
-        Self {
-            prompt_tokens,
-            completion_tokens,
-            total_tokens: prompt_tokens + completion_tokens,
-        }
+        Self { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
     }
 }
 

@@ -11,11 +11,7 @@ pub enum RunEvent {
     /// After every optimizer step.
     Metrics(Metrics),
     /// Text the model wrote, to see what it has learned.
-    Sample {
-        step: u64,
-        prompt: String,
-        text: String,
-    },
+    Sample { step: u64, prompt: String, text: String },
     /// A whole checkpoint stands on disk. `name` is its folder under the job's `checkpoints/`.
     Checkpoint {
         step: u64,

@@ -109,7 +109,10 @@ pub enum Engine {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
     /// The worker is up and listens. Calls sent earlier would be lost, so the page keeps them until now.
-    Ready { build_id: String, webgpu: WebGpu },
+    Ready {
+        build_id: String,
+        webgpu: WebGpu,
+    },
     Progress {
         id: u64,
         generation: u64,
@@ -126,7 +129,9 @@ pub enum Event {
         error: LabError,
     },
     /// The worker's last words: it panicked and cannot go on. The page starts a new one.
-    Crashed { message: String },
+    Crashed {
+        message: String,
+    },
 }
 
 /// What the browser offers for WebGPU.
@@ -321,11 +326,7 @@ pub enum LabError {
     Fetch { url: String, message: String },
     /// A kept or fetched file is not the server's; it was thrown away.
     #[error("{name} is damaged: {found} bytes instead of {expected}")]
-    Damaged {
-        name: String,
-        expected: u64,
-        found: u64,
-    },
+    Damaged { name: String, expected: u64, found: u64 },
     #[error("the model does not load: {message}")]
     Load { message: String },
     #[error("needs {needed} bytes of memory, {available} are available")]
@@ -358,10 +359,7 @@ mod tests {
                     base: "/v1/hearth/models/hearth-nano/files/".into(),
                     key: None,
                     parameters: 3,
-                    files: vec![LabFile {
-                        name: "config.json".into(),
-                        bytes: 12,
-                    }],
+                    files: vec![LabFile { name: "config.json".into(), bytes: 12 }],
                 },
                 engine: EngineChoice::WebGpu,
             }),
@@ -373,10 +371,7 @@ mod tests {
         let event = Event::Failed {
             id: 7,
             generation: 3,
-            error: LabError::Memory {
-                needed: 600_000_000,
-                available: 500_000_000,
-            },
+            error: LabError::Memory { needed: 600_000_000, available: 500_000_000 },
         };
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
@@ -384,10 +379,7 @@ mod tests {
 
     #[test]
     fn webgpu_states_have_names_of_their_own() {
-        let text = serde_json::to_string(&WebGpu::Missing {
-            secure_context: false,
-        })
-        .unwrap();
+        let text = serde_json::to_string(&WebGpu::Missing { secure_context: false }).unwrap();
         assert_eq!(text, r#"{"state":"missing","secure_context":false}"#);
     }
 }

@@ -4,9 +4,7 @@
 mod train;
 
 use serde::{Deserialize, Serialize};
-pub use train::{
-    Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, SampleSpec, TrainSpec,
-};
+pub use train::{Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, SampleSpec, TrainSpec};
 
 /// A value outside its bounds. `field` is the path a client wrote, e.g. `hearth.lora.r`.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
@@ -18,10 +16,7 @@ pub struct SpecError {
 
 impl SpecError {
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 
     /// The same error seen from the object that holds this one.
@@ -41,10 +36,7 @@ pub(crate) fn bounded<T: PartialOrd + std::fmt::Display>(
     if value >= low && value <= high {
         return Ok(());
     }
-    Err(SpecError::new(
-        field,
-        format!("{value} is not between {low} and {high}"),
-    ))
+    Err(SpecError::new(field, format!("{value} is not between {low} and {high}")))
 }
 
 /// How the next token is drawn. The defaults leave the model's own distribution alone.
@@ -91,10 +83,7 @@ impl Default for Sampling {
 impl Sampling {
     /// The most likely token every time.
     pub fn greedy() -> Self {
-        Self {
-            temperature: 0.0,
-            ..Self::default()
-        }
+        Self { temperature: 0.0, ..Self::default() }
     }
 
     /// # Errors
@@ -140,30 +129,14 @@ pub struct LoraSpec {
 
 impl Default for LoraSpec {
     fn default() -> Self {
-        Self {
-            r: 16,
-            alpha: 32.0,
-            dropout: 0.0,
-            target_modules: Vec::new(),
-            rslora: false,
-        }
+        Self { r: 16, alpha: 32.0, dropout: 0.0, target_modules: Vec::new(), rslora: false }
     }
 }
 
 impl LoraSpec {
     /// Every name a block's projections can have.
-    pub const MODULES: [&'static str; 10] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-        "c_attn",
-        "c_proj",
-        "c_fc",
-    ];
+    pub const MODULES: [&'static str; 10] =
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "c_attn", "c_proj", "c_fc"];
 
     /// What the product `B A` is multiplied by.
     pub fn scale(&self) -> f32 {

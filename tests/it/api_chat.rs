@@ -12,14 +12,9 @@ const MODEL: &str = "hearth-nano";
 /// A server whose first model is there.
 pub(crate) async fn server() -> Result<Server> {
     let server = Server::start().await?;
-    let listed = |models: &Value| {
-        models["data"]
-            .as_array()
-            .is_some_and(|rows| rows.iter().any(|row| row["id"] == MODEL))
-    };
-    server
-        .poll("/v1/models", Duration::from_secs(20), listed)
-        .await?;
+    let listed =
+        |models: &Value| models["data"].as_array().is_some_and(|rows| rows.iter().any(|row| row["id"] == MODEL));
+    server.poll("/v1/models", Duration::from_secs(20), listed).await?;
     Ok(server)
 }
 
@@ -38,80 +33,34 @@ fn chat(more: Value) -> Value {
 
 /// The `data:` lines of a stream, the last one aside, which must be `[DONE]`.
 fn chunks(text: &str) -> Result<Vec<Value>> {
-    let mut lines: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "))
-        .collect();
+    let mut lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     ensure!(lines.pop() == Some("[DONE]"), "{text}");
-    Ok(lines
-        .into_iter()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?)
+    Ok(lines.into_iter().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 #[tokio::test]
 async fn an_answer_has_openais_fields_and_a_stream_the_same_text() -> Result<()> {
     let server = server().await?;
-    let whole = server
-        .post("/v1/chat/completions", &chat(json!({})))
-        .await?
-        .expect(200)?;
-    ensure!(
-        whole["object"] == "chat.completion" && whole["model"] == MODEL,
-        "{whole}"
-    );
+    let whole = server.post("/v1/chat/completions", &chat(json!({}))).await?.expect(200)?;
+    ensure!(whole["object"] == "chat.completion" && whole["model"] == MODEL, "{whole}");
     let choice = &whole["choices"][0];
     ensure!(choice["message"]["role"] == "assistant" && choice["message"]["refusal"].is_null());
     ensure!(choice["logprobs"].is_null() && choice["index"] == 0);
     let usage = &whole["usage"];
     let count = |key: &str| usage[key].as_u64().unwrap_or(0);
-    ensure!(
-        count("prompt_tokens") > 0
-            && count("total_tokens") == count("prompt_tokens") + count("completion_tokens")
-    );
-    ensure!(
-        choice["finish_reason"]
-            == if count("completion_tokens") == 24 {
-                "length"
-            } else {
-                "stop"
-            },
-        "{whole}"
-    );
+    ensure!(count("prompt_tokens") > 0 && count("total_tokens") == count("prompt_tokens") + count("completion_tokens"));
+    ensure!(choice["finish_reason"] == if count("completion_tokens") == 24 { "length" } else { "stop" }, "{whole}");
     let body = chat(json!({"stream": true, "stream_options": {"include_usage": true}}));
     let reply = server.post("/v1/chat/completions", &body).await?;
-    ensure!(
-        reply
-            .header("content-type")
-            .starts_with("text/event-stream")
-    );
+    ensure!(reply.header("content-type").starts_with("text/event-stream"));
     let chunks = chunks(&reply.text())?;
     ensure!(chunks[0]["choices"][0]["delta"]["role"] == "assistant");
-    ensure!(
-        chunks
-            .iter()
-            .all(|chunk| chunk["object"] == "chat.completion.chunk"
-                && chunk["id"] == chunks[0]["id"])
-    );
-    let text: String = chunks
-        .iter()
-        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
-        .collect();
-    ensure!(
-        choice["message"]["content"] == text.as_str(),
-        "{text:?} is not {}",
-        choice["message"]["content"]
-    );
+    ensure!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["id"] == chunks[0]["id"]));
+    let text: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    ensure!(choice["message"]["content"] == text.as_str(), "{text:?} is not {}", choice["message"]["content"]);
     let (last, before) = chunks.split_last().context("chunks")?;
-    ensure!(
-        last["choices"] == json!([]) && last["usage"] == *usage,
-        "{last}"
-    );
-    ensure!(
-        before
-            .iter()
-            .all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some())
-    );
+    ensure!(last["choices"] == json!([]) && last["usage"] == *usage, "{last}");
+    ensure!(before.iter().all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some()));
     ensure!(before[before.len() - 1]["choices"][0]["finish_reason"] == choice["finish_reason"]);
     Ok(())
 }
@@ -119,72 +68,27 @@ async fn an_answer_has_openais_fields_and_a_stream_the_same_text() -> Result<()>
 #[tokio::test]
 async fn n_seed_stop_and_logprobs_do_what_they_say() -> Result<()> {
     let server = server().await?;
-    let ask = async |more: Value| {
-        server
-            .post("/v1/chat/completions", &chat(more))
-            .await?
-            .expect(200)
-    };
+    let ask = async |more: Value| server.post("/v1/chat/completions", &chat(more)).await?.expect(200);
     let three = ask(json!({"n": 3})).await?;
-    let texts: Vec<_> = (0..3)
-        .map(|n| three["choices"][n]["message"]["content"].as_str())
-        .collect();
-    ensure!(
-        texts.iter().all(Option::is_some) && (texts[0] != texts[1] || texts[1] != texts[2]),
-        "{three}"
-    );
-    ensure!(
-        ask(json!({"n": 3})).await?["choices"] == three["choices"],
-        "the same seed gave other answers"
-    );
+    let texts: Vec<_> = (0..3).map(|n| three["choices"][n]["message"]["content"].as_str()).collect();
+    ensure!(texts.iter().all(Option::is_some) && (texts[0] != texts[1] || texts[1] != texts[2]), "{three}");
+    ensure!(ask(json!({"n": 3})).await?["choices"] == three["choices"], "the same seed gave other answers");
     let greedy = ask(json!({"temperature": 0, "logprobs": true, "top_logprobs": 3})).await?;
-    let text = greedy["choices"][0]["message"]["content"]
-        .as_str()
-        .context("text")?;
-    let tokens = greedy["choices"][0]["logprobs"]["content"]
-        .as_array()
-        .context("tokens")?;
+    let text = greedy["choices"][0]["message"]["content"].as_str().context("text")?;
+    let tokens = greedy["choices"][0]["logprobs"]["content"].as_array().context("tokens")?;
     let mut bytes = Vec::new();
     for token in tokens {
-        ensure!(
-            token["top_logprobs"]
-                .as_array()
-                .is_some_and(|top| top.len() == 3)
-        );
-        ensure!(
-            token["top_logprobs"][0]["logprob"] == token["logprob"],
-            "greedy takes the likeliest: {token}"
-        );
+        ensure!(token["top_logprobs"].as_array().is_some_and(|top| top.len() == 3));
+        ensure!(token["top_logprobs"][0]["logprob"] == token["logprob"], "greedy takes the likeliest: {token}");
         ensure!(token["logprob"].as_f64().is_some_and(|value| value <= 0.0));
-        bytes.extend(
-            token["bytes"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|byte| Some(byte.as_u64()? as u8)),
-        );
+        bytes.extend(token["bytes"].as_array().into_iter().flatten().filter_map(|byte| Some(byte.as_u64()? as u8)));
     }
-    ensure!(
-        String::from_utf8_lossy(&bytes) == text,
-        "the tokens' bytes are not the text"
-    );
-    ensure!(
-        tokens.len() as u64
-            == greedy["usage"]["completion_tokens"]
-                .as_u64()
-                .context("a count")?
-    );
-    let middle: String = text
-        .chars()
-        .skip(text.chars().count() / 2)
-        .take(3)
-        .collect();
+    ensure!(String::from_utf8_lossy(&bytes) == text, "the tokens' bytes are not the text");
+    ensure!(tokens.len() as u64 == greedy["usage"]["completion_tokens"].as_u64().context("a count")?);
+    let middle: String = text.chars().skip(text.chars().count() / 2).take(3).collect();
     let stopped = ask(json!({"temperature": 0, "stop": [middle]})).await?;
     let cut = text.split(&middle).next().unwrap_or_default();
-    ensure!(
-        stopped["choices"][0]["message"]["content"] == cut
-            && stopped["choices"][0]["finish_reason"] == "stop"
-    );
+    ensure!(stopped["choices"][0]["message"]["content"] == cut && stopped["choices"][0]["finish_reason"] == "stop");
     Ok(())
 }
 
@@ -192,84 +96,27 @@ async fn n_seed_stop_and_logprobs_do_what_they_say() -> Result<()> {
 async fn faults_are_named_as_openai_names_them() -> Result<()> {
     let server = server().await?;
     let cases = [
-        (
-            chat(json!({"model": "nobody"})),
-            404,
-            json!("model"),
-            json!("model_not_found"),
-        ),
-        (
-            chat(json!({"tools": [{"type": "function"}]})),
-            400,
-            json!("tools"),
-            json!("unsupported_parameter"),
-        ),
-        (
-            chat(json!({"logit_bias": {"1": 5}})),
-            400,
-            json!("logit_bias"),
-            json!("unsupported_parameter"),
-        ),
-        (
-            chat(json!({"temperature": 3})),
-            400,
-            json!("temperature"),
-            json!(null),
-        ),
-        (
-            chat(json!({"hearth": {"min_p": 2}})),
-            400,
-            json!("hearth.min_p"),
-            json!(null),
-        ),
+        (chat(json!({"model": "nobody"})), 404, json!("model"), json!("model_not_found")),
+        (chat(json!({"tools": [{"type": "function"}]})), 400, json!("tools"), json!("unsupported_parameter")),
+        (chat(json!({"logit_bias": {"1": 5}})), 400, json!("logit_bias"), json!("unsupported_parameter")),
+        (chat(json!({"temperature": 3})), 400, json!("temperature"), json!(null)),
+        (chat(json!({"hearth": {"min_p": 2}})), 400, json!("hearth.min_p"), json!(null)),
         (chat(json!({"n": 0})), 400, json!("n"), json!(null)),
-        (
-            chat(json!({"messages": []})),
-            400,
-            json!("messages"),
-            json!(null),
-        ),
-        (
-            chat(json!({"messages": [{"role": "user"}]})),
-            400,
-            json!("messages[0].content"),
-            json!(null),
-        ),
-        (
-            chat(json!({"max_tokens": 1_000_000})),
-            400,
-            json!("messages"),
-            json!("context_length_exceeded"),
-        ),
-        (
-            chat(json!({"top_logprobs": 3})),
-            400,
-            json!("top_logprobs"),
-            json!(null),
-        ),
+        (chat(json!({"messages": []})), 400, json!("messages"), json!(null)),
+        (chat(json!({"messages": [{"role": "user"}]})), 400, json!("messages[0].content"), json!(null)),
+        (chat(json!({"max_tokens": 1_000_000})), 400, json!("messages"), json!("context_length_exceeded")),
+        (chat(json!({"top_logprobs": 3})), 400, json!("top_logprobs"), json!(null)),
     ];
     for (body, status, param, code) in cases {
         let reply = server.post("/v1/chat/completions", &body).await?;
         let error = &reply.json()?["error"];
-        ensure!(
-            reply.status == status && error["param"] == param && error["code"] == code,
-            "{body}: {error}"
-        );
+        ensure!(reply.status == status && error["param"] == param && error["code"] == code, "{body}: {error}");
     }
     let long = chat(json!({"messages": [{"role": "user", "content": "word ".repeat(20_000)}]}));
-    let error = server
-        .post("/v1/chat/completions", &long)
-        .await?
-        .expect(400)?;
-    ensure!(
-        error["error"]["code"] == "context_length_exceeded",
-        "{error}"
-    );
+    let error = server.post("/v1/chat/completions", &long).await?.expect(400)?;
+    ensure!(error["error"]["code"] == "context_length_exceeded", "{error}");
     let unknown = chat(json!({"something_new": {"a": 1}, "tools": [], "frequency_penalty": 0}));
-    server
-        .post("/v1/chat/completions", &unknown)
-        .await?
-        .expect(200)?;
+    server.post("/v1/chat/completions", &unknown).await?.expect(200)?;
     Ok(())
 }
 
@@ -278,69 +125,35 @@ async fn completions_echo_and_score() -> Result<()> {
     let server = server().await?;
     let ask = async |body: Value| server.post("/v1/completions", &body).await?.expect(200);
     let prompt = "The state of the Union is";
-    let scored = ask(
-        json!({"model": MODEL, "prompt": prompt, "echo": true, "logprobs": 2, "max_tokens": 0}),
-    )
-    .await?;
+    let scored = ask(json!({"model": MODEL, "prompt": prompt, "echo": true, "logprobs": 2, "max_tokens": 0})).await?;
     let choice = &scored["choices"][0];
-    ensure!(
-        choice["text"] == prompt && choice["finish_reason"] == "length",
-        "{scored}"
-    );
+    ensure!(choice["text"] == prompt && choice["finish_reason"] == "length", "{scored}");
     let columns = &choice["logprobs"];
     let tokens = columns["tokens"].as_array().context("tokens")?;
     ensure!(columns["token_logprobs"][0].is_null() && columns["top_logprobs"][0].is_null());
-    ensure!(
-        columns["token_logprobs"]
-            .as_array()
-            .is_some_and(|all| all.len() == tokens.len())
-    );
+    ensure!(columns["token_logprobs"].as_array().is_some_and(|all| all.len() == tokens.len()));
     ensure!(tokens.iter().filter_map(Value::as_str).collect::<String>() == prompt);
-    ensure!(
-        columns["text_offset"][0] == 0 && scored["usage"]["completion_tokens"] == 0,
-        "{scored}"
-    );
+    ensure!(columns["text_offset"][0] == 0 && scored["usage"]["completion_tokens"] == 0, "{scored}");
     // The same through the generator: a greedy token's probability after a prompt is that of the echo of both.
-    let next = ask(
-        json!({"model": MODEL, "prompt": prompt, "logprobs": 0, "max_tokens": 1, "temperature": 0}),
-    )
-    .await?;
+    let next = ask(json!({"model": MODEL, "prompt": prompt, "logprobs": 0, "max_tokens": 1, "temperature": 0})).await?;
     let text = next["choices"][0]["text"].as_str().context("text")?;
-    let both = ask(json!({"model": MODEL, "prompt": format!("{prompt}{text}"), "echo": true, "logprobs": 0, "max_tokens": 0})).await?;
-    let of =
-        |value: &Value, at: usize| value["choices"][0]["logprobs"]["token_logprobs"][at].as_f64();
-    if both["choices"][0]["logprobs"]["tokens"]
-        .as_array()
-        .is_some_and(|all| all.len() == tokens.len() + 1)
-    {
-        let (a, b) = (
-            of(&next, 0).context("a number")?,
-            of(&both, tokens.len()).context("a number")?,
-        );
+    let both =
+        ask(json!({"model": MODEL, "prompt": format!("{prompt}{text}"), "echo": true, "logprobs": 0, "max_tokens": 0}))
+            .await?;
+    let of = |value: &Value, at: usize| value["choices"][0]["logprobs"]["token_logprobs"][at].as_f64();
+    if both["choices"][0]["logprobs"]["tokens"].as_array().is_some_and(|all| all.len() == tokens.len() + 1) {
+        let (a, b) = (of(&next, 0).context("a number")?, of(&both, tokens.len()).context("a number")?);
         ensure!((a - b).abs() < 1e-4, "{a} and {b}");
     }
-    let many =
-        ask(json!({"model": MODEL, "prompt": ["one", "two"], "n": 2, "max_tokens": 3, "seed": 1}))
-            .await?;
-    let indices: Vec<_> = many["choices"]
-        .as_array()
-        .context("choices")?
-        .iter()
-        .map(|c| c["index"].clone())
-        .collect();
+    let many = ask(json!({"model": MODEL, "prompt": ["one", "two"], "n": 2, "max_tokens": 3, "seed": 1})).await?;
+    let indices: Vec<_> = many["choices"].as_array().context("choices")?.iter().map(|c| c["index"].clone()).collect();
     ensure!(indices == [0, 1, 2, 3].map(Value::from), "{many}");
-    let ids =
-        ask(json!({"model": MODEL, "prompt": [5, 6, 7], "max_tokens": 2, "echo": true})).await?;
+    let ids = ask(json!({"model": MODEL, "prompt": [5, 6, 7], "max_tokens": 2, "echo": true})).await?;
     ensure!(ids["usage"]["prompt_tokens"] == 3, "{ids}");
     let body = json!({"model": MODEL, "prompt": prompt, "max_tokens": 8, "seed": 3, "echo": true, "stream": true});
     let streamed = chunks(&server.post("/v1/completions", &body).await?.text())?;
-    let text: String = streamed
-        .iter()
-        .filter_map(|chunk| chunk["choices"][0]["text"].as_str())
-        .collect();
-    let whole =
-        ask(json!({"model": MODEL, "prompt": prompt, "max_tokens": 8, "seed": 3, "echo": true}))
-            .await?;
+    let text: String = streamed.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
+    let whole = ask(json!({"model": MODEL, "prompt": prompt, "max_tokens": 8, "seed": 3, "echo": true})).await?;
     ensure!(whole["choices"][0]["text"] == text.as_str(), "{text}");
     Ok(())
 }
@@ -349,16 +162,9 @@ async fn completions_echo_and_score() -> Result<()> {
 async fn two_streams_share_the_device_and_a_client_that_leaves_frees_it() -> Result<()> {
     let server = server().await?;
     // Greedy with a penalty against ending is not to be had: long answers, and the test looks at their beginnings.
-    let body = |seed: u64| {
-        chat(json!({"stream": true, "max_tokens": 150, "seed": seed, "temperature": 1.5}))
-    };
+    let body = |seed: u64| chat(json!({"stream": true, "max_tokens": 150, "seed": seed, "temperature": 1.5}));
     let begin = async |seed| {
-        let answer = server
-            .client()
-            .post(server.url("/v1/chat/completions"))
-            .json(&body(seed))
-            .send()
-            .await?;
+        let answer = server.client().post(server.url("/v1/chat/completions")).json(&body(seed)).send().await?;
         anyhow::Ok(answer.bytes_stream())
     };
     let mut streams = Vec::new();
@@ -375,10 +181,7 @@ async fn two_streams_share_the_device_and_a_client_that_leaves_frees_it() -> Res
     drop(streams);
     let started = std::time::Instant::now();
     while active().await? > 0 {
-        ensure!(
-            started.elapsed() < Duration::from_secs(3),
-            "generations go on without their clients"
-        );
+        ensure!(started.elapsed() < Duration::from_secs(3), "generations go on without their clients");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

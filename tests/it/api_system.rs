@@ -10,12 +10,7 @@ use serde_json::Value;
 #[tokio::test]
 async fn foreign_pages_and_names_are_refused() -> Result<()> {
     let server = Server::start().await?;
-    let ask = |name: &'static str, value: &str| {
-        server
-            .client()
-            .get(server.url("/v1/models"))
-            .header(name, value)
-    };
+    let ask = |name: &'static str, value: &str| server.client().get(server.url("/v1/models")).header(name, value);
     for (name, value) in [
         ("host", "evil.example"),
         ("host", "localhost.evil.example:80"),
@@ -27,12 +22,7 @@ async fn foreign_pages_and_names_are_refused() -> Result<()> {
         let reply = server.send(ask(name, value)).await?;
         ensure!(reply.status == 403, "{name}: {value} gave {}", reply.status);
         let error = &reply.json()?["error"];
-        ensure!(
-            error["code"]
-                .as_str()
-                .is_some_and(|code| code.starts_with("foreign_")),
-            "{error}"
-        );
+        ensure!(error["code"].as_str().is_some_and(|code| code.starts_with("foreign_")), "{error}");
     }
     let own = server.address().to_owned();
     ensure!(server.send(ask("origin", &own)).await?.status == 200);
@@ -62,19 +52,13 @@ async fn other_machines_need_a_key() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let program = places::program()?;
     let run = |arguments: &[&str]| {
-        std::process::Command::new(&program)
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(folder.path())
-            .output()
+        std::process::Command::new(&program).args(arguments).arg("--data-dir").arg(folder.path()).output()
     };
     let refused = run(&["serve", "--addr", "0.0.0.0:0"])?;
     let words = String::from_utf8_lossy(&refused.stderr);
     ensure!(!refused.status.success(), "served without a key");
     ensure!(words.contains("hearth key create"), "{words}");
-    let key = String::from_utf8(run(&["key", "create", "--name", "test"])?.stdout)?
-        .trim()
-        .to_owned();
+    let key = String::from_utf8(run(&["key", "create", "--name", "test"])?.stdout)?.trim().to_owned();
     ensure!(key.starts_with("hearth-") && key.len() > 40, "{key}");
     let mut child = tokio::process::Command::new(&program)
         .args(["serve", "--addr", "0.0.0.0:0", "--data-dir"])
@@ -82,20 +66,13 @@ async fn other_machines_need_a_key() -> Result<()> {
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(
-        child.stdout.take().context("piped")?,
-    ));
-    let line = lines
-        .next_line()
-        .await?
-        .context("it says where it listens")?;
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().context("piped")?));
+    let line = lines.next_line().await?.context("it says where it listens")?;
     let port = line.rsplit(':').next().context("a port")?.to_owned();
     let address = format!("http://127.0.0.1:{port}");
     let client = reqwest::Client::new();
     let models = format!("{address}/v1/models");
-    let status = async |request: reqwest::RequestBuilder| {
-        anyhow::Ok(request.send().await?.status().as_u16())
-    };
+    let status = async |request: reqwest::RequestBuilder| anyhow::Ok(request.send().await?.status().as_u16());
     ensure!(status(client.get(&models)).await? == 401);
     ensure!(status(client.get(&models).bearer_auth("hearth-wrong")).await? == 401);
     ensure!(status(client.get(&models).bearer_auth(&key)).await? == 200);
@@ -108,16 +85,9 @@ async fn other_machines_need_a_key() -> Result<()> {
 async fn it_answers_within_a_second_and_is_small_when_idle() -> Result<()> {
     // A server whose data directory exists, as on every start but the first.
     let folder = tempfile::tempdir()?;
-    let options = || ServerOptions {
-        data_dir: Some(folder.path().to_owned()),
-        ..ServerOptions::default()
-    };
+    let options = || ServerOptions { data_dir: Some(folder.path().to_owned()), ..ServerOptions::default() };
     let mut first = Server::start_with(options()).await?;
-    first
-        .poll("/v1/models", Duration::from_secs(10), |models| {
-            models["data"] != serde_json::json!([])
-        })
-        .await?;
+    first.poll("/v1/models", Duration::from_secs(10), |models| models["data"] != serde_json::json!([])).await?;
     first.stop(Duration::from_secs(10)).await?;
     // The best of three: other tests share the machine.
     let mut seconds = f64::INFINITY;
@@ -141,35 +111,20 @@ async fn it_answers_within_a_second_and_is_small_when_idle() -> Result<()> {
 async fn every_answer_is_numbered_and_every_error_has_four_keys() -> Result<()> {
     let server = Server::start().await?;
     let mut ids = std::collections::BTreeSet::new();
-    for (path, status) in [
-        ("/healthz", 200),
-        ("/v1/models", 200),
-        ("/v1/nothing", 404),
-        ("/v1/files/file-x", 404),
-    ] {
+    for (path, status) in [("/healthz", 200), ("/v1/models", 200), ("/v1/nothing", 404), ("/v1/files/file-x", 404)] {
         let reply = server.get(path).await?;
         ensure!(reply.status == status, "{path}: {}", reply.status);
-        ensure!(
-            ids.insert(reply.header("x-request-id").to_owned()),
-            "{path}: the id is not new"
-        );
+        ensure!(ids.insert(reply.header("x-request-id").to_owned()), "{path}: the id is not new");
         if status == 404 {
             let body = reply.json()?;
-            let keys: Vec<_> = body["error"]
-                .as_object()
-                .context("an object")?
-                .keys()
-                .cloned()
-                .collect();
+            let keys: Vec<_> = body["error"].as_object().context("an object")?.keys().cloned().collect();
             let mut keys = keys;
             keys.sort();
             ensure!(keys == ["code", "message", "param", "type"], "{body}");
         }
     }
     ensure!(!ids.contains(""));
-    let reply = server
-        .send(server.client().put(server.url("/v1/models")))
-        .await?;
+    let reply = server.send(server.client().put(server.url("/v1/models"))).await?;
     ensure!(reply.status == 405 && reply.json()?["error"]["code"] == "method_not_allowed");
     Ok(())
 }
@@ -201,16 +156,8 @@ async fn the_document_names_every_path_and_our_own_options() -> Result<()> {
     }
     let schemas = &document["components"]["schemas"];
     let options = &schemas["HearthOptions"]["properties"];
-    ensure!(
-        options["lora"].is_object() && options["learning_rate"].is_object(),
-        "{options}"
-    );
-    ensure!(
-        references(&document)
-            .iter()
-            .all(|name| schemas.get(name).is_some()),
-        "a schema is missing"
-    );
+    ensure!(options["lora"].is_object() && options["learning_rate"].is_object(), "{options}");
+    ensure!(references(&document).iter().all(|name| schemas.get(name).is_some()), "a schema is missing");
     Ok(())
 }
 
@@ -218,14 +165,8 @@ async fn the_document_names_every_path_and_our_own_options() -> Result<()> {
 fn references(value: &Value) -> Vec<String> {
     match value {
         Value::Object(map) => {
-            let own = map
-                .get("$ref")
-                .and_then(Value::as_str)
-                .and_then(|path| path.rsplit('/').next());
-            own.map(str::to_owned)
-                .into_iter()
-                .chain(map.values().flat_map(references))
-                .collect()
+            let own = map.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+            own.map(str::to_owned).into_iter().chain(map.values().flat_map(references)).collect()
         }
         Value::Array(items) => items.iter().flat_map(references).collect(),
         _ => Vec::new(),
@@ -238,19 +179,10 @@ async fn metrics_count_and_readiness_answers() -> Result<()> {
     ensure!(server.get("/readyz").await?.expect(200)?["status"] == "ok");
     server.get("/v1/models").await?;
     let reply = server.get("/metrics").await?;
-    ensure!(
-        reply
-            .header("content-type")
-            .starts_with("application/openmetrics-text")
-    );
+    ensure!(reply.header("content-type").starts_with("application/openmetrics-text"));
     let text = reply.text();
     let counted = r#"hearth_http_requests_total{method="GET",route="/v1/models",status="200"} 1"#;
-    for line in [
-        counted,
-        "hearth_active_generations 0",
-        "hearth_jobs{status=\"running\"} 0",
-        "# EOF",
-    ] {
+    for line in [counted, "hearth_active_generations 0", "hearth_jobs{status=\"running\"} 0", "# EOF"] {
         ensure!(text.contains(line), "no `{line}` in\n{text}");
     }
     Ok(())
@@ -265,10 +197,7 @@ async fn the_page_is_isolated_and_no_path_leaves_the_data_directory() -> Result<
     ensure!(page.header("cross-origin-embedder-policy") == "require-corp");
     ensure!(page.header("cache-control") == "no-cache");
     if !page.header("etag").is_empty() {
-        let again = server
-            .client()
-            .get(server.url("/"))
-            .header("if-none-match", page.header("etag"));
+        let again = server.client().get(server.url("/")).header("if-none-match", page.header("etag"));
         ensure!(server.send(again).await?.status == 304);
     }
     for path in [

@@ -52,23 +52,14 @@ pub(crate) fn request(file: &str, steps: u64, more: Value) -> Value {
 }
 
 pub(crate) async fn create(server: &Server, body: &Value) -> Result<String> {
-    let job = server
-        .post("/v1/fine_tuning/jobs", body)
-        .await?
-        .expect(200)?;
+    let job = server.post("/v1/fine_tuning/jobs", body).await?.expect(200)?;
     Ok(job["id"].as_str().context("an id")?.to_owned())
 }
 
 /// Waits for a job's end.
 pub(crate) async fn ended(server: &Server, id: &str) -> Result<Value> {
     let path = format!("/v1/fine_tuning/jobs/{id}");
-    server
-        .poll(&path, LIMIT, |job| {
-            ["succeeded", "failed", "cancelled"]
-                .iter()
-                .any(|end| job["status"] == *end)
-        })
-        .await
+    server.poll(&path, LIMIT, |job| ["succeeded", "failed", "cancelled"].iter().any(|end| job["status"] == *end)).await
 }
 
 /// All events, oldest first.
@@ -76,12 +67,7 @@ pub(crate) async fn events(server: &Server, id: &str) -> Result<Vec<Value>> {
     let mut all: Vec<Value> = Vec::new();
     let mut after = String::new();
     loop {
-        let page = server
-            .get(&format!(
-                "/v1/fine_tuning/jobs/{id}/events?limit=100{after}"
-            ))
-            .await?
-            .expect(200)?;
+        let page = server.get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=100{after}")).await?.expect(200)?;
         all.extend(page["data"].as_array().context("a list")?.iter().cloned());
         if page["has_more"] == false {
             all.reverse();
@@ -96,31 +82,15 @@ async fn a_model_is_tuned_talks_and_goes() -> Result<()> {
     let server = server().await?;
     let file = training_file(&server, 24).await?;
     let validation = training_file(&server, 6).await?;
-    let mut body = request(
-        &file,
-        12,
-        json!({"samples": [{"prompt": "What is red plum number 3?", "max_tokens": 8}]}),
-    );
+    let mut body = request(&file, 12, json!({"samples": [{"prompt": "What is red plum number 3?", "max_tokens": 8}]}));
     body["validation_file"] = json!(validation);
     body["metadata"] = json!({"team": "test"});
     body["method"] = json!({"type": "supervised"});
-    let made = server
-        .post("/v1/fine_tuning/jobs", &body)
-        .await?
-        .expect(200)?;
-    for key in [
-        "finished_at",
-        "error",
-        "fine_tuned_model",
-        "trained_tokens",
-        "estimated_finish",
-    ] {
+    let made = server.post("/v1/fine_tuning/jobs", &body).await?.expect(200)?;
+    for key in ["finished_at", "error", "fine_tuned_model", "trained_tokens", "estimated_finish"] {
         ensure!(made.get(key).is_some_and(Value::is_null), "{key} of {made}");
     }
-    ensure!(
-        made["hyperparameters"]["n_epochs"] == "auto" && made["metadata"]["team"] == "test",
-        "{made}"
-    );
+    ensure!(made["hyperparameters"]["n_epochs"] == "auto" && made["metadata"]["team"] == "test", "{made}");
     let id = made["id"].as_str().context("an id")?;
     let job = ended(&server, id).await?;
     ensure!(job["status"] == "succeeded", "{job}");
@@ -129,105 +99,41 @@ async fn a_model_is_tuned_talks_and_goes() -> Result<()> {
             && job["method"]["supervised"]["hyperparameters"]["batch_size"].is_u64(),
         "{job}"
     );
-    ensure!(
-        job["trained_tokens"]
-            .as_u64()
-            .is_some_and(|tokens| tokens > 0)
-            && job["seed"] == 11,
-        "{job}"
-    );
+    ensure!(job["trained_tokens"].as_u64().is_some_and(|tokens| tokens > 0) && job["seed"] == 11, "{job}");
     let tuned = job["fine_tuned_model"].as_str().context("a model")?;
     ensure!(tuned.starts_with("ft:hearth-nano:local:json:"), "{tuned}");
 
     let all = events(&server, id).await?;
-    let numbers: Vec<_> = all
-        .iter()
-        .filter_map(|event| event["seq"].as_u64())
-        .collect();
-    ensure!(
-        numbers == (1..=all.len() as u64).collect::<Vec<_>>(),
-        "{numbers:?}"
-    );
-    let metrics: Vec<_> = all
-        .iter()
-        .filter(|event| event["type"] == "metrics")
-        .collect();
-    ensure!(
-        metrics.len() == 12 && metrics[11]["data"]["valid_loss"].is_f64(),
-        "{}",
-        metrics[11]
-    );
+    let numbers: Vec<_> = all.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    ensure!(numbers == (1..=all.len() as u64).collect::<Vec<_>>(), "{numbers:?}");
+    let metrics: Vec<_> = all.iter().filter(|event| event["type"] == "metrics").collect();
+    ensure!(metrics.len() == 12 && metrics[11]["data"]["valid_loss"].is_f64(), "{}", metrics[11]);
     ensure!(all.iter().any(|event| event["data"]["type"] == "sample"));
 
-    let checkpoints = server
-        .get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints"))
-        .await?
-        .expect(200)?;
-    let steps: Vec<_> = checkpoints["data"]
-        .as_array()
-        .context("a list")?
-        .iter()
-        .map(|row| row["step_number"].clone())
-        .collect();
+    let checkpoints = server.get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints")).await?.expect(200)?;
+    let steps: Vec<_> =
+        checkpoints["data"].as_array().context("a list")?.iter().map(|row| row["step_number"].clone()).collect();
     ensure!(steps == [12, 10, 5].map(Value::from), "{checkpoints}");
     let result = job["result_files"][0].as_str().context("a file")?;
-    let csv = server
-        .get(&format!("/v1/files/{result}/content"))
-        .await?
-        .text();
-    ensure!(
-        csv.lines().count() == 13 && csv.starts_with("step,train_loss,train_accuracy,valid_loss"),
-        "{csv}"
-    );
+    let csv = server.get(&format!("/v1/files/{result}/content")).await?.text();
+    ensure!(csv.lines().count() == 13 && csv.starts_with("step,train_loss,train_accuracy,valid_loss"), "{csv}");
 
     let ask = async |model: &str| {
         let body = json!({"model": model, "temperature": 0, "max_tokens": 12, "logprobs": true, "messages": [{"role": "user", "content": "What is red plum number 3?"}]});
-        server
-            .post("/v1/chat/completions", &body)
-            .await?
-            .expect(200)
+        server.post("/v1/chat/completions", &body).await?.expect(200)
     };
-    let checkpoint = checkpoints["data"][0]["fine_tuned_model_checkpoint"]
-        .as_str()
-        .context("a model")?;
-    let (base, answer, last) = (
-        ask("hearth-nano").await?,
-        ask(tuned).await?,
-        ask(checkpoint).await?,
-    );
-    ensure!(
-        answer["choices"] != base["choices"],
-        "the adapter changes nothing: {answer}"
-    );
-    ensure!(
-        answer["choices"] == last["choices"],
-        "the last checkpoint is not the result"
-    );
+    let checkpoint = checkpoints["data"][0]["fine_tuned_model_checkpoint"].as_str().context("a model")?;
+    let (base, answer, last) = (ask("hearth-nano").await?, ask(tuned).await?, ask(checkpoint).await?);
+    ensure!(answer["choices"] != base["choices"], "the adapter changes nothing: {answer}");
+    ensure!(answer["choices"] == last["choices"], "the last checkpoint is not the result");
 
-    let model = server
-        .get(&format!("/v1/models/{tuned}"))
-        .await?
-        .expect(200)?;
-    ensure!(
-        model["hearth"]["base"] == "hearth-nano" && model["hearth"]["format"] == "adapter",
-        "{model}"
-    );
-    let adapter = format!(
-        "/v1/hearth/files/{}/adapter_model.safetensors",
-        model["hearth"]["hash"].as_str().context("a hash")?
-    );
+    let model = server.get(&format!("/v1/models/{tuned}")).await?.expect(200)?;
+    ensure!(model["hearth"]["base"] == "hearth-nano" && model["hearth"]["format"] == "adapter", "{model}");
+    let adapter =
+        format!("/v1/hearth/files/{}/adapter_model.safetensors", model["hearth"]["hash"].as_str().context("a hash")?);
     ensure!(server.get(&adapter).await?.status == 200);
-    ensure!(
-        server.delete("/v1/models/hearth-nano").await?.status == 409,
-        "the base of a tuned model went"
-    );
-    ensure!(
-        server
-            .delete(&format!("/v1/models/{tuned}"))
-            .await?
-            .expect(200)?["deleted"]
-            == true
-    );
+    ensure!(server.delete("/v1/models/hearth-nano").await?.status == 409, "the base of a tuned model went");
+    ensure!(server.delete(&format!("/v1/models/{tuned}")).await?.expect(200)?["deleted"] == true);
     ensure!(server.get(&format!("/v1/models/{tuned}")).await?.status == 404);
     Ok(())
 }
@@ -235,48 +141,20 @@ async fn a_model_is_tuned_talks_and_goes() -> Result<()> {
 #[tokio::test]
 async fn bad_data_is_refused_with_the_report() -> Result<()> {
     let server = server().await?;
-    let text = format!(
-        "{}{{\"messages\": [{{\"role\": \"user\", \"content\": \"only a question\"}}]}}\nnot json\n",
-        chats(8)
-    );
-    let file = server.upload("bad.jsonl", &text).await?["id"]
-        .as_str()
-        .context("an id")?
-        .to_owned();
-    let report = server
-        .post(
-            "/v1/validate",
-            &json!({"file": file, "model": "hearth-nano"}),
-        )
-        .await?
-        .expect(200)?;
+    let text =
+        format!("{}{{\"messages\": [{{\"role\": \"user\", \"content\": \"only a question\"}}]}}\nnot json\n", chats(8));
+    let file = server.upload("bad.jsonl", &text).await?["id"].as_str().context("an id")?.to_owned();
+    let report = server.post("/v1/validate", &json!({"file": file, "model": "hearth-nano"})).await?.expect(200)?;
+    ensure!(report["errors"].as_u64().is_some_and(|errors| errors >= 2), "{report}");
+    let plan = server.post("/v1/fine_tuning/jobs", &request(&file, 2, json!({"dry_run": true}))).await?.expect(200)?;
     ensure!(
-        report["errors"].as_u64().is_some_and(|errors| errors >= 2),
-        "{report}"
-    );
-    let plan = server
-        .post(
-            "/v1/fine_tuning/jobs",
-            &request(&file, 2, json!({"dry_run": true})),
-        )
-        .await?
-        .expect(200)?;
-    ensure!(
-        plan["object"] == "fine_tuning.plan"
-            && plan["error"]["param"] == "training_file"
-            && plan["report"] == report,
+        plan["object"] == "fine_tuning.plan" && plan["error"]["param"] == "training_file" && plan["report"] == report,
         "{plan}"
     );
     let id = create(&server, &request(&file, 2, json!({}))).await?;
     let job = ended(&server, &id).await?;
-    ensure!(
-        job["status"] == "failed" && job["error"]["code"] == "invalid_training_file",
-        "{job}"
-    );
-    ensure!(
-        job["hearth"]["report"] == report,
-        "the job's report is another"
-    );
+    ensure!(job["status"] == "failed" && job["error"]["code"] == "invalid_training_file", "{job}");
+    ensure!(job["hearth"]["report"] == report, "the job's report is another");
     Ok(())
 }
 
@@ -284,11 +162,7 @@ async fn bad_data_is_refused_with_the_report() -> Result<()> {
 async fn requests_are_checked_planned_and_made_once() -> Result<()> {
     let server = server().await?;
     let file = training_file(&server, 12).await?;
-    let mut wrong = vec![(
-        request(&file, 2, json!({"lora": {"r": 0}})),
-        400,
-        "hearth.lora.r",
-    )];
+    let mut wrong = vec![(request(&file, 2, json!({"lora": {"r": 0}})), 400, "hearth.lora.r")];
     let mut change = |key: &str, value: Value, status: u16, param: &'static str| {
         let mut body = request(&file, 2, json!({}));
         body[key] = value;
@@ -296,46 +170,20 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
     };
     change("model", json!("nobody"), 404, "model");
     change("training_file", json!("file-nothing"), 400, "training_file");
-    change(
-        "integrations",
-        json!([{"type": "wandb"}]),
-        400,
-        "integrations",
-    );
-    change(
-        "method",
-        json!({"type": "dpo", "dpo": {}}),
-        400,
-        "method.dpo",
-    );
+    change("integrations", json!([{"type": "wandb"}]), 400, "integrations");
+    change("method", json!({"type": "dpo", "dpo": {}}), 400, "method.dpo");
     change("suffix", json!("no/slash"), 400, "suffix");
     for (body, status, param) in wrong {
         let reply = server.post("/v1/fine_tuning/jobs", &body).await?;
-        ensure!(
-            reply.status == status && reply.json()?["error"]["param"] == param,
-            "{body}: {}",
-            reply.text()
-        );
+        ensure!(reply.status == status && reply.json()?["error"]["param"] == param, "{body}: {}", reply.text());
     }
-    let plan = server
-        .post(
-            "/v1/fine_tuning/jobs",
-            &request(&file, 6, json!({"dry_run": true})),
-        )
-        .await?
-        .expect(200)?;
-    ensure!(
-        plan["total_steps"] == 6 && plan["spec"]["batch_size"] == 4 && plan["memory"].is_object(),
-        "{plan}"
-    );
+    let plan = server.post("/v1/fine_tuning/jobs", &request(&file, 6, json!({"dry_run": true}))).await?.expect(200)?;
+    ensure!(plan["total_steps"] == 6 && plan["spec"]["batch_size"] == 4 && plan["memory"].is_object(), "{plan}");
     ensure!(server.get("/v1/fine_tuning/jobs").await?.expect(200)?["data"] == json!([]));
 
     let post = async |body: &Value| {
-        let request = server
-            .client()
-            .post(server.url("/v1/fine_tuning/jobs"))
-            .header("idempotency-key", "once")
-            .json(body);
+        let request =
+            server.client().post(server.url("/v1/fine_tuning/jobs")).header("idempotency-key", "once").json(body);
         server.send(request).await
     };
     let body = request(&file, 2, json!({}));
@@ -344,9 +192,7 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
     let other = post(&request(&file, 3, json!({}))).await?;
     ensure!(other.status == 409, "{}", other.text());
     ensure!(
-        server.get("/v1/fine_tuning/jobs").await?.expect(200)?["data"]
-            .as_array()
-            .is_some_and(|jobs| jobs.len() == 1)
+        server.get("/v1/fine_tuning/jobs").await?.expect(200)?["data"].as_array().is_some_and(|jobs| jobs.len() == 1)
     );
     ended(&server, first["id"].as_str().context("an id")?).await?;
     Ok(())
@@ -359,10 +205,7 @@ async fn a_stream_of_events_replays_and_ends() -> Result<()> {
     let id = create(&server, &request(&file, 6, json!({}))).await?;
     let path = server.url(&format!("/v1/fine_tuning/jobs/{id}/events"));
     let stream = async |last: Option<u64>| {
-        let mut request = server
-            .client()
-            .get(&path)
-            .header("accept", "text/event-stream");
+        let mut request = server.client().get(&path).header("accept", "text/event-stream");
         if let Some(last) = last {
             request = request.header("last-event-id", last.to_string());
         }
@@ -374,20 +217,11 @@ async fn a_stream_of_events_replays_and_ends() -> Result<()> {
     while let Some(chunk) = body.next().await {
         text.push_str(&String::from_utf8_lossy(&chunk?));
     }
-    ensure!(
-        text.starts_with("retry: 3000\n\n") && text.ends_with("event: end\ndata: {}\n\n"),
-        "{text}"
-    );
-    let ids = |text: &str| {
-        text.lines()
-            .filter_map(|line| line.strip_prefix("id: ")?.parse().ok())
-            .collect::<Vec<u64>>()
-    };
+    ensure!(text.starts_with("retry: 3000\n\n") && text.ends_with("event: end\ndata: {}\n\n"), "{text}");
+    let ids =
+        |text: &str| text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect::<Vec<u64>>();
     let all = ids(&text);
-    ensure!(
-        all == (1..=all.len() as u64).collect::<Vec<_>>() && all.len() > 8,
-        "{all:?}"
-    );
+    ensure!(all == (1..=all.len() as u64).collect::<Vec<_>>() && all.len() > 8, "{all:?}");
     let replayed = stream(Some(4)).await?.text().await?;
     ensure!(ids(&replayed) == all[4..], "{replayed}");
     let done = stream(Some(all.len() as u64)).await?;
@@ -402,39 +236,22 @@ async fn jobs_pause_resume_and_cancel() -> Result<()> {
     let id = create(&server, &request(&file, 120, json!({}))).await?;
     let path = format!("/v1/fine_tuning/jobs/{id}");
     let act = async |what: &str| server.post(&format!("{path}/{what}"), &json!({})).await;
-    server
-        .poll(&path, LIMIT, |job| {
-            job["hearth"]["step"].as_u64() >= Some(3)
-        })
-        .await?;
+    server.poll(&path, LIMIT, |job| job["hearth"]["step"].as_u64() >= Some(3)).await?;
     ensure!(act("pause").await?.expect(200)?["status"] == "paused");
     ensure!(act("pause").await?.status == 400, "a paused job was paused");
     tokio::time::sleep(Duration::from_secs(2)).await;
     let rest = server.get(&path).await?.expect(200)?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    ensure!(
-        server.get(&path).await?.expect(200)?["hearth"]["step"] == rest["hearth"]["step"],
-        "it goes on"
-    );
+    ensure!(server.get(&path).await?.expect(200)?["hearth"]["step"] == rest["hearth"]["step"], "it goes on");
     ensure!(act("resume").await?.expect(200)?["status"] == "queued");
     let further = rest["hearth"]["step"].as_u64().map(|step| step + 2);
-    let job = server
-        .poll(&path, LIMIT, |job| {
-            job["hearth"]["step"].as_u64() >= further
-        })
-        .await?;
+    let job = server.poll(&path, LIMIT, |job| job["hearth"]["step"].as_u64() >= further).await?;
     ensure!(job["hearth"]["attempt"] == 2, "{job}");
     ensure!(act("cancel").await?.expect(200)?["status"] == "cancelled");
     ensure!(act("resume").await?.status == 400);
     let all = events(&server, &id).await?;
-    let steps: Vec<_> = all
-        .iter()
-        .filter(|e| e["type"] == "metrics")
-        .filter_map(|e| e["data"]["step"].as_u64())
-        .collect();
-    ensure!(
-        steps == (1..=steps.len() as u64).collect::<Vec<_>>(),
-        "{steps:?}"
-    );
+    let steps: Vec<_> =
+        all.iter().filter(|e| e["type"] == "metrics").filter_map(|e| e["data"]["step"].as_u64()).collect();
+    ensure!(steps == (1..=steps.len() as u64).collect::<Vec<_>>(), "{steps:?}");
     Ok(())
 }

@@ -8,3 +8,4 @@ mod api_system;
 mod harness;
 mod jobs_killed;
 mod jobs_tuning;
+mod loading;

@@ -127,9 +127,7 @@ fn collect_words(tokens: proc_macro2::TokenStream, words: &mut Vec<(usize, Strin
             TokenTree::Ident(ident) => {
                 words.push((ident.span().start().line, ident.to_string()));
             }
-            TokenTree::Punct(punct)
-                if punct.as_char() == '#' || (after_hash && punct.as_char() == '!') =>
-            {
+            TokenTree::Punct(punct) if punct.as_char() == '#' || (after_hash && punct.as_char() == '!') => {
                 after_hash = true;
                 continue;
             }
@@ -165,10 +163,7 @@ fn shared_stays_small(manifest: &str) -> Vec<String> {
         }
         let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
         if inside && !name.is_empty() && !name.starts_with('#') && !SHARED_MAY_USE.contains(&name) {
-            complaints.push(format!(
-                "shared/Cargo.toml:{}: {name} is not on the list of small pure crates",
-                index + 1
-            ));
+            complaints.push(format!("shared/Cargo.toml:{}: {name} is not on the list of small pure crates", index + 1));
         }
     }
     complaints
@@ -187,38 +182,25 @@ fn forbid(source: &Source, words: &[&str], why: &str) -> Vec<String> {
 /// Rule 2.
 fn one_file_names_backends(source: &Source) -> Vec<String> {
     let ours = ["model/src/", "backend/src/", "frontend/src/", "shared/src/"];
-    if source.path == "model/src/device.rs"
-        || !ours.iter().any(|folder| source.path.starts_with(folder))
-    {
+    if source.path == "model/src/device.rs" || !ours.iter().any(|folder| source.path.starts_with(folder)) {
         return Vec::new();
     }
-    forbid(
-        source,
-        &BACKEND_WORDS,
-        "only model/src/device.rs names a burn backend",
-    )
+    forbid(source, &BACKEND_WORDS, "only model/src/device.rs names a burn backend")
 }
 
 /// Rule 3.
 fn http_alone_names_axum(source: &Source) -> Vec<String> {
-    let allowed =
-        source.path.starts_with("backend/src/http") || source.path == "backend/src/error.rs";
+    let allowed = source.path.starts_with("backend/src/http") || source.path == "backend/src/error.rs";
     if allowed || !source.path.starts_with("backend/src/") {
         return Vec::new();
     }
-    forbid(
-        source,
-        &["axum"],
-        "only backend/src/http* and error.rs name axum",
-    )
+    forbid(source, &["axum"], "only backend/src/http* and error.rs name axum")
 }
 
 /// Rule 4.
 fn stores_alone_hold_sql(source: &Source) -> Vec<String> {
     let path = source.path.as_str();
-    let allowed = path.ends_with("/store.rs")
-        || path.ends_with("/db.rs")
-        || path.starts_with("backend/src/jobs/queue");
+    let allowed = path.ends_with("/store.rs") || path.ends_with("/db.rs") || path.starts_with("backend/src/jobs/queue");
     if allowed || !path.starts_with("backend/src/") {
         return Vec::new();
     }
@@ -237,12 +219,7 @@ fn stores_alone_hold_sql(source: &Source) -> Vec<String> {
             let head = text.trim_start().to_lowercase();
             SQL.iter().any(|start| head.starts_with(start))
         })
-        .map(|(line, _)| {
-            source.complain(
-                line,
-                "SQL stands in store.rs files, db.rs and the job queue only",
-            )
-        })
+        .map(|(line, _)| source.complain(line, "SQL stands in store.rs files, db.rs and the job queue only"))
         .collect()
 }
 
@@ -254,8 +231,7 @@ struct Texts {
 
 impl Visit<'_> for Texts {
     fn visit_lit_str(&mut self, literal: &syn::LitStr) {
-        self.found
-            .push((literal.span().start().line, literal.value()));
+        self.found.push((literal.span().start().line, literal.value()));
     }
 
     fn visit_attribute(&mut self, _: &syn::Attribute) {}
@@ -291,32 +267,20 @@ fn transformer_knows_no_extras(source: &Source) -> Vec<String> {
             let word = word.to_lowercase();
             APPLIED_FROM_OUTSIDE.iter().any(|part| word.contains(part))
         })
-        .map(|(line, word)| {
-            source.complain(
-                line,
-                format!("`{word}` is applied to the transformer from outside"),
-            )
-        })
+        .map(|(line, word)| source.complain(line, format!("`{word}` is applied to the transformer from outside")))
         .collect()
 }
 
 /// Rule 6.
 fn schedulers_are_pure(source: &Source) -> Vec<String> {
     let names = ["state.rs", "scheduler.rs"];
-    let is_scheduler = ["backend/src/jobs/", "backend/src/serving/"]
-        .iter()
-        .any(|folder| source.path.starts_with(folder))
-        && names
-            .iter()
-            .any(|name| source.path.ends_with(&format!("/{name}")));
+    let is_scheduler =
+        ["backend/src/jobs/", "backend/src/serving/"].iter().any(|folder| source.path.starts_with(folder))
+            && names.iter().any(|name| source.path.ends_with(&format!("/{name}")));
     if !is_scheduler {
         return Vec::new();
     }
-    forbid(
-        source,
-        &IMPURE,
-        "a scheduler is a pure state machine: no tensors, clocks or channels",
-    )
+    forbid(source, &IMPURE, "a scheduler is a pure state machine: no tensors, clocks or channels")
 }
 
 /// Rule 8.
@@ -327,17 +291,11 @@ fn sizes_and_headers(source: &Source) -> Vec<String> {
     }
     let lines = source.text.lines().count();
     if lines >= MAX_FILE_LINES {
-        complaints.push(source.complain(
-            lines,
-            format!("{lines} lines, {MAX_FILE_LINES} are too many"),
-        ));
+        complaints.push(source.complain(lines, format!("{lines} lines, {MAX_FILE_LINES} are too many")));
     }
     match syn::parse_file(&source.text) {
         Ok(file) => {
-            let mut sizes = Sizes {
-                source,
-                complaints: Vec::new(),
-            };
+            let mut sizes = Sizes { source, complaints: Vec::new() };
             sizes.visit_file(&file);
             complaints.extend(sizes.complaints);
         }
@@ -356,22 +314,12 @@ impl Sizes<'_> {
         let start = signature.span().start().line;
         let lines = block.span().end().line + 1 - start;
         if lines >= MAX_FUNCTION_LINES {
-            let what = format!(
-                "`{}` has {lines} lines, {MAX_FUNCTION_LINES} are too many",
-                signature.ident
-            );
+            let what = format!("`{}` has {lines} lines, {MAX_FUNCTION_LINES} are too many", signature.ident);
             self.complaints.push(self.source.complain(start, what));
         }
-        let parameters = signature
-            .inputs
-            .iter()
-            .filter(|input| matches!(input, syn::FnArg::Typed(_)))
-            .count();
+        let parameters = signature.inputs.iter().filter(|input| matches!(input, syn::FnArg::Typed(_))).count();
         if parameters >= MAX_PARAMETERS {
-            let what = format!(
-                "`{}` has {parameters} parameters, {MAX_PARAMETERS} are too many",
-                signature.ident
-            );
+            let what = format!("`{}` has {parameters} parameters, {MAX_PARAMETERS} are too many", signature.ident);
             self.complaints.push(self.source.complain(start, what));
         }
     }
@@ -380,10 +328,7 @@ impl Sizes<'_> {
 impl Visit<'_> for Sizes<'_> {
     fn visit_item_fn(&mut self, function: &syn::ItemFn) {
         // Leptos' macro makes a struct of a component's parameters: at the call they are named properties.
-        let component = function
-            .attrs
-            .iter()
-            .any(|attribute| attribute.path().is_ident("component"));
+        let component = function.attrs.iter().any(|attribute| attribute.path().is_ident("component"));
         if !component {
             self.check(&function.sig, &function.block);
         }
@@ -423,10 +368,7 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
             && let Ok(text) = fs::read_to_string(&path)
         {
             let name = path.strip_prefix(root).unwrap_or(&path);
-            found.push(Source {
-                path: name.to_string_lossy().replace('\\', "/"),
-                text,
-            });
+            found.push(Source { path: name.to_string_lossy().replace('\\', "/"), text });
         }
     }
 }
@@ -440,10 +382,7 @@ fn holds(rule: fn(&Source) -> Vec<String>) {
 /// The rule complains about `bad` and not about `good`, both at `path`.
 #[track_caller]
 fn catches(rule: fn(&Source) -> Vec<String>, path: &str, bad: &str, good: &str) {
-    let source = |text: &str| Source {
-        path: path.to_owned(),
-        text: text.to_owned(),
-    };
+    let source = |text: &str| Source { path: path.to_owned(), text: text.to_owned() };
     assert!(!rule(&source(bad)).is_empty(), "{path} passes with {bad:?}");
     let complaints = rule(&source(good));
     assert!(complaints.is_empty(), "{complaints:?}");
@@ -455,71 +394,34 @@ fn rule_1_shared_depends_on_small_pure_crates() {
     assert!(manifest.contains("[dependencies]"));
     let complaints = shared_stays_small(&manifest);
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
-    assert_eq!(
-        shared_stays_small("[dependencies]\ntokio = \"1\"\n[dev-dependencies]\nproptest = \"1\"")
-            .len(),
-        1
-    );
-    assert!(
-        shared_stays_small("[dependencies]\nserde.workspace = true\n[features]\nx = []").is_empty()
-    );
+    assert_eq!(shared_stays_small("[dependencies]\ntokio = \"1\"\n[dev-dependencies]\nproptest = \"1\"").len(), 1);
+    assert!(shared_stays_small("[dependencies]\nserde.workspace = true\n[features]\nx = []").is_empty());
 }
 
 #[test]
 fn rule_2_backends_are_named_in_one_file() {
     holds(one_file_names_backends);
-    let good = "//! Flex is fine in words.\nfn f() { let x = \"wgpu\"; }\n#[cfg(test)] mod tests { use burn_flex::Flex; }";
-    catches(
-        one_file_names_backends,
-        "model/src/layers.rs",
-        "fn f() { Device::flex() }",
-        good,
-    );
-    catches(
-        one_file_names_backends,
-        "backend/src/a.rs",
-        "use burn_wgpu::Wgpu;",
-        good,
-    );
+    let good =
+        "//! Flex is fine in words.\nfn f() { let x = \"wgpu\"; }\n#[cfg(test)] mod tests { use burn_flex::Flex; }";
+    catches(one_file_names_backends, "model/src/layers.rs", "fn f() { Device::flex() }", good);
+    catches(one_file_names_backends, "backend/src/a.rs", "use burn_wgpu::Wgpu;", good);
 }
 
 #[test]
 fn rule_3_axum_is_named_by_http_only() {
     holds(http_alone_names_axum);
-    catches(
-        http_alone_names_axum,
-        "backend/src/jobs.rs",
-        "use axum::Json;",
-        "// axum\nfn f() {}",
-    );
-    catches(
-        http_alone_names_axum,
-        "backend/src/jobs.rs",
-        "fn f(x: axum::Router) {}",
-        "fn f() { log(\"axum\") }",
-    );
+    catches(http_alone_names_axum, "backend/src/jobs.rs", "use axum::Json;", "// axum\nfn f() {}");
+    catches(http_alone_names_axum, "backend/src/jobs.rs", "fn f(x: axum::Router) {}", "fn f() { log(\"axum\") }");
 }
 
 #[test]
 fn rule_4_sql_stands_in_stores() {
     holds(stores_alone_hold_sql);
     let good = "fn f() { say(\"selected rows\"); }";
-    catches(
-        stores_alone_hold_sql,
-        "backend/src/http/jobs.rs",
-        "fn f() { sqlx::query(\"SELECT id FROM jobs\") }",
-        good,
-    );
-    catches(
-        stores_alone_hold_sql,
-        "backend/src/x.rs",
-        "fn f() { q!(\"  insert into a values (1)\") }",
-        good,
-    );
-    let allowed = Source {
-        path: "backend/src/jobs/store.rs".to_owned(),
-        text: "fn f() { q(\"select 1\") }".to_owned(),
-    };
+    catches(stores_alone_hold_sql, "backend/src/http/jobs.rs", "fn f() { sqlx::query(\"SELECT id FROM jobs\") }", good);
+    catches(stores_alone_hold_sql, "backend/src/x.rs", "fn f() { q!(\"  insert into a values (1)\") }", good);
+    let allowed =
+        Source { path: "backend/src/jobs/store.rs".to_owned(), text: "fn f() { q(\"select 1\") }".to_owned() };
     assert!(stores_alone_hold_sql(&allowed).is_empty());
 }
 
@@ -527,30 +429,15 @@ fn rule_4_sql_stands_in_stores() {
 fn rule_5_the_transformer_knows_no_extras() {
     holds(transformer_knows_no_extras);
     let good = "//! LoRA is applied from outside.\nfn forward() {}";
-    catches(
-        transformer_knows_no_extras,
-        "model/src/transformer.rs",
-        "use crate::lora::LoraSpec;",
-        good,
-    );
+    catches(transformer_knows_no_extras, "model/src/transformer.rs", "use crate::lora::LoraSpec;", good);
 }
 
 #[test]
 fn rule_6_schedulers_are_pure() {
     holds(schedulers_are_pure);
     let good = "fn next(now: u64) -> u64 { now + 1 }";
-    catches(
-        schedulers_are_pure,
-        "backend/src/jobs/state.rs",
-        "use std::time::Instant;",
-        good,
-    );
-    catches(
-        schedulers_are_pure,
-        "backend/src/serving/scheduler.rs",
-        "fn f(x: mpsc::Sender<u8>) {}",
-        good,
-    );
+    catches(schedulers_are_pure, "backend/src/jobs/state.rs", "use std::time::Instant;", good);
+    catches(schedulers_are_pure, "backend/src/serving/scheduler.rs", "fn f(x: mpsc::Sender<u8>) {}", good);
 }
 
 #[test]
@@ -558,12 +445,7 @@ fn rule_8_headers_and_sizes() {
     holds(sizes_and_headers);
     let good = "//! Header.\nfn f(a: u8, b: u8, c: u8, d: u8, e: u8) {}";
     catches(sizes_and_headers, "a.rs", "fn f() {}", good);
-    catches(
-        sizes_and_headers,
-        "a.rs",
-        "//! H.\nfn f(a: u8, b: u8, c: u8, d: u8, e: u8, g: u8) {}",
-        good,
-    );
+    catches(sizes_and_headers, "a.rs", "//! H.\nfn f(a: u8, b: u8, c: u8, d: u8, e: u8, g: u8) {}", good);
     let long = |lines: usize| format!("//! H.\nfn f() {{\n{}}}\n", "    g();\n".repeat(lines));
     catches(sizes_and_headers, "a.rs", &long(78), &long(70));
     let big = format!("//! H.\n{}", "const A: u8 = 0;\n".repeat(599));

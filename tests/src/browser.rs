@@ -20,13 +20,7 @@ use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
 use crate::places;
 
 /// Names under which systems install Chromium; `xtask/src/setup/chromium.rs` looks for the same.
-const BROWSERS: [&str; 5] = [
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-];
+const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 /// How long the driver may take to start.
 const DRIVER_LIMIT: Duration = Duration::from_secs(30);
 /// How long [`Browser::wait`] waits unless told otherwise.
@@ -51,24 +45,12 @@ pub struct Look {
 impl Look {
     /// A desktop window, light, English, without WebGPU.
     pub fn desktop() -> Self {
-        Self {
-            width: 1280,
-            height: 900,
-            phone: false,
-            dark: false,
-            language: "en".to_owned(),
-            webgpu: false,
-        }
+        Self { width: 1280, height: 900, phone: false, dark: false, language: "en".to_owned(), webgpu: false }
     }
 
     /// A phone held upright.
     pub fn phone() -> Self {
-        Self {
-            width: 390,
-            height: 844,
-            phone: true,
-            ..Self::desktop()
-        }
+        Self { width: 390, height: 844, phone: true, ..Self::desktop() }
     }
 
     pub fn dark(mut self) -> Self {
@@ -97,15 +79,9 @@ pub struct Browser {
 impl Browser {
     /// Starts chromedriver and Chromium.
     pub async fn open(look: &Look) -> Result<Self> {
-        let profile = tempfile::Builder::new()
-            .prefix("hearth-chromium")
-            .tempdir()?;
+        let profile = tempfile::Builder::new().prefix("hearth-chromium").tempdir()?;
         let (process, port) = start_driver()?;
-        let mut browser = Self {
-            driver: None,
-            process,
-            _profile: profile,
-        };
+        let mut browser = Self { driver: None, process, _profile: profile };
         let capabilities = capabilities(look, browser._profile.path())?;
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities)
             .await
@@ -131,12 +107,7 @@ impl Browser {
                        "deviceScaleFactor": if look.phone { 2 } else { 1 }}),
             )
             .await?;
-        devtools
-            .send_raw(
-                "Emulation.setTouchEmulationEnabled",
-                json!({"enabled": look.phone}),
-            )
-            .await?;
+        devtools.send_raw("Emulation.setTouchEmulationEnabled", json!({"enabled": look.phone})).await?;
         let scheme = if look.dark { "dark" } else { "light" };
         devtools
             .send_raw(
@@ -231,11 +202,7 @@ impl Browser {
 
     /// Presses keys where the focus is.
     pub async fn press(&self, keys: impl Into<TypingData>) -> Result<()> {
-        self.driver()?
-            .action_chain()
-            .send_keys(keys)
-            .perform()
-            .await?;
+        self.driver()?.action_chain().send_keys(keys).perform().await?;
         Ok(())
     }
 
@@ -245,12 +212,7 @@ impl Browser {
     }
 
     /// Waits until an element's text satisfies `ready`; gives the text.
-    pub async fn text_when(
-        &self,
-        css: &str,
-        limit: Duration,
-        ready: impl Fn(&str) -> bool,
-    ) -> Result<String> {
+    pub async fn text_when(&self, css: &str, limit: Duration, ready: impl Fn(&str) -> bool) -> Result<String> {
         let started = Instant::now();
         let mut last = String::new();
         loop {
@@ -312,11 +274,7 @@ impl Browser {
     /// Messages of the page's console at level SEVERE since the last call: errors, failed requests, panics.
     pub async fn severe_messages(&self) -> Result<Vec<String>> {
         let entries = self.driver()?.browser_log().await?;
-        Ok(entries
-            .into_iter()
-            .filter(|entry| entry.level == "SEVERE")
-            .map(|entry| entry.message)
-            .collect())
+        Ok(entries.into_iter().filter(|entry| entry.level == "SEVERE").map(|entry| entry.message).collect())
     }
 
     /// Closes the window in order.
@@ -360,8 +318,8 @@ impl Drop for Browser {
 
 fn capabilities(look: &Look, profile: &Path) -> Result<ChromeCapabilities> {
     let mut capabilities = DesiredCapabilities::chrome();
-    let browser = on_path(&BROWSERS)
-        .context("no Chromium on PATH: `cargo xtask setup` installs it, or says what to do")?;
+    let browser =
+        on_path(&BROWSERS).context("no Chromium on PATH: `cargo xtask setup` installs it, or says what to do")?;
     capabilities.set_binary(&browser.to_string_lossy())?;
     capabilities.set_browser_log_level(LoggingPrefsLogLevel::All)?;
     let mut arguments = vec![
@@ -381,12 +339,8 @@ fn capabilities(look: &Look, profile: &Path) -> Result<ChromeCapabilities> {
     ];
     if look.webgpu {
         arguments.extend(
-            [
-                "--enable-unsafe-webgpu",
-                "--use-webgpu-adapter=swiftshader",
-                "--enable-features=Vulkan",
-            ]
-            .map(str::to_owned),
+            ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+                .map(str::to_owned),
         );
     } else {
         arguments.push("--disable-gpu".to_owned());
@@ -442,8 +396,6 @@ fn port_in(line: &str) -> Option<u16> {
 fn on_path(names: &[&str]) -> Option<PathBuf> {
     let search = std::env::var_os("PATH")?;
     names.iter().find_map(|name| {
-        std::env::split_paths(&search)
-            .map(|folder| folder.join(name))
-            .find(|candidate| candidate.is_file())
+        std::env::split_paths(&search).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
     })
 }

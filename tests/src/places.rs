@@ -32,10 +32,7 @@ pub fn cache() -> Result<PathBuf> {
 pub fn model_file(name: &str) -> Result<PathBuf> {
     let path = cache()?.join("models").join(name);
     if !path.exists() {
-        bail!(
-            "{} is missing: `cargo xtask setup` fetches it",
-            path.display()
-        );
+        bail!("{} is missing: `cargo xtask setup` fetches it", path.display());
     }
     Ok(path)
 }
@@ -58,10 +55,7 @@ pub fn python() -> Result<PathBuf> {
         None => cache()?.join("py").join("bin").join("python"),
     };
     if !path.exists() {
-        bail!(
-            "{} is missing: `cargo xtask setup` makes it",
-            path.display()
-        );
+        bail!("{} is missing: `cargo xtask setup` makes it", path.display());
     }
     Ok(path)
 }
@@ -75,11 +69,7 @@ fn target() -> Result<PathBuf> {
 
 fn profile_folder(this: &Path) -> Result<PathBuf> {
     let folder = this.parent().context("the test binary lies in a folder")?;
-    let folder = if folder.ends_with("deps") {
-        folder.parent().context("deps lies in a folder")?
-    } else {
-        folder
-    };
+    let folder = if folder.ends_with("deps") { folder.parent().context("deps lies in a folder")? } else { folder };
     Ok(folder.to_path_buf())
 }
 
@@ -107,7 +97,5 @@ pub fn output(name: &str) -> Result<PathBuf> {
 pub fn test_name() -> String {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("main");
-    name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect()
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }

@@ -52,8 +52,7 @@ pub struct Reply {
 impl Reply {
     /// The body as JSON; the text in the error where it is none.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body)
-            .with_context(|| format!("status {}, body {:?}", self.status, self.text()))
+        serde_json::from_slice(&self.body).with_context(|| format!("status {}, body {:?}", self.status, self.text()))
     }
 
     pub fn text(&self) -> String {
@@ -62,20 +61,13 @@ impl Reply {
 
     /// A header's value, empty where there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The JSON body of a reply that must have this status.
     pub fn expect(&self, status: u16) -> Result<Value> {
         if self.status != status {
-            bail!(
-                "status {} instead of {status}: {}",
-                self.status,
-                self.text()
-            );
+            bail!("status {} instead of {status}: {}", self.status, self.text());
         }
         self.json()
     }
@@ -115,14 +107,10 @@ impl Server {
             address: String::new(),
             data_dir,
             log,
-            client: reqwest::Client::builder()
-                .timeout(Duration::from_secs(300))
-                .build()?,
+            client: reqwest::Client::builder().timeout(Duration::from_secs(300)).build()?,
             _scratch: scratch,
         };
-        server.address = address
-            .recv_timeout(START_LIMIT)
-            .map_err(|_| server.failure("it printed no address"))?;
+        server.address = address.recv_timeout(START_LIMIT).map_err(|_| server.failure("it printed no address"))?;
         if !options.no_wait {
             server.wait_until_healthy().await?;
         }
@@ -215,21 +203,13 @@ impl Server {
         let request = self
             .client
             .post(self.url("/v1/files"))
-            .header(
-                "content-type",
-                format!("multipart/form-data; boundary={boundary}"),
-            )
+            .header("content-type", format!("multipart/form-data; boundary={boundary}"))
             .body(body);
         self.send(request).await?.expect(200)
     }
 
     /// Asks `path` again and again until `ready` accepts the answer.
-    pub async fn poll(
-        &self,
-        path: &str,
-        limit: Duration,
-        ready: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
+    pub async fn poll(&self, path: &str, limit: Duration, ready: impl Fn(&Value) -> bool) -> Result<Value> {
         let started = Instant::now();
         loop {
             let value = self.get(path).await?.json()?;
@@ -275,9 +255,7 @@ impl Drop for Server {
 
 /// Sends a signal by name to one process.
 pub fn signal(pid: u32, name: &str) -> Result<()> {
-    let status = Command::new("kill")
-        .args(["-s", name, &pid.to_string()])
-        .status()?;
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status()?;
     if !status.success() {
         bail!("kill -s {name} {pid}: {status}");
     }
@@ -290,17 +268,16 @@ fn watch(child: &mut Child, log: &Path) -> Result<mpsc::Receiver<String>> {
     let file = File::options().create(true).append(true).open(log)?;
     let stdout = child.stdout.take().context("stdout is piped")?;
     let stderr = child.stderr.take().context("stderr is piped")?;
-    let copy =
-        |pipe: Box<dyn std::io::Read + Send>, mut file: File, found: mpsc::Sender<String>| {
-            thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    let _ = writeln!(file, "{line}");
-                    if let Some(address) = address_in(&line) {
-                        let _ = found.send(address);
-                    }
+    let copy = |pipe: Box<dyn std::io::Read + Send>, mut file: File, found: mpsc::Sender<String>| {
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let _ = writeln!(file, "{line}");
+                if let Some(address) = address_in(&line) {
+                    let _ = found.send(address);
                 }
-            })
-        };
+            }
+        })
+    };
     copy(Box::new(stdout), file.try_clone()?, found.clone());
     copy(Box::new(stderr), file, found);
     Ok(address)
@@ -321,10 +298,7 @@ mod tests {
 
     #[test]
     fn address_is_found_in_a_line() {
-        assert_eq!(
-            address_in("Hearth: http://127.0.0.1:8420/ (cpu)").as_deref(),
-            Some("http://127.0.0.1:8420")
-        );
+        assert_eq!(address_in("Hearth: http://127.0.0.1:8420/ (cpu)").as_deref(), Some("http://127.0.0.1:8420"));
         assert_eq!(address_in("http://127.0.0.1:0"), None);
         assert_eq!(address_in("nothing"), None);
     }

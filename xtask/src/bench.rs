@@ -12,27 +12,15 @@ pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
         bail!("which bench? There are: {}", names(paths).join(", "));
     };
     if !names(paths).contains(name) {
-        bail!(
-            "there is no bench {name:?}, only: {}",
-            names(paths).join(", ")
-        );
+        bail!("there is no bench {name:?}, only: {}", names(paths).join(", "));
     }
     let program = server::build(paths)?;
     setup::models(paths)?;
     parity::environment(paths)?;
     let binary = format!("bench-{name}");
     let hint = "read the compiler's message above";
-    step(paths, &binary, hint, |step| {
-        step.run(
-            paths
-                .cargo_native("build")
-                .args(["--release", "--bin", &binary]),
-        )
-    })?;
-    let executable = paths
-        .target
-        .join("release")
-        .join(format!("{binary}{}", std::env::consts::EXE_SUFFIX));
+    step(paths, &binary, hint, |step| step.run(paths.cargo_native("build").args(["--release", "--bin", &binary])))?;
+    let executable = paths.target.join("release").join(format!("{binary}{}", std::env::consts::EXE_SUFFIX));
     let status = paths
         .command(executable)
         .env("HEARTH_PROGRAM", program)

@@ -13,41 +13,27 @@ use crate::setup;
 use crate::step::{Step, step};
 
 const BUNDLER: &str = "tracel-llvm-bundler";
-const LLVM_PACKAGES: [&str; 2] = [
-    "mlc-llvm-static==23.1.1.post0",
-    "mlc-llvm-static-extra-targets==23.1.1.post0",
-];
+const LLVM_PACKAGES: [&str; 2] = ["mlc-llvm-static==23.1.1.post0", "mlc-llvm-static-extra-targets==23.1.1.post0"];
 const SENTINEL: &str = ".tracel-llvm-installed";
 const HINT: &str = "read the compiler's message above; the CUDA feature needs LLVM's static libraries, from the server of \
     tracel-llvm-bundler or from the Python package mlc-llvm-static";
 
 /// Both builds, one after the other.
 pub fn run(paths: &Paths) -> Result<()> {
-    step(paths, "hearth with feature vulkan", HINT, |step| {
-        build(paths, step, "vulkan")
-    })?;
+    step(paths, "hearth with feature vulkan", HINT, |step| build(paths, step, "vulkan"))?;
     let mut refused = None;
-    step(
-        paths,
-        "hearth with feature cuda",
-        HINT,
-        |step| match build(paths, step, "cuda") {
-            Err(error) if format!("{error:#}").contains(BUNDLER) => {
-                step.note("LLVM is missing: from the Python package next");
-                refused = Some(error);
-                Ok(())
-            }
-            other => other,
-        },
-    )?;
+    step(paths, "hearth with feature cuda", HINT, |step| match build(paths, step, "cuda") {
+        Err(error) if format!("{error:#}").contains(BUNDLER) => {
+            step.note("LLVM is missing: from the Python package next");
+            refused = Some(error);
+            Ok(())
+        }
+        other => other,
+    })?;
     if refused.is_some() {
         setup::python::ensure_api(paths)?;
-        step(paths, "LLVM from its Python package", HINT, |step| {
-            install_llvm(paths, step)
-        })?;
-        step(paths, "hearth with feature cuda, again", HINT, |step| {
-            build(paths, step, "cuda")
-        })?;
+        step(paths, "LLVM from its Python package", HINT, |step| install_llvm(paths, step))?;
+        step(paths, "hearth with feature cuda, again", HINT, |step| build(paths, step, "cuda"))?;
     }
     println!("check-gpu: the features vulkan and cuda build and link");
     Ok(())
@@ -85,13 +71,7 @@ fn install_llvm(paths: &Paths, step: &Step) -> Result<()> {
         paths
             .command(paths.python("py"))
             .current_dir(&scratch)
-            .args([
-                "-m",
-                "pip",
-                "download",
-                "--no-deps",
-                "--disable-pip-version-check",
-            ])
+            .args(["-m", "pip", "download", "--no-deps", "--disable-pip-version-check"])
             .args(LLVM_PACKAGES),
     )?;
     for entry in fs::read_dir(&scratch)?.flatten() {
@@ -114,12 +94,7 @@ fn install_llvm(paths: &Paths, step: &Step) -> Result<()> {
     step.doing("laying the libraries out");
     step.run(paths.command("cp").arg("-r").arg(&libraries).arg(&folder))?;
     // Archives of Python lose the x bit, and llvm-config is run.
-    step.run(
-        paths
-            .command("chmod")
-            .args(["-R", "u+rwX,a+rX"])
-            .arg(&folder),
-    )?;
+    step.run(paths.command("chmod").args(["-R", "u+rwX,a+rX"]).arg(&folder))?;
     mark_programs(&folder.join("bin"))?;
     fs::write(folder.join(SENTINEL), "")?;
     fs::remove_dir_all(&scratch)?;
@@ -137,9 +112,7 @@ fn llvm_folder(paths: &Paths) -> Result<PathBuf> {
         .with_context(|| format!("Cargo.lock does not name {BUNDLER}"))?;
     let data = match std::env::var_os("XDG_DATA_HOME") {
         Some(folder) => PathBuf::from(folder),
-        None => Path::new(&std::env::var_os("HOME").context("HOME is not set")?)
-            .join(".local")
-            .join("share"),
+        None => Path::new(&std::env::var_os("HOME").context("HOME is not set")?).join(".local").join("share"),
     };
     Ok(data.join("tracel").join(format!("tracel-llvm-{version}")))
 }

@@ -42,11 +42,7 @@ pub fn build(paths: &Paths) -> Result<()> {
         site.name_worker()?;
         site.tell_service_worker(&id);
         let size = store(paths, step, &site, &embed, &id)?;
-        step.note(format!(
-            "{} files, {:.1} MB compressed",
-            site.files.len(),
-            size as f64 / 1e6
-        ));
+        step.note(format!("{} files, {:.1} MB compressed", site.files.len(), size as f64 / 1e6));
         Ok(())
     })
 }
@@ -77,8 +73,7 @@ impl Site {
             let (stem, extension) = name.split_once('.').context("a name with an extension")?;
             let hashed = format!("{stem}-{hash}.{extension}");
             for (user, content) in &mut self.files {
-                let names_it =
-                    ["worker.js", "worker_loader.js", "index.html"].contains(&user.as_str());
+                let names_it = ["worker.js", "worker_loader.js", "index.html"].contains(&user.as_str());
                 if names_it && let Ok(text) = std::str::from_utf8(content) {
                     *content = replace_name(text, name, &hashed).into_bytes();
                 }
@@ -114,10 +109,7 @@ fn replace_name(text: &str, name: &str, hashed: &str) -> String {
     while let Some(at) = rest.find(name) {
         let before = &rest[..at];
         result.push_str(before);
-        let part_of_word = before
-            .chars()
-            .next_back()
-            .is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        let part_of_word = before.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
         result.push_str(if part_of_word { name } else { hashed });
         rest = &rest[at + name.len()..];
     }
@@ -128,10 +120,7 @@ fn replace_name(text: &str, name: &str, hashed: &str) -> String {
 fn read_folder(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path
-            .strip_prefix(root)?
-            .to_string_lossy()
-            .replace('\\', "/");
+        let name = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
         // Trunk's staging folder of an interrupted build.
         if name.starts_with('.') {
             continue;
@@ -157,11 +146,7 @@ fn store(paths: &Paths, step: &Step, site: &Site, embed: &Path, id: &str) -> Res
     let mut used = Vec::new();
     for (path, bytes) in &site.files {
         let digest = hex(&Sha256::digest(bytes));
-        let quality = if path.starts_with("models/") {
-            BROTLI_WEIGHTS
-        } else {
-            BROTLI_CODE
-        };
+        let quality = if path.starts_with("models/") { BROTLI_WEIGHTS } else { BROTLI_CODE };
         let name = format!("{}-{quality}.br", &digest[..32]);
         let compressed = kept.join(&name);
         if !compressed.exists() {
@@ -198,12 +183,8 @@ fn forget_unused(kept: &Path, used: &[PathBuf]) {
 }
 
 fn compress(bytes: &[u8], quality: i32) -> Result<Vec<u8>> {
-    let parameters = brotli::enc::BrotliEncoderParams {
-        quality,
-        lgwin: 24,
-        size_hint: bytes.len(),
-        ..Default::default()
-    };
+    let parameters =
+        brotli::enc::BrotliEncoderParams { quality, lgwin: 24, size_hint: bytes.len(), ..Default::default() };
     let mut result = Vec::new();
     brotli::BrotliCompress(&mut &*bytes, &mut result, &parameters)?;
     Ok(result)
@@ -214,8 +195,7 @@ fn has_hash(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let stem = name.split('.').next().unwrap_or(name);
     let stem = stem.strip_suffix("_bg").unwrap_or(stem);
-    stem.rsplit_once('-')
-        .is_some_and(|(_, hash)| hash.len() >= 15 && hash.chars().all(|c| c.is_ascii_hexdigit()))
+    stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() >= 15 && hash.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 fn content_type(path: &str) -> &'static str {
@@ -245,10 +225,7 @@ mod tests {
         let file = |text: &str| text.as_bytes().to_vec();
         let mut site = Site {
             files: BTreeMap::from([
-                (
-                    "index.html".to_owned(),
-                    file("<meta content=\"worker.js\">my-worker.js"),
-                ),
+                ("index.html".to_owned(), file("<meta content=\"worker.js\">my-worker.js")),
                 ("worker.js".to_owned(), file("new URL('worker_bg.wasm', x)")),
                 ("worker_bg.wasm".to_owned(), file("\0asm")),
             ]),
@@ -257,14 +234,8 @@ mod tests {
         let names: Vec<_> = site.files.keys().cloned().collect();
         assert_eq!(names.len(), 3);
         assert!(names[1..].iter().all(|name| has_hash(name)), "{names:?}");
-        let script = names
-            .iter()
-            .find(|name| name.ends_with(".js"))
-            .context("script")?;
-        let wasm = names
-            .iter()
-            .find(|name| name.ends_with(".wasm"))
-            .context("wasm")?;
+        let script = names.iter().find(|name| name.ends_with(".js")).context("script")?;
+        let wasm = names.iter().find(|name| name.ends_with(".wasm")).context("wasm")?;
         let page = String::from_utf8_lossy(&site.files["index.html"]).into_owned();
         assert_eq!(page, format!("<meta content=\"{script}\">my-worker.js"));
         let code = String::from_utf8_lossy(&site.files[script]).into_owned();
@@ -286,16 +257,10 @@ mod tests {
             files: BTreeMap::from([
                 ("index.html".to_owned(), Vec::new()),
                 ("models/nano/x".to_owned(), Vec::new()),
-                (
-                    "sw.js".to_owned(),
-                    b"const F=\"__FILES__\",B='__BUILD_ID__'".to_vec(),
-                ),
+                ("sw.js".to_owned(), b"const F=\"__FILES__\",B='__BUILD_ID__'".to_vec()),
             ]),
         };
         site.tell_service_worker("id");
-        assert_eq!(
-            String::from_utf8_lossy(&site.files["sw.js"]),
-            "const F=[\"/\",\"/index.html\"],B='id'"
-        );
+        assert_eq!(String::from_utf8_lossy(&site.files["sw.js"]), "const F=[\"/\",\"/index.html\"],B='id'");
     }
 }

@@ -45,22 +45,17 @@ pub fn run(paths: &Paths) -> Result<()> {
     fs::create_dir_all(&exported)?;
     let hint = "our side failed to write its exports: run the test `parity_export` alone";
     step(paths, "export for the references", hint, |step| {
-        step.run(
-            paths
-                .cargo_native("test")
-                .env("HEARTH_PARITY_OUT", &exported)
-                .args(["--test", "parity"])
-                .args(["--", "--ignored", "parity_export"]),
-        )
+        step.run(paths.cargo_native("test").env("HEARTH_PARITY_OUT", &exported).args(["--test", "parity"]).args([
+            "--",
+            "--ignored",
+            "parity_export",
+        ]))
     })?;
     for script in scripts(&golden, "check_")? {
         let name = file_name(&script);
-        step(
-            paths,
-            &name,
-            "our export differs from what the reference makes of it",
-            |step| step.run(reference(paths, &script).arg(&exported)),
-        )?;
+        step(paths, &name, "our export differs from what the reference makes of it", |step| {
+            step.run(reference(paths, &script).arg(&exported))
+        })?;
     }
     println!("parity: every golden file is unchanged, every export loads");
     Ok(())
@@ -68,21 +63,13 @@ pub fn run(paths: &Paths) -> Result<()> {
 
 /// torch, transformers, PEFT and gguf in `<cache>/parity`.
 pub fn environment(paths: &Paths) -> Result<()> {
-    python::ensure(
-        paths,
-        "parity",
-        &paths.root.join("tests/golden/requirements.txt"),
-        &[],
-    )
+    python::ensure(paths, "parity", &paths.root.join("tests/golden/requirements.txt"), &[])
 }
 
 /// A script under the Python that has the reference implementations, without a way to a hub.
 fn reference(paths: &Paths, script: &Path) -> Command {
     let mut command = paths.command(paths.python("parity"));
-    command
-        .env("HF_HUB_OFFLINE", "1")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .arg(script);
+    command.env("HF_HUB_OFFLINE", "1").env("PYTHONDONTWRITEBYTECODE", "1").arg(script);
     command
 }
 
@@ -131,12 +118,7 @@ fn with_llama_cpp(paths: &Paths, llama: &Path, script: &Path, out: &Path) -> Com
 }
 
 /// Runs a script that makes golden files; every file it makes must equal the committed one.
-fn regenerate(
-    paths: &Paths,
-    golden: &Path,
-    (script, out): (&Path, &Path),
-    mut command: Command,
-) -> Result<()> {
+fn regenerate(paths: &Paths, golden: &Path, (script, out): (&Path, &Path), mut command: Command) -> Result<()> {
     let name = file_name(script);
     step(paths, &name, HINT, |step| {
         step.run(&mut command)?;
@@ -197,7 +179,5 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

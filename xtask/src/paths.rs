@@ -20,12 +20,9 @@ pub struct Paths {
 impl Paths {
     /// Finds the checkout from the manifest folder that cargo passes.
     pub fn find() -> Result<Self> {
-        let manifest = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest
-            .parent()
-            .context("the folder of xtask has no parent")?
-            .to_path_buf();
+        let manifest =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = manifest.parent().context("the folder of xtask has no parent")?.to_path_buf();
         let cache = match env::var_os("HEARTH_CACHE") {
             Some(folder) => std::path::absolute(folder)?,
             None => platform_cache()?.join("hearth"),
@@ -34,11 +31,7 @@ impl Paths {
             Some(folder) => std::path::absolute(folder)?,
             None => cache.join("target"),
         };
-        Ok(Self {
-            root,
-            cache,
-            target,
-        })
+        Ok(Self { root, cache, target })
     }
 
     /// Programs that set-up installed, `bin` below it.
@@ -59,11 +52,7 @@ impl Paths {
     /// The interpreter of the virtual environment `name`.
     pub fn python(&self, name: &str) -> PathBuf {
         let venv = self.cache.join(name);
-        if cfg!(windows) {
-            venv.join("Scripts").join("python.exe")
-        } else {
-            venv.join("bin").join("python")
-        }
+        if cfg!(windows) { venv.join("Scripts").join("python.exe") } else { venv.join("bin").join("python") }
     }
 
     /// The built page, ready to embed. `backend/build.rs` looks for this folder above its `OUT_DIR`.

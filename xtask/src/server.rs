@@ -14,11 +14,7 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
     page::build(paths)?;
     let hint = "read the compiler's message above";
     step(paths, "hearth (release)", hint, |step| {
-        step.run(
-            paths
-                .cargo_native("build")
-                .args(["--release", "--bin", "hearth"]),
-        )
+        step.run(paths.cargo_native("build").args(["--release", "--bin", "hearth"]))
     })?;
     let name = format!("hearth{}", std::env::consts::EXE_SUFFIX);
     Ok(paths.target.join("release").join(name))

@@ -36,25 +36,15 @@ struct Live {
 
 impl Live {
     fn last(&self) -> MutexGuard<'_, String> {
-        self.last_line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.last_line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Runs `work` as a step. `hint` says what a person does when it fails.
-pub fn step<T>(
-    paths: &Paths,
-    name: &str,
-    hint: &str,
-    work: impl FnOnce(&Step) -> Result<T>,
-) -> Result<T> {
+pub fn step<T>(paths: &Paths, name: &str, hint: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
     let folder = paths.target.join("xtask-logs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let file_name: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
+    let file_name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let step = Step {
         log: folder.join(format!("{file_name}.log")),
         live: Arc::new(Live {
@@ -131,19 +121,10 @@ impl Step {
             return Ok(());
         }
         let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-        bail!(
-            "{} ended with {status}\n{tail}\n(all of it: {})",
-            describe(command),
-            self.log.display()
-        )
+        bail!("{} ended with {status}\n{tail}\n(all of it: {})", describe(command), self.log.display())
     }
 
-    fn spawn(
-        &self,
-        command: &mut Command,
-        limit: Option<Duration>,
-        echo: bool,
-    ) -> Result<(ExitStatus, Vec<String>)> {
+    fn spawn(&self, command: &mut Command, limit: Option<Duration>, echo: bool) -> Result<(ExitStatus, Vec<String>)> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut child = command
             .stdin(Stdio::null())
@@ -158,14 +139,8 @@ impl Step {
             echo,
         });
         let readers = [
-            child
-                .stdout
-                .take()
-                .map(|pipe| Output::drain(&output, Box::new(pipe))),
-            child
-                .stderr
-                .take()
-                .map(|pipe| Output::drain(&output, Box::new(pipe))),
+            child.stdout.take().map(|pipe| Output::drain(&output, Box::new(pipe))),
+            child.stderr.take().map(|pipe| Output::drain(&output, Box::new(pipe))),
         ];
         let started = Instant::now();
         let status = loop {
@@ -175,19 +150,14 @@ impl Step {
             if limit.is_some_and(|limit| started.elapsed() > limit) {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!(
-                    "{} did not end within {} s",
-                    describe(command),
-                    started.elapsed().as_secs()
-                );
+                bail!("{} did not end within {} s", describe(command), started.elapsed().as_secs());
             }
             thread::sleep(Duration::from_millis(20));
         };
         for reader in readers.into_iter().flatten() {
             let _ = reader.join();
         }
-        let lines =
-            std::mem::take(&mut *output.lines.lock().unwrap_or_else(PoisonError::into_inner));
+        let lines = std::mem::take(&mut *output.lines.lock().unwrap_or_else(PoisonError::into_inner));
         Ok((status, lines))
     }
 }
@@ -224,10 +194,7 @@ impl Output {
         if !line.trim().is_empty() {
             self.live.last().clone_from(&line);
         }
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }
 
@@ -251,19 +218,11 @@ fn show(live: Arc<Live>) -> JoinHandle<()> {
             if terminal {
                 frame += 1;
                 let spinner = ['|', '/', '-', '\\'][frame % 4];
-                print!(
-                    "\r\x1b[2K  {spinner}     {:<34} {:>7.1} s  {last}",
-                    live.name,
-                    elapsed.as_secs_f64()
-                );
+                print!("\r\x1b[2K  {spinner}     {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
                 let _ = std::io::stdout().flush();
             } else if shown.is_zero() || elapsed - shown >= Duration::from_secs(60) {
                 shown = elapsed;
-                println!(
-                    "  ..    {:<34} {:>7.1} s  {last}",
-                    live.name,
-                    elapsed.as_secs_f64()
-                );
+                println!("  ..    {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
             }
         }
         if terminal {
@@ -285,8 +244,5 @@ fn describe(command: &Command) -> String {
 /// What a program prints on stdout, trimmed; `None` when it is missing or fails.
 pub fn output_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -19,9 +19,7 @@ impl Selection {
     pub fn parse(arguments: &[String]) -> Result<Self> {
         match arguments {
             [] => Ok(Self::default()),
-            [flag, name] if flag == "--only" => Ok(Self {
-                only: Some(name.clone()),
-            }),
+            [flag, name] if flag == "--only" => Ok(Self { only: Some(name.clone()) }),
             _ => bail!("`cargo xtask test` takes only `--only NAME`"),
         }
     }
@@ -48,18 +46,12 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
     setup::for_tests(paths)?;
     if selection.wants("fmt") {
         let hint = "run `cargo fmt --all`";
-        step(paths, "format", hint, |step| {
-            step.run(paths.cargo().args(["fmt", "--all", "--check"]))
-        })?;
+        step(paths, "format", hint, |step| step.run(paths.cargo().args(["fmt", "--all", "--check"])))?;
     }
     if selection.wants("tidy") {
         let hint = "the rules stand in docs/architecture.md, their checks in tests/it/tidy.rs";
         step(paths, "tidy rules", hint, |step| {
-            step.run(
-                paths
-                    .cargo_native("test")
-                    .args(["--quiet", "--bin", "xtask"]),
-            )
+            step.run(paths.cargo_native("test").args(["--quiet", "--bin", "xtask"]))
         })?;
     }
     if selection.wants("clippy") {
@@ -76,29 +68,19 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
 }
 
 fn clippy(paths: &Paths) -> Result<()> {
-    let hint =
-        "`cargo clippy` shows the same; use #[expect(…, reason)] only where the lint is wrong";
+    let hint = "`cargo clippy` shows the same; use #[expect(…, reason)] only where the lint is wrong";
     step(paths, "clippy", hint, |step| {
-        step.run(
-            paths
-                .cargo_native("clippy")
-                .args(["--all-targets", "--", "-D", "warnings"]),
-        )
+        step.run(paths.cargo_native("clippy").args(["--all-targets", "--", "-D", "warnings"]))
     })?;
     // The page's own profile, so that macros and build scripts are compiled once for this and for the page.
     step(paths, "clippy, wasm32", hint, |step| {
-        step.run(
-            paths
-                .cargo()
-                .args([
-                    "clippy",
-                    "--package",
-                    "hearth-frontend",
-                    "--profile",
-                    "page",
-                ])
-                .args(["--target", "wasm32-unknown-unknown", "--", "-D", "warnings"]),
-        )
+        step.run(paths.cargo().args(["clippy", "--package", "hearth-frontend", "--profile", "page"]).args([
+            "--target",
+            "wasm32-unknown-unknown",
+            "--",
+            "-D",
+            "warnings",
+        ]))
     })
 }
 
@@ -107,11 +89,7 @@ fn cargo_test(paths: &Paths, arguments: &[String]) -> Result<()> {
         the target folder";
     let (counts, status) = step(paths, "tests", hint, |step| {
         let (status, lines) = step.stream(
-            paths
-                .cargo_native("test")
-                .env("HEARTH_PYTHON", paths.python("py"))
-                .arg("--no-fail-fast")
-                .args(arguments),
+            paths.cargo_native("test").env("HEARTH_PYTHON", paths.python("py")).arg("--no-fail-fast").args(arguments),
         )?;
         let counts = Counts::of(&lines);
         if counts.passed + counts.failed == 0 {
@@ -140,10 +118,7 @@ impl Counts {
                 counts.passed += number_before(result, " passed");
                 counts.failed += number_before(result, " failed");
                 counts.ignored += number_before(result, " ignored");
-            } else if let Some(test) = line
-                .strip_prefix("test ")
-                .and_then(|rest| rest.strip_suffix(" ... FAILED"))
-            {
+            } else if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
                 counts.failures.push(test.to_owned());
             }
         }
@@ -152,9 +127,7 @@ impl Counts {
 }
 
 fn number_before(text: &str, word: &str) -> u64 {
-    text.split_once(word)
-        .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
-        .unwrap_or(0)
+    text.split_once(word).and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
 fn finish(counts: &Counts, status: ExitStatus) -> Result<()> {
@@ -165,10 +138,7 @@ fn finish(counts: &Counts, status: ExitStatus) -> Result<()> {
         0 => String::new(),
         count => format!(", {count} skipped"),
     };
-    println!(
-        "{} passed, {} failed{skipped}",
-        counts.passed, counts.failed
-    );
+    println!("{} passed, {} failed{skipped}", counts.passed, counts.failed);
     if counts.failed > 0 || !status.success() {
         // Not an error value: the count must stay the last line.
         std::process::exit(1);
@@ -188,12 +158,7 @@ mod tests {
             "test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
         ]
         .map(str::to_owned);
-        let expected = Counts {
-            passed: 14,
-            failed: 1,
-            ignored: 2,
-            failures: vec!["a::b".to_owned()],
-        };
+        let expected = Counts { passed: 14, failed: 1, ignored: 2, failures: vec!["a::b".to_owned()] };
         assert_eq!(Counts::of(&lines), expected);
     }
 }

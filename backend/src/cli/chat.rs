@@ -34,35 +34,21 @@ pub(super) struct ChatArguments {
     prompt: Option<String>,
 }
 
-pub(super) fn chat(
-    runtime: &tokio::runtime::Runtime,
-    config: &Config,
-    arguments: &ChatArguments,
-) -> Result<()> {
+pub(super) fn chat(runtime: &tokio::runtime::Runtime, config: &Config, arguments: &ChatArguments) -> Result<()> {
     let location = runtime.block_on(async {
         let registry = Registry::new(Db::open(&config.data_dir).await?, &config.data_dir);
         import::nano(&registry).await?;
         let entry = registry.get(&arguments.model).await?;
-        let entry = entry.with_context(|| {
-            format!(
-                "there is no model `{}`; see `hearth model list`",
-                arguments.model
-            )
-        })?;
+        let entry =
+            entry.with_context(|| format!("there is no model `{}`; see `hearth model list`", arguments.model))?;
         registry.location(&entry)
     })?;
     let device = device::best();
-    let mut bundle = ModelBundle::load(&location.weights, &device, &mut |_| {
-        ControlFlow::Continue(())
-    })?;
+    let mut bundle = ModelBundle::load(&location.weights, &device, &mut |_| ControlFlow::Continue(()))?;
     if let Some(adapter) = &location.adapter {
         hearth_model::peft::load(adapter, &mut bundle.transformer, &device)?;
     }
-    let sampling = Sampling {
-        temperature: arguments.temperature,
-        seed: arguments.seed,
-        ..Sampling::default()
-    };
+    let sampling = Sampling { temperature: arguments.temperature, seed: arguments.seed, ..Sampling::default() };
     let mut messages = Vec::new();
     if let Some(prompt) = &arguments.prompt {
         messages.push(Message::new(Role::User, prompt));
@@ -86,19 +72,9 @@ pub(super) fn chat(
     }
 }
 
-fn answer(
-    bundle: &ModelBundle,
-    messages: &[Message],
-    sampling: &Sampling,
-    max_tokens: usize,
-) -> Result<String> {
-    let template = bundle
-        .template
-        .as_ref()
-        .context("this model has no chat template")?;
-    let prompt = bundle
-        .tokenizer
-        .encode(&template.render(messages, true)?, Special::Parse);
+fn answer(bundle: &ModelBundle, messages: &[Message], sampling: &Sampling, max_tokens: usize) -> Result<String> {
+    let template = bundle.template.as_ref().context("this model has no chat template")?;
+    let prompt = bundle.tokenizer.encode(&template.render(messages, true)?, Special::Parse);
     let mut generation = Generation::new(bundle, &prompt, sampling, Some(max_tokens))?;
     let mut all = String::new();
     loop {

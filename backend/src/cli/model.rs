@@ -41,29 +41,20 @@ pub(super) async fn run(config: &Config, command: ModelCommand) -> Result<()> {
         ModelCommand::Pull { name } => fetch(config, registry, &name).await,
         ModelCommand::Import { path, name } => {
             let entry = import::import(&registry, &path, &name).await?;
-            println!(
-                "{}: {} parameters, context {}",
-                entry.id, entry.parameters, entry.context
-            );
+            println!("{}: {} parameters, context {}", entry.id, entry.parameters, entry.context);
             Ok(())
         }
         ModelCommand::List => {
             import::nano(&registry).await?;
             for entry in registry.list().await? {
                 let megabytes = entry.bytes as f64 / 1e6;
-                println!(
-                    "{:<40} {:>10.1} MB  {:<12} {}",
-                    entry.id, megabytes, entry.format, entry.architecture
-                );
+                println!("{:<40} {:>10.1} MB  {:<12} {}", entry.id, megabytes, entry.format, entry.architecture);
             }
             Ok(())
         }
         ModelCommand::Remove { name } => match registry.remove(&name).await? {
             None => bail!("there is no model `{name}`"),
-            Some(Err(tuned)) => bail!(
-                "`{name}` is the base of {}: remove those first",
-                tuned.join(", ")
-            ),
+            Some(Err(tuned)) => bail!("`{name}` is the base of {}: remove those first", tuned.join(", ")),
             Some(Ok(())) => {
                 println!("removed {name}");
                 Ok(())
@@ -74,8 +65,7 @@ pub(super) async fn run(config: &Config, command: ModelCommand) -> Result<()> {
 
 async fn fetch(config: &Config, registry: Registry, name: &str) -> Result<()> {
     let names: Vec<_> = pull::CATALOGUE.iter().map(|known| known.name).collect();
-    let known = pull::known(name)
-        .with_context(|| format!("`{name}` is not known; there is: {}", names.join(", ")))?;
+    let known = pull::known(name).with_context(|| format!("`{name}` is not known; there is: {}", names.join(", ")))?;
     let pulls = Pulls::new(registry, &config.data_dir);
     pulls.start(known);
     let bar = ProgressBar::new(0);

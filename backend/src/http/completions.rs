@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures::stream::{self, Stream, StreamExt as _};
-use hearth_shared::api::completions::{
-    Completion, CompletionChoice, CompletionLogprobs, CompletionRequest, Prompt,
-};
+use hearth_shared::api::completions::{Completion, CompletionChoice, CompletionLogprobs, CompletionRequest, Prompt};
 use hearth_shared::api::{ErrorBody, Usage};
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa_axum::router::OpenApiRouter;
@@ -35,20 +33,14 @@ impl Checked for CompletionRequest {
         zero("frequency_penalty"),
         zero("presence_penalty"),
         empty("logit_bias"),
-        Unsupported {
-            field: "best_of",
-            harmless: |value| value.as_u64() == Some(1),
-        },
+        Unsupported { field: "best_of", harmless: |value| value.as_u64() == Some(1) },
     ];
 }
 
 /// Continues a text. With `echo`, `logprobs` and `max_tokens: 0` it scores one.
 #[utoipa::path(post, path = "/v1/completions", tag = "completions", request_body = CompletionRequest,
     responses((status = 200, body = Completion), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
-async fn create(
-    State(app): State<App>,
-    Json(request): Json<CompletionRequest>,
-) -> Result<Response> {
+async fn create(State(app): State<App>, Json(request): Json<CompletionRequest>) -> Result<Response> {
     let inputs: Vec<Input> = match request.prompt {
         Prompt::Text(text) => vec![Input::Text(text)],
         Prompt::Tokens(ids) => vec![Input::Tokens(ids)],
@@ -56,16 +48,10 @@ async fn create(
         Prompt::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
     };
     if inputs.is_empty() || inputs.len() > MOST_PROMPTS {
-        return Err(Error::invalid(
-            "prompt",
-            format!("1 to {MOST_PROMPTS} prompts"),
-        ));
+        return Err(Error::invalid("prompt", format!("1 to {MOST_PROMPTS} prompts")));
     }
     if let Some(top) = request.logprobs.filter(|top| *top > 5) {
-        return Err(Error::invalid(
-            "logprobs",
-            format!("{top} is not between 0 and 5"),
-        ));
+        return Err(Error::invalid("logprobs", format!("{top} is not between 0 and 5")));
     }
     let common = Common {
         model: &request.model,
@@ -83,11 +69,7 @@ async fn create(
     let score = request.logprobs.filter(|_| echo).map(usize::from);
     let per_prompt = common.n()?;
     let answers = common.begin(&app, inputs, score).await?;
-    let prompt_tokens = answers
-        .iter()
-        .step_by(per_prompt as usize)
-        .map(|answer| answer.prompt_tokens as u64)
-        .sum();
+    let prompt_tokens = answers.iter().step_by(per_prompt as usize).map(|answer| answer.prompt_tokens as u64).sum();
     let head = Head {
         id: ids::new("cmpl-"),
         created: ids::now(),
@@ -138,11 +120,8 @@ struct Text {
 
 impl Text {
     fn begin(head: &Head, answer: &mut Answer) -> Self {
-        let mut text = Self {
-            index: answer.index,
-            columns: head.logprobs.then(CompletionLogprobs::default),
-            ..Self::default()
-        };
+        let mut text =
+            Self { index: answer.index, columns: head.logprobs.then(CompletionLogprobs::default), ..Self::default() };
         if head.echo {
             text.text = std::mem::take(&mut answer.prompt_text);
             for token in std::mem::take(&mut answer.prompt) {
@@ -167,11 +146,7 @@ impl Text {
         columns.text_offset.push(self.offset);
         self.offset += token.text.chars().count() as u64;
         columns.token_logprobs.push(token.logprob);
-        let top: BTreeMap<_, _> = token
-            .top
-            .into_iter()
-            .map(|(text, _, logprob)| (text, logprob))
-            .collect();
+        let top: BTreeMap<_, _> = token.top.into_iter().map(|(text, _, logprob)| (text, logprob)).collect();
         columns.top_logprobs.push(token.logprob.map(|_| top));
         columns.tokens.push(token.text);
     }
@@ -197,22 +172,15 @@ async fn whole(head: Head, answers: Vec<Answer>) -> Result<Completion> {
             match piece {
                 Piece::Started { .. } => {}
                 Piece::Text { text: piece, token } => text.push(&piece, token),
-                Piece::Finished {
-                    stopped,
-                    completion_tokens,
-                } => ended = Some((stopped, completion_tokens)),
+                Piece::Finished { stopped, completion_tokens } => ended = Some((stopped, completion_tokens)),
                 Piece::Failed(error) => return Err(generation::broken(error)),
             }
         }
-        let (stopped, count) =
-            ended.ok_or_else(|| Error::Unavailable("the server is stopping".into()))?;
+        let (stopped, count) = ended.ok_or_else(|| Error::Unavailable("the server is stopping".into()))?;
         completion_tokens += count as u64;
         choices.push(text.take(Some(finish_reason(stopped).into())));
     }
-    Ok(head.completion(
-        choices,
-        Some(Usage::new(head.prompt_tokens, completion_tokens)),
-    ))
+    Ok(head.completion(choices, Some(Usage::new(head.prompt_tokens, completion_tokens))))
 }
 
 struct Streaming<S> {
@@ -224,29 +192,14 @@ struct Streaming<S> {
     done: bool,
 }
 
-fn chunks(
-    head: Head,
-    mut answers: Vec<Answer>,
-    with_usage: bool,
-) -> impl Stream<Item = String> + Send {
-    let texts: BTreeMap<u32, Text> = answers
-        .iter_mut()
-        .map(|answer| (answer.index, Text::begin(&head, answer)))
-        .collect();
+fn chunks(head: Head, mut answers: Vec<Answer>, with_usage: bool) -> impl Stream<Item = String> + Send {
+    let texts: BTreeMap<u32, Text> =
+        answers.iter_mut().map(|answer| (answer.index, Text::begin(&head, answer))).collect();
     let pieces = stream::select_all(answers.into_iter().map(|answer| {
         let index = answer.index;
-        ReceiverStream::new(answer.pieces)
-            .map(move |piece| (index, piece))
-            .boxed()
+        ReceiverStream::new(answer.pieces).map(move |piece| (index, piece)).boxed()
     }));
-    let state = Streaming {
-        head,
-        texts,
-        pieces,
-        completion_tokens: 0,
-        with_usage,
-        done: false,
-    };
+    let state = Streaming { head, texts, pieces, completion_tokens: 0, with_usage, done: false };
     stream::unfold(state, |mut state| async move {
         if state.done {
             return None;
@@ -256,9 +209,7 @@ fn chunks(
             None => {
                 state.done = true;
                 let usage = Usage::new(state.head.prompt_tokens, state.completion_tokens);
-                let last = state
-                    .with_usage
-                    .then(|| sse::data(&state.head.completion(Vec::new(), Some(usage))));
+                let last = state.with_usage.then(|| sse::data(&state.head.completion(Vec::new(), Some(usage))));
                 last.unwrap_or_default() + "data: [DONE]\n\n"
             }
         };
@@ -281,18 +232,13 @@ impl<S> Streaming<S> {
                 }
                 text.take(None)
             }
-            Piece::Finished {
-                stopped,
-                completion_tokens,
-            } => {
+            Piece::Finished { stopped, completion_tokens } => {
                 self.completion_tokens += completion_tokens as u64;
                 text.take(Some(finish_reason(stopped).into()))
             }
             Piece::Failed(error) => {
                 self.done = true;
-                return sse::data(&ErrorBody {
-                    error: generation::broken(error).detail(),
-                });
+                return sse::data(&ErrorBody { error: generation::broken(error).detail() });
             }
         };
         sse::data(&self.head.completion(vec![choice], None))

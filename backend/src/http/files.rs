@@ -42,33 +42,19 @@ struct Wanted {
 
 /// Files, newest first.
 #[utoipa::path(get, path = "/v1/files", tag = "files", params(Wanted), responses((status = 200, body = List<FileObject>)))]
-async fn list(
-    State(app): State<App>,
-    Params(wanted): Params<Wanted>,
-) -> Result<Json<List<FileObject>>> {
+async fn list(State(app): State<App>, Params(wanted): Params<Wanted>) -> Result<Json<List<FileObject>>> {
     let limit = wanted.limit.unwrap_or(10_000);
     if !(1..=10_000).contains(&limit) {
-        return Err(Error::invalid(
-            "limit",
-            format!("{limit} is not between 1 and 10000"),
-        ));
+        return Err(Error::invalid("limit", format!("{limit} is not between 1 and 10000")));
     }
     let ascending = match wanted.order.as_deref() {
         None | Some("desc") => false,
         Some("asc") => true,
         Some(other) => {
-            return Err(Error::invalid(
-                "order",
-                format!("`{other}` is neither `asc` nor `desc`"),
-            ));
+            return Err(Error::invalid("order", format!("`{other}` is neither `asc` nor `desc`")));
         }
     };
-    let filter = FileFilter {
-        purpose: wanted.purpose,
-        after: wanted.after,
-        limit,
-        ascending,
-    };
+    let filter = FileFilter { purpose: wanted.purpose, after: wanted.after, limit, ascending };
     let (files, more) = app.files.list(&filter).await?;
     Ok(Json(List::new(files, more, |file| file.id.clone())))
 }
@@ -106,10 +92,8 @@ async fn create(State(app): State<App>, mut form: Multipart) -> Result<Json<File
             _ => {}
         }
     }
-    let (upload, name) =
-        file.ok_or_else(|| Error::invalid("file", "'file' is a required property"))?;
-    let purpose =
-        purpose.ok_or_else(|| Error::invalid("purpose", "'purpose' is a required property"))?;
+    let (upload, name) = file.ok_or_else(|| Error::invalid("file", "'file' is a required property"))?;
+    let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "'purpose' is a required property"))?;
     Ok(Json(upload.finish(&name, &purpose).await?))
 }
 
@@ -140,26 +124,15 @@ fn checked_purpose(purpose: &str) -> Result<String> {
             "unsupported_parameter",
             format!("Purpose `{other}` is not supported yet; use `fine-tune`."),
         )),
-        other => Err(Error::invalid(
-            "purpose",
-            format!("'{other}' is not one of ['fine-tune']"),
-        )),
+        other => Err(Error::invalid("purpose", format!("'{other}' is not one of ['fine-tune']"))),
     }
 }
 
 /// The name is shown, never used as a path; still, only its last part is kept.
 fn plain_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let name: String = last
-        .chars()
-        .filter(|c| !c.is_control() && *c != '"')
-        .take(200)
-        .collect();
-    if name.is_empty() {
-        "upload".into()
-    } else {
-        name
-    }
+    let name: String = last.chars().filter(|c| !c.is_control() && *c != '"').take(200).collect();
+    if name.is_empty() { "upload".into() } else { name }
 }
 
 fn broken(error: MultipartError) -> Error {
@@ -182,26 +155,18 @@ async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Json
     responses((status = 200, content_type = "application/octet-stream", body = String), (status = 404, body = ErrorBody)))]
 async fn content(State(app): State<App>, Path(id): Path<String>) -> Result<Response> {
     let object = app.files.get(&id).await?;
-    let path = app
-        .files
-        .path(&id)
-        .ok_or_else(|| Error::file_not_found(&id))?;
+    let path = app.files.path(&id).ok_or_else(|| Error::file_not_found(&id))?;
     let file = tokio::fs::File::open(path).await?;
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CONTENT_LENGTH, object.bytes.to_string()),
-        (
-            CONTENT_DISPOSITION,
-            format!("attachment; filename=\"{}\"", ascii(&object.filename)),
-        ),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", ascii(&object.filename))),
     ];
     Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
 }
 
 fn ascii(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_ascii() { c } else { '_' })
-        .collect()
+    name.chars().map(|c| if c.is_ascii() { c } else { '_' }).collect()
 }
 
 /// Deletes a file.
@@ -209,11 +174,7 @@ fn ascii(name: &str) -> String {
     responses((status = 200, body = Deleted), (status = 404, body = ErrorBody)))]
 async fn delete(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Deleted>> {
     app.files.delete(&id).await?;
-    Ok(Json(Deleted {
-        id,
-        object: "file".into(),
-        deleted: true,
-    }))
+    Ok(Json(Deleted { id, object: "file".into(), deleted: true }))
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures::Stream;
 use futures::stream;
-use hearth_shared::api::fine_tuning::{
-    Checkpoint, CreateJob, Job, JobEvent, Plan, ValidateRequest,
-};
+use hearth_shared::api::fine_tuning::{Checkpoint, CreateJob, Job, JobEvent, Plan, ValidateRequest};
 use hearth_shared::api::{ErrorBody, List};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
@@ -35,11 +33,8 @@ pub fn router() -> OpenApiRouter<App> {
 }
 
 impl Checked for CreateJob {
-    const UNSUPPORTED: &'static [Unsupported] = &[
-        empty("integrations"),
-        never("method.dpo"),
-        never("method.reinforcement"),
-    ];
+    const UNSUPPORTED: &'static [Unsupported] =
+        &[empty("integrations"), never("method.dpo"), never("method.reinforcement")];
 }
 
 impl Checked for ValidateRequest {
@@ -60,34 +55,22 @@ enum Made {
     responses((status = 200, body = Made), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody)))]
 async fn create(State(app): State<App>, request: Request) -> Result<Answer<Made>> {
-    let key = request
-        .headers()
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok())
-        .map(str::to_owned);
+    let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
     let bytes = body::bytes(request, &app).await?;
     let request: CreateJob = body::parse(&bytes)?;
     if request.hearth.as_ref().is_some_and(|hearth| hearth.dry_run) {
         return Ok(Answer(Made::Plan(app.jobs.plan(&request).await?.into())));
     }
     let hash = hex(&Sha256::digest(&bytes));
-    let key = key
-        .as_deref()
-        .filter(|key| !key.is_empty() && key.len() <= 255);
-    let job = app
-        .jobs
-        .create(request, key.map(|key| (key, hash.as_str())))
-        .await?;
+    let key = key.as_deref().filter(|key| !key.is_empty() && key.len() <= 255);
+    let job = app.jobs.create(request, key.map(|key| (key, hash.as_str()))).await?;
     Ok(Answer(Made::Job(job.into())))
 }
 
 /// Jobs, newest first.
 #[utoipa::path(get, path = "/v1/fine_tuning/jobs", tag = "fine-tuning", params(Page), responses((status = 200, body = List<Job>)))]
 async fn list(State(app): State<App>, Params(page): Params<Page>) -> Result<Answer<List<Job>>> {
-    let (jobs, more) = app
-        .jobs
-        .list(page.after.as_deref(), page.limit(20, 100)?)
-        .await?;
+    let (jobs, more) = app.jobs.list(page.after.as_deref(), page.limit(20, 100)?).await?;
     Ok(Answer(List::new(jobs, more, |job| job.id.clone())))
 }
 
@@ -132,17 +115,12 @@ async fn events(
 ) -> Result<Response> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if !text(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream")) {
-        let (events, more) = app
-            .jobs
-            .events(&id, page.after.as_deref(), page.limit(20, 100)?)
-            .await?;
+        let (events, more) = app.jobs.events(&id, page.after.as_deref(), page.limit(20, 100)?).await?;
         return Ok(Answer(List::new(events, more, |event| event.id.clone())).into_response());
     }
     let seq = match text("last-event-id") {
         None => 0,
-        Some(last) => last
-            .parse()
-            .map_err(|_| Error::invalid("Last-Event-ID", "not the number of an event"))?,
+        Some(last) => last.parse().map_err(|_| Error::invalid("Last-Event-ID", "not the number of an event"))?,
     };
     let job = app.jobs.get(&id).await?;
     if seq > 0 && job.status.ended() && app.jobs.events_since(&id, seq).await?.is_empty() {
@@ -159,26 +137,16 @@ fn follow(app: App, id: String, seq: u64) -> impl Stream<Item = String> + Send {
     stream::unfold(state, |state| async move {
         let (app, id, mut seq, mut changes, first) = state?;
         if first {
-            return Some((
-                "retry: 3000\n\n".to_owned(),
-                Some((app, id, seq, changes, false)),
-            ));
+            return Some(("retry: 3000\n\n".to_owned(), Some((app, id, seq, changes, false))));
         }
         loop {
             changes.borrow_and_update();
             // The state is read before the events: nothing can be added after an end.
-            let ended = app
-                .jobs
-                .get(&id)
-                .await
-                .map_or(true, |job| job.status.ended());
+            let ended = app.jobs.get(&id).await.map_or(true, |job| job.status.ended());
             let events = app.jobs.events_since(&id, seq).await.unwrap_or_default();
             if let Some(last) = events.last() {
                 seq = last.seq;
-                let text = events
-                    .iter()
-                    .map(|event| format!("id: {}\n{}", event.seq, sse::data(event)))
-                    .collect();
+                let text = events.iter().map(|event| format!("id: {}\n{}", event.seq, sse::data(event))).collect();
                 return Some((text, Some((app, id, seq, changes, false))));
             }
             if ended {
@@ -205,13 +173,8 @@ async fn checkpoints(
     Path(id): Path<String>,
     Params(page): Params<Page>,
 ) -> Result<Answer<List<Checkpoint>>> {
-    let (rows, more) = app
-        .jobs
-        .checkpoints(&id, page.after.as_deref(), page.limit(10, 100)?)
-        .await?;
-    Ok(Answer(List::new(rows, more, |checkpoint| {
-        checkpoint.id.clone()
-    })))
+    let (rows, more) = app.jobs.checkpoints(&id, page.after.as_deref(), page.limit(10, 100)?).await?;
+    Ok(Answer(List::new(rows, more, |checkpoint| checkpoint.id.clone())))
 }
 
 /// The validator's report on an uploaded file: the same bytes the page shows before the upload.
@@ -221,9 +184,5 @@ async fn validate(
     State(app): State<App>,
     Json(request): Json<ValidateRequest>,
 ) -> Result<Answer<hearth_shared::text::Report>> {
-    Ok(Answer(
-        app.jobs
-            .report(&request.file, &request.model, request.max_length)
-            .await?,
-    ))
+    Ok(Answer(app.jobs.report(&request.file, &request.model, request.max_length).await?))
 }

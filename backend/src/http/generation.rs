@@ -43,10 +43,7 @@ impl Common<'_> {
     pub fn n(&self) -> Result<u32> {
         match self.n.unwrap_or(1) {
             n @ 1..=MOST => Ok(n),
-            n => Err(Error::invalid(
-                "n",
-                format!("{n} is not between 1 and {MOST}"),
-            )),
+            n => Err(Error::invalid("n", format!("{n} is not between 1 and {MOST}"))),
         }
     }
 
@@ -64,10 +61,7 @@ impl Common<'_> {
             logprobs: self.logprobs,
         };
         if sampling.stop.len() > MOST_STOPS {
-            return Err(Error::invalid(
-                "stop",
-                format!("at most {MOST_STOPS} stop sequences"),
-            ));
+            return Err(Error::invalid("stop", format!("at most {MOST_STOPS} stop sequences")));
         }
         sampling.validate().map_err(|error| outside(error))?;
         Ok(sampling)
@@ -75,28 +69,17 @@ impl Common<'_> {
 
     /// Begins `n` answers to each prompt, and returns when all of them have begun: a fault becomes an error here, before
     /// the first byte of a stream.
-    pub async fn begin(
-        &self,
-        app: &App,
-        inputs: Vec<Input>,
-        score_prompt: Option<usize>,
-    ) -> Result<Vec<Answer>> {
+    pub async fn begin(&self, app: &App, inputs: Vec<Input>, score_prompt: Option<usize>) -> Result<Vec<Answer>> {
         let n = self.n()?;
         let sampling = self.sampling()?;
-        let entry = app
-            .registry
-            .get(self.model)
-            .await?
-            .ok_or_else(|| Error::model_not_found(self.model))?;
+        let entry = app.registry.get(self.model).await?.ok_or_else(|| Error::model_not_found(self.model))?;
         let location = app.registry.location(&entry)?;
         let mut begun = Vec::new();
         for (prompt, input) in inputs.into_iter().enumerate() {
             for choice in 0..n {
                 let mut sampling = sampling.clone();
                 // Answers to one prompt would all be the same.
-                sampling.seed = sampling
-                    .seed
-                    .map(|seed| seed.wrapping_add(u64::from(choice)));
+                sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(u64::from(choice)));
                 let request = Request {
                     location: location.clone(),
                     memory: entry.memory(),
@@ -105,35 +88,19 @@ impl Common<'_> {
                     max_tokens: self.max_tokens.map(|tokens| tokens as usize),
                     score_prompt,
                 };
-                let pieces = app
-                    .serving
-                    .generate(request)
-                    .await
-                    .map_err(|error| self.fault(error))?;
+                let pieces = app.serving.generate(request).await.map_err(|error| self.fault(error))?;
                 begun.push((prompt as u32 * n + choice, pieces));
             }
         }
         let mut answers = Vec::new();
         for (index, mut pieces) in begun {
             match pieces.recv().await {
-                Some(Piece::Started {
-                    prompt_tokens,
-                    text,
-                    prompt,
-                }) => {
-                    answers.push(Answer {
-                        index,
-                        prompt_tokens,
-                        prompt_text: text,
-                        prompt,
-                        pieces,
-                    });
+                Some(Piece::Started { prompt_tokens, text, prompt }) => {
+                    answers.push(Answer { index, prompt_tokens, prompt_text: text, prompt, pieces });
                 }
                 Some(Piece::Failed(error)) => return Err(self.fault(error)),
                 _ => {
-                    return Err(Error::Internal(anyhow::anyhow!(
-                        "the device thread is gone"
-                    )));
+                    return Err(Error::Internal(anyhow::anyhow!("the device thread is gone")));
                 }
             }
         }
@@ -142,22 +109,13 @@ impl Common<'_> {
 
     fn fault(&self, error: ServeError) -> Error {
         let context = |error: &dyn std::fmt::Display| {
-            Error::coded(
-                self.prompt_field,
-                "context_length_exceeded",
-                error.to_string(),
-            )
+            Error::coded(self.prompt_field, "context_length_exceeded", error.to_string())
         };
         match error {
             ServeError::ContextLength { .. } => context(&error),
-            ServeError::Generate(GenerateError::TooLong {
-                tokens,
-                context: most,
-            }) => context(&ServeError::ContextLength {
-                prompt: tokens,
-                completion: 0,
-                context: most,
-            }),
+            ServeError::Generate(GenerateError::TooLong { tokens, context: most }) => {
+                context(&ServeError::ContextLength { prompt: tokens, completion: 0, context: most })
+            }
             ServeError::Generate(GenerateError::Sampling(error)) => outside(error),
             ServeError::Generate(_) | ServeError::NoTemplate | ServeError::Template(_) => {
                 Error::invalid(self.prompt_field, error.to_string())
@@ -181,23 +139,12 @@ pub fn finish_reason(stopped: bool) -> &'static str {
 }
 
 pub fn fingerprint() -> Option<String> {
-    Some(format!(
-        "hearth_{}",
-        env!("CARGO_PKG_VERSION").replace('.', "_")
-    ))
+    Some(format!("hearth_{}", env!("CARGO_PKG_VERSION").replace('.', "_")))
 }
 
 /// Our own options sit in `hearth`.
 fn outside(error: SpecError) -> Error {
     let ours = ["top_k", "min_p", "repetition_penalty"].contains(&error.field.as_str());
-    let param = if ours {
-        format!("hearth.{}", error.field)
-    } else {
-        error.field.clone()
-    };
-    Error::Invalid {
-        message: error.to_string(),
-        param: Some(param),
-        code: None,
-    }
+    let param = if ours { format!("hearth.{}", error.field) } else { error.field.clone() };
+    Error::Invalid { message: error.to_string(), param: Some(param), code: None }
 }

@@ -40,30 +40,20 @@ impl Checked for ImportRequest {
 #[utoipa::path(get, path = "/v1/hearth/system", tag = "hearth", responses((status = 200, body = SystemInfo)))]
 async fn info(State(app): State<App>) -> Result<Answer<SystemInfo>> {
     let entries = app.registry.list().await?;
-    let loaded = entries.iter().filter(|entry| {
-        app.registry
-            .location(entry)
-            .is_ok_and(|location| app.serving.stats.is_loaded(&location))
-    });
+    let loaded = entries
+        .iter()
+        .filter(|entry| app.registry.location(entry).is_ok_and(|location| app.serving.stats.is_loaded(&location)));
     let counts = app.jobs.counts().await?;
     let count = |word: &str| counts.get(word).copied().unwrap_or(0) as u64;
     Ok(Answer(SystemInfo {
         version: env!("CARGO_PKG_VERSION").into(),
         build: page::BUILD_ID.map(str::to_owned),
-        device: app
-            .serving
-            .stats
-            .device()
-            .ok_or_else(|| Error::Unavailable("the device is being opened".into()))?,
+        device: app.serving.stats.device().ok_or_else(|| Error::Unavailable("the device is being opened".into()))?,
         memory: system::memory(),
         disk_available: system::disk_available(&app.config.data_dir),
         models: entries.len() as u64,
         loaded_models: loaded.map(|entry| entry.id.clone()).collect(),
-        active_generations: app
-            .serving
-            .stats
-            .active
-            .load(std::sync::atomic::Ordering::Relaxed),
+        active_generations: app.serving.stats.active.load(std::sync::atomic::Ordering::Relaxed),
         jobs_running: count("running"),
         jobs_queued: count("queued") + count("validating_files"),
         uptime_seconds: app.started.elapsed().as_secs(),
@@ -93,10 +83,7 @@ async fn pulls(State(app): State<App>) -> Answer<List<Pull>> {
     responses((status = 200, body = Pull), (status = 404, body = ErrorBody)))]
 async fn pull(State(app): State<App>, Json(request): Json<PullRequest>) -> Result<Answer<Pull>> {
     let known = registry::pull::known(&request.name).ok_or_else(|| Error::NotFound {
-        message: format!(
-            "No model `{}` to pull; GET /v1/hearth/pullable lists them.",
-            request.name
-        ),
+        message: format!("No model `{}` to pull; GET /v1/hearth/pullable lists them.", request.name),
         param: Some("name"),
         code: "model_not_found",
     })?;
@@ -107,43 +94,28 @@ async fn pull(State(app): State<App>, Json(request): Json<PullRequest>) -> Resul
 #[utoipa::path(get, path = "/v1/hearth/pulls/{name}", tag = "hearth", params(("name" = String, Path)),
     responses((status = 200, body = Pull), (status = 404, body = ErrorBody)))]
 async fn progress(State(app): State<App>, Path(name): Path<String>) -> Result<Answer<Pull>> {
-    app.pulls
-        .get(&name)
-        .map(Answer)
-        .ok_or_else(|| no_pull(&name))
+    app.pulls.get(&name).map(Answer).ok_or_else(|| no_pull(&name))
 }
 
 /// Stops a download and removes what came so far.
 #[utoipa::path(delete, path = "/v1/hearth/pulls/{name}", tag = "hearth", params(("name" = String, Path)),
     responses((status = 200, body = Pull), (status = 404, body = ErrorBody)))]
 async fn cancel_pull(State(app): State<App>, Path(name): Path<String>) -> Result<Answer<Pull>> {
-    app.pulls
-        .cancel(&name)
-        .await
-        .map(Answer)
-        .ok_or_else(|| no_pull(&name))
+    app.pulls.cancel(&name).await.map(Answer).ok_or_else(|| no_pull(&name))
 }
 
 fn no_pull(name: &str) -> Error {
-    Error::NotFound {
-        message: format!("No download of `{name}`."),
-        param: Some("name"),
-        code: "pull_not_found",
-    }
+    Error::NotFound { message: format!("No download of `{name}`."), param: Some("name"), code: "pull_not_found" }
 }
 
 /// Takes in a folder or GGUF file on the server's own disk.
 #[utoipa::path(post, path = "/v1/hearth/imports", tag = "hearth", request_body = ImportRequest,
     responses((status = 200, body = Model), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
-async fn import(
-    State(app): State<App>,
-    Json(request): Json<ImportRequest>,
-) -> Result<Answer<Model>> {
+async fn import(State(app): State<App>, Json(request): Json<ImportRequest>) -> Result<Answer<Model>> {
     // A path is the business of whoever sits at the machine.
     if !app.config.is_loopback() {
         return Err(Error::Forbidden {
-            message: "Import on the server's own machine: `hearth model import PATH --name NAME`."
-                .into(),
+            message: "Import on the server's own machine: `hearth model import PATH --name NAME`.".into(),
             code: "local_only",
         });
     }
@@ -163,30 +135,20 @@ async fn file(
     Path((hash, name)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response> {
-    let missing = || Error::NotFound {
-        message: format!("No file {name} in model {hash}."),
-        param: None,
-        code: "file_not_found",
-    };
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        && !name.starts_with('.');
+    let missing =
+        || Error::NotFound { message: format!("No file {name} in model {hash}."), param: None, code: "file_not_found" };
+    let plain =
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) && !name.starts_with('.');
     let folder = app.registry.folder(&hash).map_err(|_| missing())?;
     if !plain {
         return Err(missing());
     }
     let answer = ServeFile::new(folder.join(&name)).oneshot(request).await;
-    let mut response = answer
-        .unwrap_or_else(|never| match never {})
-        .into_response();
+    let mut response = answer.unwrap_or_else(|never| match never {}).into_response();
     if response.status() == StatusCode::NOT_FOUND {
         return Err(missing());
     }
     // The hash names the content, so it never changes.
-    response.headers_mut().insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("private, max-age=31536000, immutable"),
-    );
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable"));
     Ok(response)
 }

@@ -30,12 +30,6 @@ pub fn document() -> Document {
 pub fn router(mut document: Document) -> Router<App> {
     // The router's `{*id}` takes ids with slashes; OpenAPI knows `{id}` only.
     let paths = std::mem::take(&mut document.paths.paths);
-    document.paths.paths = paths
-        .into_iter()
-        .map(|(path, item)| (path.replace("{*", "{"), item))
-        .collect();
-    Router::new().route(
-        "/openapi.json",
-        get(move || std::future::ready(Json(document.clone()))),
-    )
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    Router::new().route("/openapi.json", get(move || std::future::ready(Json(document.clone()))))
 }

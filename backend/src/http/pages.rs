@@ -4,8 +4,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    VARY,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -27,14 +26,9 @@ pub async fn page(request: Request) -> Response {
     }
     let mut response = match page::get(path).or_else(|| view(&request)) {
         Some(asset) => file(asset, request.headers()),
-        None if page::all().is_empty() && view_wanted(&request) => (
-            [
-                (CONTENT_TYPE, "text/html; charset=utf-8"),
-                (CACHE_CONTROL, "no-cache"),
-            ],
-            page::NOTICE,
-        )
-            .into_response(),
+        None if page::all().is_empty() && view_wanted(&request) => {
+            ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-cache")], page::NOTICE).into_response()
+        }
         None => (StatusCode::NOT_FOUND, "not found").into_response(),
     };
     isolate(response.headers_mut());
@@ -43,18 +37,9 @@ pub async fn page(request: Request) -> Response {
 
 /// Shared memory between page and worker needs a page that lets nobody else in.
 fn isolate(headers: &mut HeaderMap) {
-    headers.insert(
-        "cross-origin-opener-policy",
-        HeaderValue::from_static("same-origin"),
-    );
-    headers.insert(
-        "cross-origin-embedder-policy",
-        HeaderValue::from_static("require-corp"),
-    );
-    headers.insert(
-        "cross-origin-resource-policy",
-        HeaderValue::from_static("same-origin"),
-    );
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("cross-origin-embedder-policy", HeaderValue::from_static("require-corp"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
     headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
 }
@@ -65,49 +50,22 @@ fn view(request: &Request) -> Option<&'static Asset> {
 }
 
 fn view_wanted(request: &Request) -> bool {
-    let html = request
-        .headers()
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok());
+    let html = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
-    !name.contains('.')
-        && html.is_none_or(|accept| accept.contains("text/html") || accept.contains("*/*"))
+    !name.contains('.') && html.is_none_or(|accept| accept.contains("text/html") || accept.contains("*/*"))
 }
 
 fn file(asset: &'static Asset, request: &HeaderMap) -> Response {
-    let text = |name| {
-        request
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-            .unwrap_or_default()
-    };
-    let keep = if asset.immutable {
-        "public, max-age=31536000, immutable"
-    } else {
-        "no-cache"
-    };
-    let headers = [
-        (ETAG, asset.etag),
-        (CACHE_CONTROL, keep),
-        (VARY, "accept-encoding"),
-        (CONTENT_TYPE, asset.content_type),
-    ];
-    if text(IF_NONE_MATCH)
-        .split(',')
-        .any(|etag| etag.trim().trim_start_matches("W/") == asset.etag)
-    {
+    let text = |name| request.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let keep = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let headers =
+        [(ETAG, asset.etag), (CACHE_CONTROL, keep), (VARY, "accept-encoding"), (CONTENT_TYPE, asset.content_type)];
+    if text(IF_NONE_MATCH).split(',').any(|etag| etag.trim().trim_start_matches("W/") == asset.etag) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    let brotli = text(ACCEPT_ENCODING)
-        .split(',')
-        .any(|coding| coding.split(';').next().map(str::trim) == Some("br"));
+    let brotli = text(ACCEPT_ENCODING).split(',').any(|coding| coding.split(';').next().map(str::trim) == Some("br"));
     if brotli {
-        return (
-            headers,
-            [(CONTENT_ENCODING, "br")],
-            Body::from(asset.brotli),
-        )
-            .into_response();
+        return (headers, [(CONTENT_ENCODING, "br")], Body::from(asset.brotli)).into_response();
     }
     match asset.decoded() {
         Ok(bytes) => (headers, bytes).into_response(),

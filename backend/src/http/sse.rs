@@ -14,10 +14,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// An answer of type `text/event-stream`.
 pub fn response(lines: impl Stream<Item = String> + Send + 'static) -> Response {
     let body = Body::from_stream(lines.map(|text| Ok::<_, Infallible>(Bytes::from(text))));
-    let headers = [
-        (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
-        (CACHE_CONTROL, "no-cache"),
-    ];
+    let headers = [(CONTENT_TYPE, "text/event-stream; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
     // Buffering proxies would hold tokens back.
     (headers, [("x-accel-buffering", "no")], body).into_response()
 }

@@ -14,18 +14,13 @@ use crate::error::Result;
 use crate::metrics::Metrics;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(healthz))
-        .routes(routes!(readyz))
-        .routes(routes!(metrics))
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
 }
 
 /// The process lives.
 #[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200, body = Health)))]
 async fn healthz() -> Json<Health> {
-    Json(Health {
-        status: "ok".into(),
-    })
+    Json(Health { status: "ok".into() })
 }
 
 /// The server can take work: its database answers and it is not stopping.
@@ -37,25 +32,12 @@ async fn readyz(State(app): State<App>) -> Response {
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no database"),
         (false, true) => (StatusCode::OK, "ok"),
     };
-    (
-        status,
-        Json(Health {
-            status: word.into(),
-        }),
-    )
-        .into_response()
+    (status, Json(Health { status: word.into() })).into_response()
 }
 
 /// Counters in the text format of OpenMetrics, which Prometheus reads.
 #[utoipa::path(get, path = "/metrics", tag = "system", responses((status = 200, body = String)))]
 async fn metrics(State(app): State<App>) -> Result<Response> {
     let text = Metrics::render(&app).await?;
-    Ok((
-        [(
-            CONTENT_TYPE,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        )],
-        text,
-    )
-        .into_response())
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

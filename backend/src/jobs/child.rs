@@ -70,9 +70,7 @@ pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("{error:#}");
-            Outcome::Failed {
-                message: format!("{error:#}"),
-            }
+            Outcome::Failed { message: format!("{error:#}") }
         }
     };
     mouth.say(&Said::Outcome(outcome));
@@ -80,8 +78,7 @@ pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
 }
 
 fn work(folder: &Path, attempt: u32, order: &Orders, mouth: &Mouth) -> Result<Outcome> {
-    let text = std::fs::read_to_string(folder.join("spec.json"))
-        .context("cannot read the job's spec.json")?;
+    let text = std::fs::read_to_string(folder.join("spec.json")).context("cannot read the job's spec.json")?;
     let spec: JobSpec = serde_json::from_str(&text).context("spec.json is not a job's spec")?;
     let mut log = EventLog::open(folder, attempt)?;
     engine::run(&spec, folder, &|| order.get(), &mut |event| {
@@ -190,11 +187,7 @@ impl EventLog {
         if bytes.last().is_some_and(|byte| *byte != b'\n') {
             file.write_all(b"\n")?;
         }
-        Ok(Self {
-            file,
-            attempt,
-            count: 0,
-        })
+        Ok(Self { file, attempt, count: 0 })
     }
 
     /// One write, so that a kill leaves a whole line or a cut one, never two mixed.
@@ -217,27 +210,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("events.jsonl"), "{\"key\":\"cut").unwrap();
         let mut log = EventLog::open(dir.path(), 2).unwrap();
-        log.write(RunEvent::Message {
-            level: Level::Info,
-            text: "hello".into(),
-        })
-        .unwrap();
-        let (lines, _) = super::super::events::whole_lines(
-            &std::fs::read(dir.path().join("events.jsonl")).unwrap(),
-        );
+        log.write(RunEvent::Message { level: Level::Info, text: "hello".into() }).unwrap();
+        let (lines, _) = super::super::events::whole_lines(&std::fs::read(dir.path().join("events.jsonl")).unwrap());
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].key, "message:2:1");
     }
 
     #[test]
     fn the_protocol_is_one_line_of_json() {
-        assert_eq!(
-            serde_json::to_string(&Order::Suspend).unwrap(),
-            "\"suspend\""
-        );
-        let said = Said::Outcome(Outcome::Failed {
-            message: "two\nlines".into(),
-        });
+        assert_eq!(serde_json::to_string(&Order::Suspend).unwrap(), "\"suspend\"");
+        let said = Said::Outcome(Outcome::Failed { message: "two\nlines".into() });
         let text = serde_json::to_string(&said).unwrap();
         assert!(!text.contains('\n'));
         assert_eq!(serde_json::from_str::<Said>(&text).unwrap(), said);

@@ -29,12 +29,7 @@ const PACE: usize = 10;
 type Emit<'a> = &'a mut dyn FnMut(RunEvent) -> Result<()>;
 
 /// Runs to the end or to an order. Checkpoints go to `checkpoints/`, the result to `result/`.
-pub fn run(
-    spec: &JobSpec,
-    folder: &Path,
-    order: &dyn Fn() -> Option<Order>,
-    emit: Emit<'_>,
-) -> Result<Outcome> {
+pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
     // This process does nothing else.
     hearth_model::device::keep_memory();
     let mut work = Work::open(spec, folder)?;
@@ -73,16 +68,10 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn open(spec: &'a JobSpec, folder: &'a Path) -> Result<Self> {
         let device = device::best();
-        let bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| {
-            ControlFlow::Continue(())
-        })
-        .context("cannot load the base model")?;
+        let bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
+            .context("cannot load the base model")?;
         let training = sequences(&spec.training_file, &bundle, spec)?;
-        let validation = spec
-            .validation_file
-            .as_ref()
-            .map(|file| sequences(file, &bundle, spec))
-            .transpose()?;
+        let validation = spec.validation_file.as_ref().map(|file| sequences(file, &bundle, spec)).transpose()?;
         let mut model = bundle.transformer.clone();
         if let Some(adapter) = &spec.train.lora {
             lora::apply(&mut model, adapter, spec.train.seed, &device)?;
@@ -94,15 +83,7 @@ impl<'a> Work<'a> {
             Some(last) => Run::resume(&last, &spec.train, model, training, validation)?,
             None => Run::new(&spec.train, model, training, validation)?,
         };
-        Ok(Self {
-            spec,
-            folder,
-            bundle,
-            run,
-            pace: Vec::new(),
-            last_loss: None,
-            last_valid: None,
-        })
+        Ok(Self { spec, folder, bundle, run, pace: Vec::new(), last_loss: None, last_valid: None })
     }
 
     fn step(&mut self, emit: Emit<'_>) -> Result<()> {
@@ -132,10 +113,7 @@ impl<'a> Work<'a> {
         if self.pace.len() > PACE + 1 {
             self.pace.remove(0);
         }
-        let seconds = self
-            .pace
-            .first()
-            .map_or(0.0, |(first, _)| first.elapsed().as_secs_f64());
+        let seconds = self.pace.first().map_or(0.0, |(first, _)| first.elapsed().as_secs_f64());
         let steps = self.pace.len() as f64 - 1.0;
         let tokens: u64 = self.pace.iter().skip(1).map(|(_, tokens)| tokens).sum();
         let measured = steps > 0.0 && seconds > 0.0;
@@ -151,11 +129,7 @@ impl<'a> Work<'a> {
             grad_norm: report.grad_norm,
             trained_tokens: progress.trained_tokens,
             tokens: progress.tokens,
-            tokens_per_second: if measured {
-                tokens as f64 / seconds
-            } else {
-                0.0
-            },
+            tokens_per_second: if measured { tokens as f64 / seconds } else { 0.0 },
             seconds_left: measured.then(|| (total - report.step) as f64 * seconds / steps),
             epoch: self.run.epoch(),
         }
@@ -168,17 +142,10 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         let base = std::mem::replace(&mut self.bundle.transformer, self.run.model());
-        let texts: Result<Vec<String>> = prompts
-            .iter()
-            .map(|prompt| sample(&self.bundle, prompt))
-            .collect();
+        let texts: Result<Vec<String>> = prompts.iter().map(|prompt| sample(&self.bundle, prompt)).collect();
         self.bundle.transformer = base;
         for (prompt, text) in prompts.iter().zip(texts?) {
-            emit(RunEvent::Sample {
-                step,
-                prompt: prompt.prompt.clone(),
-                text,
-            })?;
+            emit(RunEvent::Sample { step, prompt: prompt.prompt.clone(), text })?;
         }
         Ok(())
     }
@@ -222,40 +189,28 @@ impl<'a> Work<'a> {
             fs::remove_dir_all(&result)?;
         }
         match &self.spec.train.lora {
-            Some(adapter) => {
-                peft::save(&result, &self.run.model(), adapter, &self.spec.model_name)?
-            }
+            Some(adapter) => peft::save(&result, &self.run.model(), adapter, &self.spec.model_name)?,
             None => {
                 self.bundle.transformer = self.run.model();
                 self.bundle.save(&result, Precision::F32)?;
             }
         }
         let progress = self.run.progress();
-        emit(RunEvent::Done {
-            step: progress.step,
-            trained_tokens: progress.trained_tokens,
-        })?;
+        emit(RunEvent::Done { step: progress.step, trained_tokens: progress.trained_tokens })?;
         Ok(Outcome::Done)
     }
 
     fn say(&self, emit: Emit<'_>, text: String) -> Result<()> {
-        emit(RunEvent::Message {
-            level: Level::Info,
-            text,
-        })
+        emit(RunEvent::Message { level: Level::Info, text })
     }
 }
 
 /// The file's examples as the trainer reads them. The validator passed them before; this cannot shorten them.
 fn sequences(file: &str, bundle: &ModelBundle, spec: &JobSpec) -> Result<Vec<Sequence>> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {file}"))?;
-    let (_, examples) = validate::examples(&bytes)
-        .map_err(|problem| anyhow::anyhow!("row {}: {}", problem.row, problem.message))?;
-    Ok(data::encode(
-        &examples,
-        &bundle.voice(),
-        spec.train.max_length as usize,
-    )?)
+    let (_, examples) =
+        validate::examples(&bytes).map_err(|problem| anyhow::anyhow!("row {}: {}", problem.row, problem.message))?;
+    Ok(data::encode(&examples, &bundle.voice(), spec.train.max_length as usize)?)
 }
 
 fn recover(checkpoints: &Path) {
@@ -278,12 +233,7 @@ fn sample(bundle: &ModelBundle, sample: &SampleSpec) -> Result<String> {
         }
         None => bundle.tokenizer.encode(&sample.prompt, Special::Plain),
     };
-    let mut generation = Generation::new(
-        bundle,
-        &ids,
-        &Sampling::greedy(),
-        Some(sample.max_tokens as usize),
-    )?;
+    let mut generation = Generation::new(bundle, &ids, &Sampling::greedy(), Some(sample.max_tokens as usize))?;
     let mut text = String::new();
     loop {
         match generation.step(bundle) {

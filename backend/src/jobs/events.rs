@@ -27,11 +27,7 @@ impl Line {
             RunEvent::Message { .. } => format!("message:{attempt}:{count}"),
             RunEvent::Done { .. } => "done".into(),
         };
-        Self {
-            key,
-            at: ids::now(),
-            event,
-        }
+        Self { key, at: ids::now(), event }
     }
 
     /// As the database wants it.
@@ -42,14 +38,9 @@ impl Line {
                 step: metrics.step as i64,
                 total_steps: Some(metrics.total_steps as i64),
                 trained_tokens: metrics.trained_tokens as i64,
-                estimated_finish: metrics
-                    .seconds_left
-                    .map(|left| self.at + left.ceil() as i64),
+                estimated_finish: metrics.seconds_left.map(|left| self.at + left.ceil() as i64),
             }),
-            RunEvent::Done {
-                step,
-                trained_tokens,
-            } => Some(Progress {
+            RunEvent::Done { step, trained_tokens } => Some(Progress {
                 step: *step as i64,
                 total_steps: None,
                 trained_tokens: *trained_tokens as i64,
@@ -58,15 +49,7 @@ impl Line {
             _ => None,
         };
         let data = data(&self.event).to_string();
-        NewEvent {
-            key: self.key,
-            at: self.at,
-            level,
-            kind,
-            message,
-            data: Some(data),
-            progress,
-        }
+        NewEvent { key: self.key, at: self.at, level, kind, message, data: Some(data), progress }
     }
 }
 
@@ -92,30 +75,13 @@ fn word(level: Level) -> &'static str {
 
 fn describe(event: &RunEvent) -> (&'static str, &'static str, String) {
     match event {
-        RunEvent::Metrics(m) => (
-            "info",
-            "metrics",
-            format!(
-                "Step {}/{}: training loss={:.4}",
-                m.step, m.total_steps, m.train_loss
-            ),
-        ),
-        RunEvent::Sample { step, prompt, text } => (
-            "info",
-            "message",
-            format!("Step {step}: {prompt:?} → {text:?}"),
-        ),
-        RunEvent::Checkpoint { step, .. } => (
-            "info",
-            "message",
-            format!("Checkpoint created at step {step}"),
-        ),
+        RunEvent::Metrics(m) => {
+            ("info", "metrics", format!("Step {}/{}: training loss={:.4}", m.step, m.total_steps, m.train_loss))
+        }
+        RunEvent::Sample { step, prompt, text } => ("info", "message", format!("Step {step}: {prompt:?} → {text:?}")),
+        RunEvent::Checkpoint { step, .. } => ("info", "message", format!("Checkpoint created at step {step}")),
         RunEvent::Message { level, text } => (word(*level), "message", text.clone()),
-        RunEvent::Done { step, .. } => (
-            "info",
-            "message",
-            format!("Training ended after step {step}"),
-        ),
+        RunEvent::Done { step, .. } => ("info", "message", format!("Training ended after step {step}")),
     }
 }
 
@@ -123,20 +89,11 @@ fn describe(event: &RunEvent) -> (&'static str, &'static str, String) {
 fn data(event: &RunEvent) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or(Value::Null);
     if let (RunEvent::Metrics(metrics), Some(object)) = (event, value.as_object_mut()) {
-        object.insert(
-            "train_mean_token_accuracy".into(),
-            json!(metrics.train_accuracy),
-        );
+        object.insert("train_mean_token_accuracy".into(), json!(metrics.train_accuracy));
         if metrics.valid_loss.is_some() {
             object.insert("full_valid_loss".into(), json!(metrics.valid_loss));
-            object.insert(
-                "valid_mean_token_accuracy".into(),
-                json!(metrics.valid_accuracy),
-            );
-            object.insert(
-                "full_valid_mean_token_accuracy".into(),
-                json!(metrics.valid_accuracy),
-            );
+            object.insert("valid_mean_token_accuracy".into(), json!(metrics.valid_accuracy));
+            object.insert("full_valid_mean_token_accuracy".into(), json!(metrics.valid_accuracy));
         }
     }
     value
@@ -144,8 +101,7 @@ fn data(event: &RunEvent) -> Value {
 
 /// The result file OpenAI gives: one row a step.
 pub fn csv(lines: &[Line]) -> String {
-    let mut text =
-        String::from("step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n");
+    let mut text = String::from("step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n");
     let mut last = 0;
     for line in lines {
         let RunEvent::Metrics(metrics) = &line.event else {
@@ -156,8 +112,7 @@ pub fn csv(lines: &[Line]) -> String {
             continue;
         }
         last = metrics.step;
-        let optional =
-            |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let optional = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
         text += &format!(
             "{},{},{},{},{}\n",
             metrics.step,
@@ -172,10 +127,7 @@ pub fn csv(lines: &[Line]) -> String {
 
 /// Whole lines of `bytes`, and how many bytes they take; a line still being written waits.
 pub fn whole_lines(bytes: &[u8]) -> (Vec<Line>, usize) {
-    let end = bytes
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let lines = bytes[..end]
         .split(|byte| *byte == b'\n')
         // A line cut off by a kill is followed by whole ones of the next attempt.
@@ -193,12 +145,7 @@ mod tests {
     use hearth_shared::event::Metrics;
 
     fn step(step: u64) -> Line {
-        let metrics = Metrics {
-            step,
-            total_steps: 9,
-            train_loss: 1.5,
-            ..Metrics::default()
-        };
+        let metrics = Metrics { step, total_steps: 9, train_loss: 1.5, ..Metrics::default() };
         Line::new(RunEvent::Metrics(metrics), 1, 0)
     }
 
@@ -227,17 +174,10 @@ mod tests {
             store::append(&db, "ftjob-a", &events).await.unwrap();
         }
         let rows = store::events_after(&db, "ftjob-a", 0, 100).await.unwrap();
-        assert_eq!(
-            rows.iter().map(|row| row.seq).collect::<Vec<_>>(),
-            (1..=9).collect::<Vec<_>>()
-        );
+        assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
         let steps: Vec<_> = rows
             .iter()
-            .map(|row| {
-                serde_json::from_str::<Value>(row.data.as_ref().unwrap()).unwrap()["step"]
-                    .as_u64()
-                    .unwrap()
-            })
+            .map(|row| serde_json::from_str::<Value>(row.data.as_ref().unwrap()).unwrap()["step"].as_u64().unwrap())
             .collect();
         assert_eq!(steps, (1..=9).collect::<Vec<_>>());
     }

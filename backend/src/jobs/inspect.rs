@@ -43,16 +43,9 @@ fn refuse(param: &str, report: &Report) -> Result<(), JobError> {
     if report.is_valid() {
         return Ok(());
     }
-    let first = report
-        .problems
-        .iter()
-        .find(|problem| problem.severity == hearth_shared::text::Severity::Error);
-    let example = first.map(|problem| {
-        format!(
-            " First: row {}, {}: {} {}",
-            problem.row, problem.field, problem.message, problem.fix
-        )
-    });
+    let first = report.problems.iter().find(|problem| problem.severity == hearth_shared::text::Severity::Error);
+    let example = first
+        .map(|problem| format!(" First: row {}, {}: {} {}", problem.row, problem.field, problem.message, problem.fix));
     Err(JobError {
         code: format!("invalid_{param}"),
         message: format!(
@@ -72,8 +65,7 @@ pub struct Eye {
 
 impl Eye {
     pub fn open(weights: &Path) -> Result<Self> {
-        let head = hearth_model::bundle::ModelHead::load(weights)
-            .context("cannot read the model's tokenizer")?;
+        let head = hearth_model::bundle::ModelHead::load(weights).context("cannot read the model's tokenizer")?;
         Ok(Self { head })
     }
 
@@ -99,10 +91,6 @@ impl Eye {
 pub fn memory(entry: &Entry, spec: &TrainSpec) -> Option<serde_json::Value> {
     let weights = entry.parameters as u64 * 4;
     // An adapter's parameters are few beside the base's; full tuning needs gradient and two moments for each.
-    let training = if spec.lora.is_some() {
-        weights / 20
-    } else {
-        weights * 3
-    };
+    let training = if spec.lora.is_some() { weights / 20 } else { weights * 3 };
     Some(serde_json::json!({ "weights": weights, "training_state": training }))
 }

@@ -28,10 +28,9 @@ pub struct Claim {
 /// Takes the oldest queued job that is not in `busy` (whose former process is still leaving).
 pub async fn claim(db: &Db, owner: &str, busy: &[String]) -> Result<Option<Claim>> {
     let mut write = db.write().await?;
-    let waiting: Vec<String> =
-        sqlx::query_scalar("SELECT id FROM jobs WHERE status = 'queued' ORDER BY number")
-            .fetch_all(&mut *write)
-            .await?;
+    let waiting: Vec<String> = sqlx::query_scalar("SELECT id FROM jobs WHERE status = 'queued' ORDER BY number")
+        .fetch_all(&mut *write)
+        .await?;
     let Some(id) = waiting.into_iter().find(|id| !busy.contains(id)) else {
         return Ok(None);
     };
@@ -52,12 +51,13 @@ pub async fn claim(db: &Db, owner: &str, busy: &[String]) -> Result<Option<Claim
 
 /// Renews the lease. `false`: the job is no longer this owner's.
 pub async fn renew(db: &Db, id: &str, owner: &str) -> Result<bool> {
-    let done = sqlx::query("UPDATE jobs SET lease_until = ?3 WHERE id = ?1 AND lease_owner = ?2 AND status = 'running'")
-        .bind(id)
-        .bind(owner)
-        .bind(ids::now() + LEASE_SECONDS)
-        .execute(db.pool())
-        .await?;
+    let done =
+        sqlx::query("UPDATE jobs SET lease_until = ?3 WHERE id = ?1 AND lease_owner = ?2 AND status = 'running'")
+            .bind(id)
+            .bind(owner)
+            .bind(ids::now() + LEASE_SECONDS)
+            .execute(db.pool())
+            .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -82,12 +82,7 @@ pub async fn reclaim(db: &Db, owner: &str, all: bool) -> Result<Vec<String>> {
 
 /// Makes one change, with what there is to say about it: whoever sees the new state sees the event too. `None`: the job is
 /// not in a state for it (or does not exist), and nothing is said.
-pub async fn change(
-    db: &Db,
-    id: &str,
-    change: Change,
-    event: Option<NewEvent>,
-) -> Result<Option<JobStatus>> {
+pub async fn change(db: &Db, id: &str, change: Change, event: Option<NewEvent>) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
     let status = move_on(&mut write, id, change).await?;
     if status.is_some() {
@@ -100,11 +95,10 @@ pub async fn change(
 /// A process vanished: back to the queue, or failed if that happens again and again without a step forward.
 pub async fn lose(db: &Db, id: &str) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
-    let losses: Option<i64> =
-        sqlx::query_scalar("UPDATE jobs SET losses = losses + 1 WHERE id = ? RETURNING losses")
-            .bind(id)
-            .fetch_optional(&mut *write)
-            .await?;
+    let losses: Option<i64> = sqlx::query_scalar("UPDATE jobs SET losses = losses + 1 WHERE id = ? RETURNING losses")
+        .bind(id)
+        .fetch_optional(&mut *write)
+        .await?;
     let status = if losses.is_some_and(|losses| losses >= MOST_LOSSES) {
         let error = JobError {
             code: "process_lost".into(),
@@ -129,12 +123,7 @@ pub async fn lose(db: &Db, id: &str) -> Result<Option<JobStatus>> {
 }
 
 /// Ends a job in an error.
-pub async fn fail(
-    db: &Db,
-    id: &str,
-    change: Change,
-    error: &JobError,
-) -> Result<Option<JobStatus>> {
+pub async fn fail(db: &Db, id: &str, change: Change, error: &JobError) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
     let status = fail_in(&mut write, id, change, error).await?;
     write.commit().await?;
@@ -142,12 +131,7 @@ pub async fn fail(
 }
 
 /// Ends a job in success.
-pub async fn succeed(
-    db: &Db,
-    id: &str,
-    model: &str,
-    result_file: &str,
-) -> Result<Option<JobStatus>> {
+pub async fn succeed(db: &Db, id: &str, model: &str, result_file: &str) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
     let status = move_on(&mut write, id, Change::Finished).await?;
     if status.is_some() {
@@ -159,10 +143,8 @@ pub async fn succeed(
             .await?;
         let created = format!("New fine-tuned model created: {model}");
         let words = "The job has successfully completed";
-        let events = [
-            events::sentence("created", Level::Info, created),
-            events::sentence("succeeded", Level::Info, words),
-        ];
+        let events =
+            [events::sentence("created", Level::Info, created), events::sentence("succeeded", Level::Info, words)];
         store::append_in(&mut write, id, &events).await?;
     }
     write.commit().await?;
@@ -183,25 +165,14 @@ async fn fail_in(
             .execute(&mut **write)
             .await?;
         let words = format!("The job failed: {}", error.message);
-        store::append_in(
-            write,
-            id,
-            &[events::sentence("failed", Level::Error, words)],
-        )
-        .await?;
+        store::append_in(write, id, &[events::sentence("failed", Level::Error, words)]).await?;
     }
     Ok(status)
 }
 
-async fn move_on(
-    write: &mut Transaction<'static, Sqlite>,
-    id: &str,
-    change: Change,
-) -> Result<Option<JobStatus>> {
-    let word: Option<String> = sqlx::query_scalar("SELECT status FROM jobs WHERE id = ?")
-        .bind(id)
-        .fetch_optional(&mut **write)
-        .await?;
+async fn move_on(write: &mut Transaction<'static, Sqlite>, id: &str, change: Change) -> Result<Option<JobStatus>> {
+    let word: Option<String> =
+        sqlx::query_scalar("SELECT status FROM jobs WHERE id = ?").bind(id).fetch_optional(&mut **write).await?;
     let status = word.as_deref().and_then(JobStatus::parse);
     let Some(next) = status.and_then(|status| state::next(status, change)) else {
         return Ok(None);
@@ -230,18 +201,9 @@ mod tests {
         let mut ids = Vec::new();
         for n in 0..count {
             let id = format!("ftjob-{n}");
-            store::insert(
-                &db,
-                &store::NewJob {
-                    id: &id,
-                    request: "{}",
-                    model_hash: "h",
-                    seed: 1,
-                },
-                None,
-            )
-            .await
-            .unwrap();
+            store::insert(&db, &store::NewJob { id: &id, request: "{}", model_hash: "h", seed: 1 }, None)
+                .await
+                .unwrap();
             change(&db, &id, Change::Accepted, None).await.unwrap();
             ids.push(id);
         }
@@ -256,11 +218,7 @@ mod tests {
             tokio::spawn(async move { claim(&db, &format!("owner-{n}"), &[]).await.unwrap() })
         }))
         .await;
-        let mut taken: Vec<_> = claims
-            .into_iter()
-            .filter_map(|claim| claim.unwrap())
-            .map(|claim| claim.id)
-            .collect();
+        let mut taken: Vec<_> = claims.into_iter().filter_map(|claim| claim.unwrap()).map(|claim| claim.id).collect();
         taken.sort();
         assert_eq!(taken, ids);
     }
@@ -271,15 +229,8 @@ mod tests {
         for attempt in 1..=3 {
             let claim = claim(&db, "me", &[]).await.unwrap().unwrap();
             assert_eq!((claim.attempt, &claim.id), (attempt, &ids[0]));
-            assert!(
-                renew(&db, &ids[0], "me").await.unwrap()
-                    && !renew(&db, &ids[0], "other").await.unwrap()
-            );
-            let want = if attempt < 3 {
-                JobStatus::Queued
-            } else {
-                JobStatus::Failed
-            };
+            assert!(renew(&db, &ids[0], "me").await.unwrap() && !renew(&db, &ids[0], "other").await.unwrap());
+            let want = if attempt < 3 { JobStatus::Queued } else { JobStatus::Failed };
             assert_eq!(lose(&db, &ids[0]).await.unwrap(), Some(want));
         }
         assert!(claim(&db, "me", &[]).await.unwrap().is_none());
@@ -289,20 +240,10 @@ mod tests {
     async fn a_new_server_takes_over_what_a_dead_one_left() {
         let (_dir, db, ids) = queue_of(1).await;
         claim(&db, "dead", &[]).await.unwrap().unwrap();
-        assert!(
-            reclaim(&db, "new", false).await.unwrap().is_empty(),
-            "its lease still runs"
-        );
+        assert!(reclaim(&db, "new", false).await.unwrap().is_empty(), "its lease still runs");
         assert_eq!(reclaim(&db, "new", true).await.unwrap(), ids);
-        assert_eq!(
-            claim(&db, "new", &ids).await.unwrap(),
-            None,
-            "busy jobs wait"
-        );
+        assert_eq!(claim(&db, "new", &ids).await.unwrap(), None, "busy jobs wait");
         assert_eq!(claim(&db, "new", &[]).await.unwrap().unwrap().attempt, 2);
-        assert!(
-            reclaim(&db, "new", true).await.unwrap().is_empty(),
-            "its own jobs stay"
-        );
+        assert!(reclaim(&db, "new", true).await.unwrap().is_empty(), "its own jobs stay");
     }
 }

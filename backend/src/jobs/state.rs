@@ -63,10 +63,7 @@ mod tests {
     #[test]
     fn no_way_leads_out_of_an_end() {
         for status in JobStatus::ALL.into_iter().filter(|status| status.ended()) {
-            assert!(
-                CHANGES.iter().all(|change| next(status, *change).is_none()),
-                "{status:?}"
-            );
+            assert!(CHANGES.iter().all(|change| next(status, *change).is_none()), "{status:?}");
         }
     }
 

@@ -74,34 +74,23 @@ pub struct Progress {
 
 /// Makes the job. With an idempotency key that was used before, the earlier job's id comes back, or the hash of the other
 /// body that used it.
-pub async fn insert(
-    db: &Db,
-    job: &NewJob<'_>,
-    idempotency: Option<(&str, &str)>,
-) -> Result<Inserted> {
+pub async fn insert(db: &Db, job: &NewJob<'_>, idempotency: Option<(&str, &str)>) -> Result<Inserted> {
     let mut write = db.write().await?;
     if let Some((key, body_hash)) = idempotency {
-        let earlier: Option<(String, String)> =
-            sqlx::query_as("SELECT job, body_hash FROM idempotency WHERE key = ?")
-                .bind(key)
-                .fetch_optional(&mut *write)
-                .await?;
+        let earlier: Option<(String, String)> = sqlx::query_as("SELECT job, body_hash FROM idempotency WHERE key = ?")
+            .bind(key)
+            .fetch_optional(&mut *write)
+            .await?;
         if let Some((id, hash)) = earlier {
-            return Ok(if hash == body_hash {
-                Inserted::Before(id)
-            } else {
-                Inserted::KeyTaken
-            });
+            return Ok(if hash == body_hash { Inserted::Before(id) } else { Inserted::KeyTaken });
         }
-        sqlx::query(
-            "INSERT INTO idempotency (key, body_hash, job, created_at) VALUES (?, ?, ?, ?)",
-        )
-        .bind(key)
-        .bind(body_hash)
-        .bind(job.id)
-        .bind(ids::now())
-        .execute(&mut *write)
-        .await?;
+        sqlx::query("INSERT INTO idempotency (key, body_hash, job, created_at) VALUES (?, ?, ?, ?)")
+            .bind(key)
+            .bind(body_hash)
+            .bind(job.id)
+            .bind(ids::now())
+            .execute(&mut *write)
+            .await?;
     }
     sqlx::query(
         "INSERT INTO jobs (id, created_at, status, request, model_hash, seed) VALUES (?, ?, 'validating_files', ?, ?, ?)",
@@ -127,10 +116,7 @@ pub enum Inserted {
 }
 
 pub async fn get(db: &Db, id: &str) -> Result<Option<Row>> {
-    Ok(sqlx::query_as("SELECT * FROM jobs WHERE id = ?")
-        .bind(id)
-        .fetch_optional(db.pool())
-        .await?)
+    Ok(sqlx::query_as("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(db.pool()).await?)
 }
 
 /// Newest first; `after` is the last id of the page before.
@@ -150,21 +136,15 @@ pub async fn list(db: &Db, after: Option<&str>, limit: u32) -> Result<(Vec<Row>,
 
 /// Ids in the given state, oldest first.
 pub async fn ids_in(db: &Db, status: &str) -> Result<Vec<String>> {
-    Ok(
-        sqlx::query_scalar("SELECT id FROM jobs WHERE status = ? ORDER BY number")
-            .bind(status)
-            .fetch_all(db.pool())
-            .await?,
-    )
+    Ok(sqlx::query_scalar("SELECT id FROM jobs WHERE status = ? ORDER BY number")
+        .bind(status)
+        .fetch_all(db.pool())
+        .await?)
 }
 
 /// How many jobs are in each state.
 pub async fn counts(db: &Db) -> Result<Vec<(String, i64)>> {
-    Ok(
-        sqlx::query_as("SELECT status, COUNT(*) FROM jobs GROUP BY status")
-            .fetch_all(db.pool())
-            .await?,
-    )
+    Ok(sqlx::query_as("SELECT status, COUNT(*) FROM jobs GROUP BY status").fetch_all(db.pool()).await?)
 }
 
 /// Jobs that have not ended and use the model.
@@ -199,15 +179,9 @@ pub async fn set_validated(
 /// more: its process may still be leaving.
 pub async fn append(db: &Db, job: &str, events: &[NewEvent]) -> Result<usize> {
     let mut write = db.write().await?;
-    let status: Option<String> = sqlx::query_scalar("SELECT status FROM jobs WHERE id = ?")
-        .bind(job)
-        .fetch_optional(&mut *write)
-        .await?;
-    if status
-        .as_deref()
-        .and_then(JobStatus::parse)
-        .is_some_and(JobStatus::ended)
-    {
+    let status: Option<String> =
+        sqlx::query_scalar("SELECT status FROM jobs WHERE id = ?").bind(job).fetch_optional(&mut *write).await?;
+    if status.as_deref().and_then(JobStatus::parse).is_some_and(JobStatus::ended) {
         return Ok(0);
     }
     let new = append_in(&mut write, job, events).await?;
@@ -216,11 +190,7 @@ pub async fn append(db: &Db, job: &str, events: &[NewEvent]) -> Result<usize> {
 }
 
 /// The same as a part of a larger change.
-pub async fn append_in(
-    write: &mut Transaction<'static, Sqlite>,
-    job: &str,
-    events: &[NewEvent],
-) -> Result<usize> {
+pub async fn append_in(write: &mut Transaction<'static, Sqlite>, job: &str, events: &[NewEvent]) -> Result<usize> {
     let mut new = 0;
     for event in events {
         let done = sqlx::query(
@@ -272,12 +242,7 @@ pub async fn events_after(db: &Db, job: &str, after: i64, limit: u32) -> Result<
 }
 
 /// Events with `seq` below `before`, newest first, as OpenAI lists them.
-pub async fn events_before(
-    db: &Db,
-    job: &str,
-    before: i64,
-    limit: u32,
-) -> Result<(Vec<EventRow>, bool)> {
+pub async fn events_before(db: &Db, job: &str, before: i64, limit: u32) -> Result<(Vec<EventRow>, bool)> {
     let mut rows: Vec<EventRow> = sqlx::query_as(
         "SELECT job, seq, created_at, level, kind, message, data FROM events WHERE job = ? AND seq < ? \
          ORDER BY seq DESC LIMIT ?",
@@ -292,31 +257,23 @@ pub async fn events_before(
     Ok((rows, has_more))
 }
 
-pub async fn insert_checkpoint(
-    db: &Db,
-    job: &str,
-    model: &str,
-    metrics: &CheckpointMetrics,
-) -> Result<()> {
-    sqlx::query("INSERT OR IGNORE INTO checkpoints (id, job, step, created_at, model, metrics) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(ids::new("ftckpt_"))
-        .bind(job)
-        .bind(metrics.step.unwrap_or_default() as i64)
-        .bind(ids::now())
-        .bind(model)
-        .bind(serde_json::to_string(metrics)?)
-        .execute(db.pool())
-        .await?;
+pub async fn insert_checkpoint(db: &Db, job: &str, model: &str, metrics: &CheckpointMetrics) -> Result<()> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO checkpoints (id, job, step, created_at, model, metrics) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(ids::new("ftckpt_"))
+    .bind(job)
+    .bind(metrics.step.unwrap_or_default() as i64)
+    .bind(ids::now())
+    .bind(model)
+    .bind(serde_json::to_string(metrics)?)
+    .execute(db.pool())
+    .await?;
     Ok(())
 }
 
 /// Newest first.
-pub async fn checkpoints(
-    db: &Db,
-    job: &str,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<(Vec<Checkpoint>, bool)> {
+pub async fn checkpoints(db: &Db, job: &str, after: Option<&str>, limit: u32) -> Result<(Vec<Checkpoint>, bool)> {
     let rows: Vec<(String, i64, i64, String, String)> = sqlx::query_as(
         "SELECT id, step, created_at, model, metrics FROM checkpoints WHERE job = ?1 \
          AND (?2 IS NULL OR step < (SELECT step FROM checkpoints WHERE id = ?2)) ORDER BY step DESC LIMIT ?3",
@@ -327,19 +284,16 @@ pub async fn checkpoints(
     .fetch_all(db.pool())
     .await?;
     let has_more = rows.len() > limit as usize;
-    let page =
-        rows.into_iter()
-            .take(limit as usize)
-            .map(|(id, step, created_at, model, metrics)| {
-                Ok(Checkpoint {
-                    id,
-                    object: "fine_tuning.job.checkpoint".into(),
-                    created_at,
-                    fine_tuned_model_checkpoint: model,
-                    fine_tuning_job_id: job.to_owned(),
-                    metrics: serde_json::from_str(&metrics)?,
-                    step_number: step as u64,
-                })
-            });
+    let page = rows.into_iter().take(limit as usize).map(|(id, step, created_at, model, metrics)| {
+        Ok(Checkpoint {
+            id,
+            object: "fine_tuning.job.checkpoint".into(),
+            created_at,
+            fine_tuned_model_checkpoint: model,
+            fine_tuning_job_id: job.to_owned(),
+            metrics: serde_json::from_str(&metrics)?,
+            step_number: step as u64,
+        })
+    });
     Ok((page.collect::<Result<_>>()?, has_more))
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use hearth_shared::api::fine_tuning::{CheckpointMetrics, JobError, JobStatus};
 use hearth_shared::event::{Level, RunEvent};
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufReader,
-};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -77,11 +75,7 @@ impl Jobs {
     async fn attend(&self, claim: &Claim, inbox: mpsc::Receiver<Order>) {
         let settled = match self.attempt(claim, inbox).await {
             Ok(Some(Outcome::Done)) => self.finish(&claim.id).await,
-            Ok(Some(Outcome::Left)) => {
-                queue::change(&self.0.db, &claim.id, Change::Suspended, None)
-                    .await
-                    .map(|_| ())
-            }
+            Ok(Some(Outcome::Left)) => queue::change(&self.0.db, &claim.id, Change::Suspended, None).await.map(|_| ()),
             Ok(Some(Outcome::Failed { message })) => self.fail(&claim.id, &message).await,
             Ok(None) => self.lost(claim).await,
             Err(error) => {
@@ -102,28 +96,16 @@ impl Jobs {
     }
 
     async fn fail(&self, id: &str, message: &str) -> Result<()> {
-        let error = JobError {
-            code: "training_failed".into(),
-            message: message.to_owned(),
-            param: None,
-        };
+        let error = JobError { code: "training_failed".into(), message: message.to_owned(), param: None };
         queue::fail(&self.0.db, id, Change::Failed, &error).await?;
         Ok(())
     }
 
     /// Starts the process and stays with it to its end. `None`: it ended without last words.
-    async fn attempt(
-        &self,
-        claim: &Claim,
-        inbox: mpsc::Receiver<Order>,
-    ) -> Result<Option<Outcome>> {
+    async fn attempt(&self, claim: &Claim, inbox: mpsc::Receiver<Order>) -> Result<Option<Outcome>> {
         let folder = child::folder(&self.0.data_dir, &claim.id);
         self.write_spec(&claim.id, &folder).await?;
-        let mut news = News {
-            jobs: self,
-            job: &claim.id,
-            offset: 0,
-        };
+        let mut news = News { jobs: self, job: &claim.id, offset: 0 };
         news.read(&folder).await?;
         let words = match claim.attempt {
             1 => "Fine-tuning job started".to_owned(),
@@ -132,18 +114,12 @@ impl Jobs {
         store::append(
             &self.0.db,
             &claim.id,
-            &[events::sentence(
-                format!("started:{}", claim.attempt),
-                Level::Info,
-                words,
-            )],
+            &[events::sentence(format!("started:{}", claim.attempt), Level::Info, words)],
         )
         .await?;
         self.announce();
         let mut child = self.start(claim, &folder)?;
-        let watched = self
-            .watch(claim, &mut child, inbox, &mut news, &folder)
-            .await;
+        let watched = self.watch(claim, &mut child, inbox, &mut news, &folder).await;
         // The group, not the process: nothing it started may outlive it.
         kill_group(&child);
         let _ = timeout(Duration::from_secs(10), child.wait()).await;
@@ -152,10 +128,7 @@ impl Jobs {
     }
 
     fn start(&self, claim: &Claim, folder: &Path) -> Result<Child> {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(folder.join("log.txt"))?;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log.txt"))?;
         let mut command = Command::new(&self.0.program);
         command
             .arg("job")
@@ -168,9 +141,7 @@ impl Jobs {
             // Ctrl-C in the server's terminal must not reach it: the server decides when it leaves.
             .process_group(0)
             .kill_on_drop(true);
-        command
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.0.program.display()))
+        command.spawn().with_context(|| format!("cannot start {}", self.0.program.display()))
     }
 
     async fn watch(
@@ -182,8 +153,7 @@ impl Jobs {
         folder: &Path,
     ) -> Result<Option<Outcome>> {
         let mut orders = child.stdin.take().context("the process has an input")?;
-        let mut lines =
-            BufReader::new(child.stdout.take().context("the process has an output")?).lines();
+        let mut lines = BufReader::new(child.stdout.take().context("the process has an output")?).lines();
         let mut deadline = Instant::now() + SILENCE;
         let mut leaving: Option<Instant> = None;
         loop {
@@ -223,20 +193,11 @@ impl Jobs {
             return Ok(());
         }
         let model = self.tuned_name(&row, None)?;
-        self.register(&row, &folder.join("result"), &model, true)
-            .await?;
+        self.register(&row, &folder.join("result"), &model, true).await?;
         let (lines, _) = events::whole_lines(&tokio::fs::read(folder.join("events.jsonl")).await?);
         let file = format!("file-{}-result", id.trim_start_matches("ftjob-"));
         let csv = events::csv(&lines);
-        self.0
-            .files
-            .put(
-                &file,
-                "step_metrics.csv",
-                "fine-tune-results",
-                csv.as_bytes(),
-            )
-            .await?;
+        self.0.files.put(&file, "step_metrics.csv", "fine-tune-results", csv.as_bytes()).await?;
         queue::succeed(&self.0.db, id, &model, &file).await?;
         Ok(())
     }
@@ -260,14 +221,7 @@ impl News<'_> {
         file.read_to_end(&mut bytes).await?;
         let (lines, taken) = events::whole_lines(&bytes);
         for line in &lines {
-            if let RunEvent::Checkpoint {
-                step,
-                name,
-                train_loss,
-                valid_loss,
-                valid_accuracy,
-            } = &line.event
-            {
+            if let RunEvent::Checkpoint { step, name, train_loss, valid_loss, valid_accuracy } = &line.event {
                 let metrics = CheckpointMetrics {
                     step: Some(*step as f64),
                     train_loss: *train_loss,
@@ -277,8 +231,7 @@ impl News<'_> {
                     full_valid_mean_token_accuracy: *valid_accuracy,
                     ..CheckpointMetrics::default()
                 };
-                self.checkpoint(&folder.join("checkpoints").join(name), &metrics)
-                    .await?;
+                self.checkpoint(&folder.join("checkpoints").join(name), &metrics).await?;
             }
         }
         let fresh: Vec<_> = lines.into_iter().map(events::Line::into_event).collect();
@@ -294,9 +247,7 @@ impl News<'_> {
         let Some(row) = store::get(&self.jobs.0.db, self.job).await? else {
             return Ok(());
         };
-        let model = self
-            .jobs
-            .tuned_name(&row, metrics.step.map(|step| step as u64))?;
+        let model = self.jobs.tuned_name(&row, metrics.step.map(|step| step as u64))?;
         // An older one may have been cleared away since; a checkpoint of full tuning is no model to talk to.
         if self.jobs.0.registry.get(&model).await?.is_none() {
             if !folder.join("adapter_config.json").is_file() {
@@ -315,18 +266,11 @@ async fn order(input: &mut ChildStdin, order: Order) -> Instant {
         // A process that no longer reads is found out by the deadline.
         let _ = timeout(Duration::from_secs(1), input.write_all(&line)).await;
     }
-    Instant::now()
-        + if order == Order::Cancel {
-            CANCELLING
-        } else {
-            SUSPENDING
-        }
+    Instant::now() + if order == Order::Cancel { CANCELLING } else { SUSPENDING }
 }
 
 fn kill_group(child: &Child) {
-    let pid = child
-        .id()
-        .and_then(|id| rustix::process::Pid::from_raw(id as i32));
+    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
     if let Some(pid) = pid {
         let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
     }

@@ -29,35 +29,24 @@ impl Jobs {
             warnings: Vec::new(),
             error: None,
             report: serde_json::to_value(&found.report)?,
-            validation_report: found
-                .validation
-                .as_ref()
-                .map(serde_json::to_value)
-                .transpose()?,
+            validation_report: found.validation.as_ref().map(serde_json::to_value).transpose()?,
         };
         match decided {
             Ok(spec) => {
                 plan.hyperparameters = Hyperparameters {
                     batch_size: Auto::Value(spec.batch_size),
                     n_epochs: Auto::Value(spec.n_epochs),
-                    learning_rate_multiplier: Auto::Value(
-                        plan.hyperparameters.learning_rate_multiplier.or(1.0),
-                    ),
+                    learning_rate_multiplier: Auto::Value(plan.hyperparameters.learning_rate_multiplier.or(1.0)),
                 };
-                let steps = u64::from(spec.n_epochs)
-                    * found.report.examples.div_ceil(u64::from(spec.batch_size));
+                let steps = u64::from(spec.n_epochs) * found.report.examples.div_ceil(u64::from(spec.batch_size));
                 plan.total_steps = Some(spec.max_steps.map_or(steps, |most| most.min(steps)));
                 plan.memory = inspect::memory(&entry, &spec);
                 plan.spec = Some(spec);
             }
             Err(error) => {
                 plan.error = Some(
-                    Error::coded(
-                        error.param.as_deref().unwrap_or_default(),
-                        "invalid_training_file",
-                        error.message,
-                    )
-                    .detail(),
+                    Error::coded(error.param.as_deref().unwrap_or_default(), "invalid_training_file", error.message)
+                        .detail(),
                 )
             }
         }
@@ -66,41 +55,23 @@ impl Jobs {
 
     /// Everything about a request that can be checked without reading the data.
     pub(super) async fn check(&self, request: &CreateJob) -> Result<(Entry, FineTuneSpec)> {
-        let entry = self
-            .0
-            .registry
-            .get(&request.model)
-            .await?
-            .ok_or_else(|| Error::model_not_found(&request.model))?;
+        let entry = self.0.registry.get(&request.model).await?.ok_or_else(|| Error::model_not_found(&request.model))?;
         if entry.base_hash.is_some() {
-            return Err(Error::invalid(
-                "model",
-                "A tuned model cannot be tuned again yet; start from its base model.",
-            ));
+            return Err(Error::invalid("model", "A tuned model cannot be tuned again yet; start from its base model."));
         }
-        if let Some(method) = request
-            .method
-            .as_ref()
-            .filter(|method| method.kind != "supervised")
-        {
+        if let Some(method) = request.method.as_ref().filter(|method| method.kind != "supervised") {
             return Err(Error::invalid(
                 "method.type",
                 format!("`{}` is not supported yet; use `supervised`.", method.kind),
             ));
         }
         if let Some(suffix) = &request.suffix {
-            let plain = suffix
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            let plain = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
             if suffix.is_empty() || suffix.len() > 64 || !plain {
-                return Err(Error::invalid(
-                    "suffix",
-                    "1 to 64 letters, digits, `-`, `_` and `.`",
-                ));
+                return Err(Error::invalid("suffix", "1 to 64 letters, digits, `-`, `_` and `.`"));
             }
         }
-        self.check_file("training_file", &request.training_file)
-            .await?;
+        self.check_file("training_file", &request.training_file).await?;
         if let Some(file) = &request.validation_file {
             self.check_file("validation_file", file).await?;
         }
@@ -119,35 +90,19 @@ impl Jobs {
     async fn check_file(&self, param: &str, id: &str) -> Result<()> {
         match self.0.files.get(id).await {
             Ok(file) if file.purpose == "fine-tune" => Ok(()),
-            Ok(file) => Err(Error::invalid(
-                param,
-                format!(
-                    "The purpose of {id} is `{}`, not `fine-tune`.",
-                    file.purpose
-                ),
-            )),
-            Err(Error::NotFound { .. }) => Err(Error::coded(
-                param,
-                "file_not_found",
-                format!("No such File object: {id}"),
-            )),
+            Ok(file) => {
+                Err(Error::invalid(param, format!("The purpose of {id} is `{}`, not `fine-tune`.", file.purpose)))
+            }
+            Err(Error::NotFound { .. }) => {
+                Err(Error::coded(param, "file_not_found", format!("No such File object: {id}")))
+            }
             Err(error) => Err(error),
         }
     }
 
-    async fn inspect(
-        &self,
-        request: &CreateJob,
-        entry: &Entry,
-        spec: &FineTuneSpec,
-    ) -> Result<inspect::Found> {
+    async fn inspect(&self, request: &CreateJob, entry: &Entry, spec: &FineTuneSpec) -> Result<inspect::Found> {
         let weights = self.0.registry.location(entry)?.weights;
-        let path = |id: &str| {
-            self.0
-                .files
-                .path(id)
-                .ok_or_else(|| Error::file_not_found(id))
-        };
+        let path = |id: &str| self.0.files.path(id).ok_or_else(|| Error::file_not_found(id));
         let training = path(&request.training_file)?;
         let validation = request.validation_file.as_deref().map(path).transpose()?;
         let length = spec.hearth.max_length.value();
@@ -157,9 +112,7 @@ impl Jobs {
             let length = Some(length.unwrap_or(context.min(2048)).min(context));
             anyhow::Ok(inspect::Found {
                 report: eye.report(&training, length)?,
-                validation: validation
-                    .map(|file| eye.report(&file, length))
-                    .transpose()?,
+                validation: validation.map(|file| eye.report(&file, length)).transpose()?,
             })
         });
         Ok(found.await.context("the validator stopped")??)
@@ -168,31 +121,17 @@ impl Jobs {
     /// The report on a file that is here.
     pub async fn report(&self, file: &str, model: &str, max_length: Option<u32>) -> Result<Report> {
         self.0.files.get(file).await?;
-        let path = self
-            .0
-            .files
-            .path(file)
-            .ok_or_else(|| Error::file_not_found(file))?;
-        let entry = self
-            .0
-            .registry
-            .get(model)
-            .await?
-            .ok_or_else(|| Error::model_not_found(model))?;
+        let path = self.0.files.path(file).ok_or_else(|| Error::file_not_found(file))?;
+        let entry = self.0.registry.get(model).await?.ok_or_else(|| Error::model_not_found(model))?;
         let weights = self.0.registry.location(&entry)?.weights;
         let context = entry.context as u32;
         let length = max_length.unwrap_or(context.min(2048)).min(context);
-        let report = tokio::task::spawn_blocking(move || {
-            inspect::Eye::open(&weights)?.report(&path, Some(length))
-        });
+        let report = tokio::task::spawn_blocking(move || inspect::Eye::open(&weights)?.report(&path, Some(length)));
         Ok(report.await.context("the validator stopped")??)
     }
 
     pub(super) async fn validate_left_over(&self) {
-        for id in store::ids_in(&self.0.db, "validating_files")
-            .await
-            .unwrap_or_default()
-        {
+        for id in store::ids_in(&self.0.db, "validating_files").await.unwrap_or_default() {
             self.validate(&id).await;
         }
     }
@@ -201,11 +140,7 @@ impl Jobs {
         if let Err(error) = self.try_validate(id).await {
             let detail = error.detail();
             tracing::error!(job = id, "cannot validate: {error:#}");
-            let error = JobError {
-                code: "validation_failed".into(),
-                message: detail.message,
-                param: detail.param,
-            };
+            let error = JobError { code: "validation_failed".into(), message: detail.message, param: detail.param };
             let _ = self.refuse(id, &error).await;
         }
         self.announce();
@@ -221,25 +156,10 @@ impl Jobs {
         spec.seed = Some(row.seed as u64);
         let found = self.inspect(&request, &entry, &spec).await?;
         let decided = found.decide(&spec, &entry);
-        let spec = decided
-            .as_ref()
-            .ok()
-            .map(serde_json::to_string)
-            .transpose()?;
+        let spec = decided.as_ref().ok().map(serde_json::to_string).transpose()?;
         let report = serde_json::to_string(&found.report)?;
-        let validation = found
-            .validation
-            .as_ref()
-            .map(serde_json::to_string)
-            .transpose()?;
-        store::set_validated(
-            &self.0.db,
-            id,
-            spec.as_deref(),
-            Some(&report),
-            validation.as_deref(),
-        )
-        .await?;
+        let validation = found.validation.as_ref().map(serde_json::to_string).transpose()?;
+        store::set_validated(&self.0.db, id, spec.as_deref(), Some(&report), validation.as_deref()).await?;
         match decided {
             Ok(_) => {
                 let words = "Files validated, moving job to queued state";

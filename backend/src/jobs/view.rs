@@ -14,8 +14,7 @@ use super::store::{EventRow, Row};
 pub fn job(row: Row, organization: &str) -> Result<Job> {
     let request: CreateJob = serde_json::from_str(&row.request)?;
     let spec: Option<TrainSpec> = json(row.spec.as_deref())?;
-    let status = JobStatus::parse(&row.status)
-        .ok_or_else(|| anyhow::anyhow!("unknown status `{}`", row.status))?;
+    let status = JobStatus::parse(&row.status).ok_or_else(|| anyhow::anyhow!("unknown status `{}`", row.status))?;
     let asked = asked_hyperparameters(&request);
     let hyperparameters = match &spec {
         Some(spec) => Hyperparameters {
@@ -37,10 +36,7 @@ pub fn job(row: Row, organization: &str) -> Result<Job> {
         organization_id: format!("org-{organization}"),
         result_files: row.result_file.into_iter().collect(),
         status,
-        trained_tokens: row
-            .trained_tokens
-            .filter(|_| status.ended())
-            .map(|tokens| tokens as u64),
+        trained_tokens: row.trained_tokens.filter(|_| status.ended()).map(|tokens| tokens as u64),
         training_file: request.training_file,
         validation_file: request.validation_file,
         seed: row.seed as u64,
@@ -49,9 +45,7 @@ pub fn job(row: Row, organization: &str) -> Result<Job> {
         metadata: request.metadata,
         method: Method {
             kind: "supervised".into(),
-            supervised: Some(Supervised {
-                hyperparameters: Some(hyperparameters),
-            }),
+            supervised: Some(Supervised { hyperparameters: Some(hyperparameters) }),
         },
         user_provided_suffix: request.suffix,
         hearth: JobInfo {
@@ -68,10 +62,7 @@ pub fn job(row: Row, organization: &str) -> Result<Job> {
 
 /// `method.supervised.hyperparameters`, or its older place.
 pub fn asked_hyperparameters(request: &CreateJob) -> Hyperparameters {
-    let method = request
-        .method
-        .as_ref()
-        .and_then(|method| method.supervised.as_ref());
+    let method = request.method.as_ref().and_then(|method| method.supervised.as_ref());
     method
         .and_then(|supervised| supervised.hyperparameters.clone())
         .or_else(|| request.hyperparameters.clone())

@@ -16,15 +16,11 @@ pub(super) async fn insert(db: &Db, id: &str, name: &str, hash: &str) -> Result<
 }
 
 pub(super) async fn count(db: &Db) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM api_keys")
-        .fetch_one(db.pool())
-        .await?)
+    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM api_keys").fetch_one(db.pool()).await?)
 }
 
 pub(super) async fn contains(db: &Db, hash: &str) -> Result<bool> {
-    let found: Option<String> = sqlx::query_scalar("SELECT id FROM api_keys WHERE hash = ?")
-        .bind(hash)
-        .fetch_optional(db.pool())
-        .await?;
+    let found: Option<String> =
+        sqlx::query_scalar("SELECT id FROM api_keys WHERE hash = ?").bind(hash).fetch_optional(db.pool()).await?;
     Ok(found.is_some())
 }

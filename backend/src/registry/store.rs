@@ -25,18 +25,11 @@ pub struct Entry {
 }
 
 pub(super) async fn get(db: &Db, id: &str) -> Result<Option<Entry>> {
-    Ok(sqlx::query_as("SELECT * FROM models WHERE id = ?")
-        .bind(id)
-        .fetch_optional(db.pool())
-        .await?)
+    Ok(sqlx::query_as("SELECT * FROM models WHERE id = ?").bind(id).fetch_optional(db.pool()).await?)
 }
 
 pub(super) async fn list(db: &Db) -> Result<Vec<Entry>> {
-    Ok(
-        sqlx::query_as("SELECT * FROM models WHERE listed ORDER BY created DESC, id")
-            .fetch_all(db.pool())
-            .await?,
-    )
+    Ok(sqlx::query_as("SELECT * FROM models WHERE listed ORDER BY created DESC, id").fetch_all(db.pool()).await?)
 }
 
 /// Adds the row, or replaces the one of the same name.
@@ -80,15 +73,11 @@ pub(super) async fn tuned_from(db: &Db, id: &str, hash: &str) -> Result<Vec<Stri
 /// Whether the files of the entry are needed by no other row.
 pub(super) async fn delete(db: &Db, entry: &Entry) -> Result<bool> {
     let mut write = db.write().await?;
-    sqlx::query("DELETE FROM models WHERE id = ?")
-        .bind(&entry.id)
-        .execute(&mut *write)
+    sqlx::query("DELETE FROM models WHERE id = ?").bind(&entry.id).execute(&mut *write).await?;
+    let (users,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM models WHERE hash = ?1 OR base_hash = ?1")
+        .bind(&entry.hash)
+        .fetch_one(&mut *write)
         .await?;
-    let (users,): (i64,) =
-        sqlx::query_as("SELECT COUNT(*) FROM models WHERE hash = ?1 OR base_hash = ?1")
-            .bind(&entry.hash)
-            .fetch_one(&mut *write)
-            .await?;
     write.commit().await?;
     Ok(users == 0)
 }

@@ -49,11 +49,7 @@ struct Family {
 
 impl Family {
     /// Lends the bundle with the wanted transformer in it. `None`: its adapter is gone. `work` must not unwind.
-    fn with<R>(
-        &mut self,
-        adapter: Option<&PathBuf>,
-        work: impl FnOnce(&ModelBundle) -> R,
-    ) -> Option<R> {
+    fn with<R>(&mut self, adapter: Option<&PathBuf>, work: impl FnOnce(&ModelBundle) -> R) -> Option<R> {
         let Some(adapter) = adapter else {
             return Some(work(&self.bundle));
         };
@@ -70,11 +66,7 @@ pub(super) fn run(mut inbox: Receiver<Command>, stats: &Stats, budget: u64) {
     let device = device::best();
     *stats.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(info(&device));
     let mut desk = Desk {
-        models: Models {
-            device,
-            shelf: Shelf::new(budget),
-            loaded: HashMap::new(),
-        },
+        models: Models { device, shelf: Shelf::new(budget), loaded: HashMap::new() },
         streams: HashMap::new(),
         scheduler: Scheduler::default(),
         next: 0,
@@ -128,23 +120,12 @@ impl Desk<'_> {
             catch_unwind(AssertUnwindSafe(|| begin(bundle, &request)))
                 .unwrap_or_else(|panic| Err(ServeError::Broken(words(&*panic))))
         });
-        let (generation, started) =
-            begun.unwrap_or_else(|| Err(ServeError::Load("it was put away".into())))?;
-        self.stats
-            .prompt_tokens
-            .fetch_add(generation.prompt_tokens() as u64, Ordering::Relaxed);
+        let (generation, started) = begun.unwrap_or_else(|| Err(ServeError::Load("it was put away".into())))?;
+        self.stats.prompt_tokens.fetch_add(generation.prompt_tokens() as u64, Ordering::Relaxed);
         let _ = out.try_send(started);
         self.models.shelf.hold(&location.weights);
         let logprobs = request.sampling.logprobs.is_some();
-        self.streams.insert(
-            self.next,
-            Stream {
-                location,
-                generation,
-                out: out.clone(),
-                logprobs,
-            },
-        );
+        self.streams.insert(self.next, Stream { location, generation, out: out.clone(), logprobs });
         self.scheduler.add(self.next);
         self.next += 1;
         Ok(())
@@ -153,11 +134,7 @@ impl Desk<'_> {
     /// One step of the stream in turn. `false`: none could take one.
     fn step(&mut self) -> bool {
         let streams = &self.streams;
-        let ready = |id: u64| {
-            streams
-                .get(&id)
-                .is_none_or(|stream| stream.out.is_closed() || stream.out.capacity() > 0)
-        };
+        let ready = |id: u64| streams.get(&id).is_none_or(|stream| stream.out.is_closed() || stream.out.capacity() > 0);
         let Some(id) = self.scheduler.next(ready) else {
             return false;
         };
@@ -171,9 +148,8 @@ impl Desk<'_> {
                 let adapter = stream.location.adapter.clone();
                 let family = self.models.loaded.get_mut(&stream.location.weights);
                 let stats = self.stats;
-                let advanced = family.and_then(|family| {
-                    family.with(adapter.as_ref(), |bundle| advance(stream, bundle, stats))
-                });
+                let advanced =
+                    family.and_then(|family| family.with(adapter.as_ref(), |bundle| advance(stream, bundle, stats)));
                 advanced.unwrap_or_else(|| fail(stream, "its model was removed".into()))
             }
         };
@@ -188,14 +164,9 @@ impl Desk<'_> {
     }
 
     fn publish(&self) {
-        self.stats
-            .active
-            .store(self.streams.len() as u64, Ordering::Relaxed);
-        *self
-            .stats
-            .loaded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = self.models.loaded.keys().cloned().collect();
+        self.stats.active.store(self.streams.len() as u64, Ordering::Relaxed);
+        *self.stats.loaded.lock().unwrap_or_else(PoisonError::into_inner) =
+            self.models.loaded.keys().cloned().collect();
     }
 }
 
@@ -205,11 +176,7 @@ fn begin(bundle: &ModelBundle, request: &Request) -> Result<(Generation, Piece),
     let context = bundle.config.max_positions;
     let completion = request.max_tokens.unwrap_or(1);
     if prompt.len() + completion > context {
-        return Err(ServeError::ContextLength {
-            prompt: prompt.len(),
-            completion,
-            context,
-        });
+        return Err(ServeError::ContextLength { prompt: prompt.len(), completion, context });
     }
     let generation = Generation::new(bundle, &prompt, &request.sampling, request.max_tokens)?;
     let scored = match request.score_prompt {
@@ -224,14 +191,7 @@ fn begin(bundle: &ModelBundle, request: &Request) -> Result<(Generation, Piece),
         Input::Text(text) => text.clone(),
         Input::Tokens(ids) => bundle.tokenizer.decode(ids),
     };
-    Ok((
-        generation,
-        Piece::Started {
-            prompt_tokens: prompt.len(),
-            text,
-            prompt: scored,
-        },
-    ))
+    Ok((generation, Piece::Started { prompt_tokens: prompt.len(), text, prompt: scored }))
 }
 
 /// Takes the step and sends what it gave. `true`: the stream has ended.
@@ -246,15 +206,8 @@ fn advance(stream: &mut Stream, bundle: &ModelBundle, stats: &Stats) -> bool {
         Step::Token(step) => {
             stats.completion_tokens.fetch_add(1, Ordering::Relaxed);
             let named = stream.logprobs && !bundle.eos.contains(&step.id);
-            let token =
-                named.then(|| token(&bundle.tokenizer, step.id, Some(step.logprob), &step.top));
-            stream
-                .out
-                .try_send(Piece::Text {
-                    text: step.text,
-                    token,
-                })
-                .is_err()
+            let token = named.then(|| token(&bundle.tokenizer, step.id, Some(step.logprob), &step.top));
+            stream.out.try_send(Piece::Text { text: step.text, token }).is_err()
         }
         Step::Finished(reason) => {
             let piece = Piece::Finished {
@@ -268,9 +221,7 @@ fn advance(stream: &mut Stream, bundle: &ModelBundle, stats: &Stats) -> bool {
 }
 
 fn fail(stream: &Stream, message: String) -> bool {
-    let _ = stream
-        .out
-        .try_send(Piece::Failed(ServeError::Broken(message)));
+    let _ = stream.out.try_send(Piece::Failed(ServeError::Broken(message)));
     true
 }
 
@@ -281,27 +232,15 @@ impl Models {
             for key in self.shelf.make_room(memory)? {
                 self.loaded.remove(&key);
             }
-            let bundle = ModelBundle::load(&location.weights, &self.device, &mut |_| {
-                ControlFlow::Continue(())
-            })
-            .map_err(|error| ServeError::Load(error.to_string()))?;
+            let bundle = ModelBundle::load(&location.weights, &self.device, &mut |_| ControlFlow::Continue(()))
+                .map_err(|error| ServeError::Load(error.to_string()))?;
             self.shelf.put(location.weights.clone(), memory);
-            self.loaded.insert(
-                location.weights.clone(),
-                Family {
-                    bundle,
-                    tuned: HashMap::new(),
-                },
-            );
+            self.loaded.insert(location.weights.clone(), Family { bundle, tuned: HashMap::new() });
         }
         let Some(family) = self.loaded.get_mut(&location.weights) else {
             return Err(ServeError::Load("it was put away".into()));
         };
-        if let Some(adapter) = location
-            .adapter
-            .as_ref()
-            .filter(|adapter| !family.tuned.contains_key(*adapter))
-        {
+        if let Some(adapter) = location.adapter.as_ref().filter(|adapter| !family.tuned.contains_key(*adapter)) {
             let mut tuned = family.bundle.transformer.clone();
             hearth_model::peft::load(adapter, &mut tuned, &self.device)
                 .map_err(|error| ServeError::Load(error.to_string()))?;
@@ -347,9 +286,7 @@ fn tokens(bundle: &ModelBundle, input: &Input) -> Result<Vec<u32>, ServeError> {
         Input::Text(text) => bundle.tokenizer.encode(text, Special::Parse),
         Input::Chat(messages) => {
             let template = bundle.template.as_ref().ok_or(ServeError::NoTemplate)?;
-            let text = template
-                .render(messages, true)
-                .map_err(|error| ServeError::Template(error.to_string()))?;
+            let text = template.render(messages, true).map_err(|error| ServeError::Template(error.to_string()))?;
             bundle.tokenizer.encode(&text, Special::Parse)
         }
     })
@@ -365,18 +302,10 @@ fn token(tokenizer: &Tokenizer, id: u32, logprob: Option<f32>, top: &[(u32, f32)
         let (text, bytes) = named(*id);
         (text, bytes, *logprob)
     });
-    Token {
-        text,
-        bytes,
-        logprob,
-        top: top.collect(),
-    }
+    Token { text, bytes, logprob, top: top.collect() }
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without words").to_owned()
 }

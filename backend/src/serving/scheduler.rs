@@ -53,11 +53,7 @@ mod tests {
         let mut scheduler = Scheduler::default();
         (0..3).for_each(|stream| scheduler.add(stream));
         assert_eq!(scheduler.next(|stream| stream != 0), Some(1));
-        assert_eq!(
-            scheduler.next(|_| true),
-            Some(0),
-            "the one passed over is first again"
-        );
+        assert_eq!(scheduler.next(|_| true), Some(0), "the one passed over is first again");
         assert_eq!(scheduler.next(|_| false), None);
         scheduler.remove(2);
         assert_eq!(scheduler.len(), 2);
@@ -69,9 +65,7 @@ mod tests {
         (0..4).for_each(|stream| scheduler.add(stream));
         scheduler.next(|_| true);
         scheduler.add(9);
-        let waited = (0..8)
-            .take_while(|_| scheduler.next(|_| true) != Some(9))
-            .count();
+        let waited = (0..8).take_while(|_| scheduler.next(|_| true) != Some(9)).count();
         assert!(waited <= 4);
     }
 }

@@ -25,10 +25,7 @@ pub struct NoRoom {
 
 impl<K: Clone + PartialEq> Shelf<K> {
     pub fn new(budget: u64) -> Self {
-        Self {
-            budget,
-            items: Vec::new(),
-        }
+        Self { budget, items: Vec::new() }
     }
 
     pub fn contains(&self, key: &K) -> bool {
@@ -37,18 +34,9 @@ impl<K: Clone + PartialEq> Shelf<K> {
 
     /// What to put away, so that `bytes` more fit. The caller does it; the shelf already forgot them.
     pub fn make_room(&mut self, bytes: u64) -> Result<Vec<K>, NoRoom> {
-        let pinned: u64 = self
-            .items
-            .iter()
-            .filter(|item| item.users > 0)
-            .map(|item| item.bytes)
-            .sum();
+        let pinned: u64 = self.items.iter().filter(|item| item.users > 0).map(|item| item.bytes).sum();
         if pinned + bytes > self.budget {
-            return Err(NoRoom {
-                needed: bytes,
-                free: self.budget.saturating_sub(pinned),
-                budget: self.budget,
-            });
+            return Err(NoRoom { needed: bytes, free: self.budget.saturating_sub(pinned), budget: self.budget });
         }
         let mut evicted = Vec::new();
         let mut used: u64 = self.items.iter().map(|item| item.bytes).sum();
@@ -64,11 +52,7 @@ impl<K: Clone + PartialEq> Shelf<K> {
     }
 
     pub fn put(&mut self, key: K, bytes: u64) {
-        self.items.push(Item {
-            key,
-            bytes,
-            users: 0,
-        });
+        self.items.push(Item { key, bytes, users: 0 });
     }
 
     /// Marks the model used, and pins it until [`Self::release`].
@@ -107,14 +91,7 @@ mod tests {
         shelf.put("c", 4);
         shelf.hold(&"a");
         assert_eq!(shelf.make_room(6).unwrap(), ["c"]);
-        assert_eq!(
-            shelf.make_room(7),
-            Err(NoRoom {
-                needed: 7,
-                free: 6,
-                budget: 10
-            })
-        );
+        assert_eq!(shelf.make_room(7), Err(NoRoom { needed: 7, free: 6, budget: 10 }));
         assert!(shelf.contains(&"a"), "a refusal puts nothing away");
     }
 }

@@ -22,12 +22,7 @@ pub enum ClientError {
     /// The person or the page called it off.
     Aborted,
     /// The server said no, in OpenAI's four keys.
-    Refused {
-        status: u16,
-        message: String,
-        param: Option<String>,
-        code: Option<String>,
-    },
+    Refused { status: u16, message: String, param: Option<String>, code: Option<String> },
     /// An answer the page cannot read.
     Garbled(String),
 }
@@ -72,16 +67,10 @@ pub async fn get<T: DeserializeOwned>(path: &str) -> Result<T, ClientError> {
 pub async fn get_answer<T: DeserializeOwned>(path: &str) -> Result<Answer<T>, ClientError> {
     let response = send(Call::new("GET", path)).await?;
     let stale = response.headers().has("x-hearth-stale").unwrap_or(false);
-    Ok(Answer {
-        value: read_json(response).await?,
-        stale,
-    })
+    Ok(Answer { value: read_json(response).await?, stale })
 }
 
-pub async fn post<T: DeserializeOwned>(
-    path: &str,
-    body: &impl Serialize,
-) -> Result<T, ClientError> {
+pub async fn post<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T, ClientError> {
     read_json(send(Call::new("POST", path).json(body)?).await?).await
 }
 
@@ -100,11 +89,7 @@ pub async fn post_form<T: DeserializeOwned>(path: &str, form: &FormData) -> Resu
 pub async fn get_blob(path: &str) -> Result<web_sys::Blob, ClientError> {
     let response = send(Call::new("GET", path)).await?;
     let blob = response.blob().map_err(garbled)?;
-    JsFuture::from(blob)
-        .await
-        .map_err(garbled)?
-        .dyn_into()
-        .map_err(garbled)
+    JsFuture::from(blob).await.map_err(garbled)?.dyn_into().map_err(garbled)
 }
 
 /// A request in the making.
@@ -120,20 +105,11 @@ pub struct Call {
 
 impl Call {
     pub fn new(method: &'static str, path: &str) -> Self {
-        Self {
-            method,
-            path: path.to_owned(),
-            body: None,
-            json: false,
-            accept: None,
-            last_event: None,
-            signal: None,
-        }
+        Self { method, path: path.to_owned(), body: None, json: false, accept: None, last_event: None, signal: None }
     }
 
     pub fn json(mut self, body: &impl Serialize) -> Result<Self, ClientError> {
-        let text =
-            serde_json::to_string(body).map_err(|error| ClientError::Garbled(error.to_string()))?;
+        let text = serde_json::to_string(body).map_err(|error| ClientError::Garbled(error.to_string()))?;
         self.body = Some(text.into());
         self.json = true;
         Ok(self)
@@ -179,30 +155,20 @@ impl Call {
 pub async fn send(call: Call) -> Result<Response, ClientError> {
     let window = web_sys::window().ok_or(ClientError::Unreachable)?;
     let request = call.request().map_err(garbled)?;
-    let response: Response = JsFuture::from(window.fetch_with_request(&request))
-        .await
-        .map_err(unreachable)?
-        .dyn_into()
-        .map_err(garbled)?;
+    let response: Response =
+        JsFuture::from(window.fetch_with_request(&request)).await.map_err(unreachable)?.dyn_into().map_err(garbled)?;
     if response.ok() {
         return Ok(response);
     }
     let status = response.status();
     let text = read_text(response).await.unwrap_or_default();
     Err(match serde_json::from_str::<ErrorBody>(&text) {
-        Ok(body) => ClientError::Refused {
-            status,
-            message: body.error.message,
-            param: body.error.param,
-            code: body.error.code,
-        },
+        Ok(body) => {
+            ClientError::Refused { status, message: body.error.message, param: body.error.param, code: body.error.code }
+        }
         Err(_) => ClientError::Refused {
             status,
-            message: if text.is_empty() || text.len() > 400 {
-                format!("HTTP {status}")
-            } else {
-                text
-            },
+            message: if text.is_empty() || text.len() > 400 { format!("HTTP {status}") } else { text },
             param: None,
             code: None,
         },
@@ -228,30 +194,21 @@ pub fn storage() -> Option<web_sys::Storage> {
 
 /// A model id (or any other) as one path segment or more: `/` and `:` stay, the rest is escaped.
 pub fn path_escape(id: &str) -> String {
-    String::from(js_sys::encode_uri(id))
-        .replace('?', "%3F")
-        .replace('#', "%23")
+    String::from(js_sys::encode_uri(id)).replace('?', "%3F").replace('#', "%23")
 }
 
 async fn read_text(response: Response) -> Option<String> {
-    JsFuture::from(response.text().ok()?)
-        .await
-        .ok()?
-        .as_string()
+    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
 }
 
 async fn read_json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
-    let text = read_text(response)
-        .await
-        .ok_or_else(|| ClientError::Garbled("no text".to_owned()))?;
+    let text = read_text(response).await.ok_or_else(|| ClientError::Garbled("no text".to_owned()))?;
     let text = if text.is_empty() { "null" } else { &text };
     serde_json::from_str(text).map_err(|error| ClientError::Garbled(error.to_string()))
 }
 
 /// One read of a body's stream: bytes, or none at its end.
-async fn read_chunk(
-    reader: &web_sys::ReadableStreamDefaultReader,
-) -> Result<Option<Vec<u8>>, ClientError> {
+async fn read_chunk(reader: &web_sys::ReadableStreamDefaultReader) -> Result<Option<Vec<u8>>, ClientError> {
     let result = JsFuture::from(reader.read()).await.map_err(unreachable)?;
     let result: Object = result.dyn_into().map_err(garbled)?;
     if Reflect::get(&result, &"done".into()).is_ok_and(|done| done.is_truthy()) {
@@ -262,9 +219,7 @@ async fn read_chunk(
 }
 
 fn unreachable(error: JsValue) -> ClientError {
-    let name = Reflect::get(&error, &"name".into())
-        .ok()
-        .and_then(|name| name.as_string());
+    let name = Reflect::get(&error, &"name".into()).ok().and_then(|name| name.as_string());
     match name.as_deref() {
         Some("AbortError") => ClientError::Aborted,
         _ => ClientError::Unreachable,

@@ -14,10 +14,7 @@ use icons::Icon;
 
 /// A failed load: what happened, and a way to try again.
 #[component]
-pub fn Failure(
-    #[prop(into)] error: Signal<ClientError>,
-    #[prop(into)] retry: Callback<()>,
-) -> impl IntoView {
+pub fn Failure(#[prop(into)] error: Signal<ClientError>, #[prop(into)] retry: Callback<()>) -> impl IntoView {
     let i18n = use_i18n();
     let unreachable = move || error.with(|error| *error == ClientError::Unreachable);
     view! {

@@ -27,11 +27,7 @@ pub fn Home() -> impl IntoView {
         "chat" => t_string!(i18n, home.talk_action),
         _ => t_string!(i18n, home.teach_action),
     };
-    let paths = [
-        ("lab", "/lab/attention"),
-        ("chat", "/playground"),
-        ("tune", "/fine-tune/new"),
-    ];
+    let paths = [("lab", "/lab/attention"), ("chat", "/playground"), ("tune", "/fine-tune/new")];
     view! {
         <div class="page home">
             <section class="hero">

@@ -12,7 +12,5 @@ const REMEMBER_MS: i64 = 365 * 24 * 3600 * 1000;
 
 /// How the chosen language is remembered.
 pub fn language_cookie() -> CookieOptions<Locale> {
-    CookieOptions::default()
-        .max_age(REMEMBER_MS)
-        .path("/".to_owned())
+    CookieOptions::default().max_age(REMEMBER_MS).path("/".to_owned())
 }

@@ -25,14 +25,8 @@ use session::Status;
 /// Sentences to begin with: an echo for induction heads, a reference, the other language.
 const EXAMPLES: [(Locale, &str); 4] = [
     (Locale::en, "The old man and the sea. The old man and the"),
-    (
-        Locale::en,
-        "The Congress gave the President the power, and he used it well.",
-    ),
-    (
-        Locale::zh,
-        "却说曹操引大军杀来，玄德与孔明商议，孔明曰：“主公勿忧。”",
-    ),
+    (Locale::en, "The Congress gave the President the power, and he used it well."),
+    (Locale::zh, "却说曹操引大军杀来，玄德与孔明商议，孔明曰：“主公勿忧。”"),
     (Locale::zh, "床前明月光，疑是地上霜。举头望明月，低头"),
 ];
 
@@ -53,17 +47,12 @@ pub fn Lab() -> impl IntoView {
         Status::Failed(_) => "failed",
     };
     let engine = move || {
-        session
-            .opened
-            .get()
-            .map(|opened| match opened.engine.engine {
-                Engine::Cpu => "cpu",
-                Engine::WebGpu => "webgpu",
-            })
+        session.opened.get().map(|opened| match opened.engine.engine {
+            Engine::Cpu => "cpu",
+            Engine::WebGpu => "webgpu",
+        })
     };
-    let of_pass = move |read: fn(&forward::Forward) -> String| {
-        session.forward().map(|forward| read(&forward))
-    };
+    let of_pass = move |read: fn(&forward::Forward) -> String| session.forward().map(|forward| read(&forward));
     view! {
         <div
             class="page lab"

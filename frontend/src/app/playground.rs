@@ -40,11 +40,7 @@ pub fn provide() {
 #[component]
 pub fn Playground() -> impl IntoView {
     let store = use_store();
-    let Playing {
-        conversation,
-        settings,
-        open,
-    } = expect_context::<Playing>();
+    let Playing { conversation, settings, open } = expect_context::<Playing>();
     let query = use_query_map();
     let models = Memo::new(move |_| chosen(&query.get(), store));
     Effect::new(move |_| conversation.seats.set(models.get()));
@@ -97,11 +93,8 @@ pub fn Playground() -> impl IntoView {
 
 /// The models of the address; without one, the first that can chat.
 fn chosen(query: &ParamsMap, store: Store) -> Vec<String> {
-    let mut chosen: Vec<String> = ["model", "other"]
-        .into_iter()
-        .filter_map(|name| query.get(name))
-        .filter(|id| !id.is_empty())
-        .collect();
+    let mut chosen: Vec<String> =
+        ["model", "other"].into_iter().filter_map(|name| query.get(name)).filter(|id| !id.is_empty()).collect();
     if chosen.is_empty() {
         let first = store.models.with(|models| {
             let models = models.ready()?;
@@ -116,11 +109,7 @@ fn chosen(query: &ParamsMap, store: Store) -> Vec<String> {
 /// The address that shows these models.
 fn address(models: &[String]) -> String {
     let part = |name: &str, id: &String| format!("{name}={}", js_sys::encode_uri_component(id));
-    let query: Vec<String> = ["model", "other"]
-        .into_iter()
-        .zip(models)
-        .map(|(name, id)| part(name, id))
-        .collect();
+    let query: Vec<String> = ["model", "other"].into_iter().zip(models).map(|(name, id)| part(name, id)).collect();
     format!("/playground?{}", query.join("&"))
 }
 
@@ -133,11 +122,7 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
     let playing = expect_context::<Playing>();
     let navigate = use_navigate();
     let go = Callback::new(move |models: Vec<String>| {
-        let options = NavigateOptions {
-            replace: true,
-            scroll: false,
-            ..Default::default()
-        };
+        let options = NavigateOptions { replace: true, scroll: false, ..Default::default() };
         navigate(&address(&models), options);
     });
     let sit = move |seat: usize, id: String| {
@@ -169,11 +154,9 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
     let clear = move |_| {
         let old = playing.conversation.clear();
         if !old.is_empty() {
-            toasts.offer(
-                tu_string!(i18n, playground.cleared),
-                tu_string!(i18n, common.undo),
-                move || playing.conversation.exchanges.set(old.clone()),
-            );
+            toasts.offer(tu_string!(i18n, playground.cleared), tu_string!(i18n, common.undo), move || {
+                playing.conversation.exchanges.set(old.clone())
+            });
         }
     };
     view! {
@@ -228,16 +211,13 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
 fn Seat(seat: usize, models: Memo<Vec<String>>, sit: Callback<String>) -> impl IntoView {
     let i18n = use_i18n();
     let store = use_store();
-    let now =
-        Memo::new(move |_| models.with(|models| models.get(seat).cloned().unwrap_or_default()));
+    let now = Memo::new(move |_| models.with(|models| models.get(seat).cloned().unwrap_or_default()));
     // A checkpoint answers too, though the list does not show it.
     let options = move || {
         let now = now.get();
-        let mut ids: Vec<String> = store.models.with(|all| {
-            all.ready()
-                .map(|all| all.iter().map(|model| model.id.clone()).collect())
-                .unwrap_or_default()
-        });
+        let mut ids: Vec<String> = store
+            .models
+            .with(|all| all.ready().map(|all| all.iter().map(|model| model.id.clone()).collect()).unwrap_or_default());
         if !now.is_empty() && !ids.contains(&now) {
             ids.push(now.clone());
         }
@@ -279,17 +259,9 @@ fn Exchanges(conversation: Conversation, settings: Settings) -> impl IntoView {
 }
 
 #[component]
-fn ExchangeView(
-    exchange: Exchange,
-    conversation: Conversation,
-    settings: Settings,
-) -> impl IntoView {
+fn ExchangeView(exchange: Exchange, conversation: Conversation, settings: Settings) -> impl IntoView {
     let id = exchange.id;
-    let last = Signal::derive(move || {
-        conversation
-            .exchanges
-            .with(|all| all.last().is_some_and(|last| last.id == id))
-    });
+    let last = Signal::derive(move || conversation.exchanges.with(|all| all.last().is_some_and(|last| last.id == id)));
     view! {
         <article class="exchange">
             <div class="prompt">

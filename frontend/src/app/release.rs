@@ -40,9 +40,7 @@ pub fn meet(build: &str) -> bool {
         return true;
     }
     let session = window().session_storage().ok().flatten();
-    let seen = session
-        .as_ref()
-        .and_then(|session| session.get_item(RELOADED_FOR).ok().flatten());
+    let seen = session.as_ref().and_then(|session| session.get_item(RELOADED_FOR).ok().flatten());
     if seen.as_deref() != Some(build) {
         if let Some(session) = session {
             let _ = session.set_item(RELOADED_FOR, build);
@@ -111,8 +109,7 @@ pub fn on_return(action: impl Fn() + 'static) {
             action();
         }
     });
-    let _ = document()
-        .add_event_listener_with_callback("visibilitychange", closure.as_ref().unchecked_ref());
+    let _ = document().add_event_listener_with_callback("visibilitychange", closure.as_ref().unchecked_ref());
     // The page lives as long as the tab, and so does its listener.
     closure.forget();
 }

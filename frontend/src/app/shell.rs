@@ -12,12 +12,7 @@ use super::store::{Load, use_store};
 use super::theme::{Theme, use_theme};
 
 /// Path, icon.
-const PLACES: [(&str, &str); 4] = [
-    ("/", "home"),
-    ("/lab", "lab"),
-    ("/playground", "chat"),
-    ("/fine-tune", "tune"),
-];
+const PLACES: [(&str, &str); 4] = [("/", "home"), ("/lab", "lab"), ("/playground", "chat"), ("/fine-tune", "tune")];
 
 #[component]
 pub fn Shell(children: Children) -> impl IntoView {
@@ -62,12 +57,8 @@ fn Places() -> impl IntoView {
     };
     let here = move |path: &'static str| location.pathname.with(|now| belongs(now, path));
     Effect::new(move |_| {
-        let place = location.pathname.with(|now| {
-            PLACES
-                .iter()
-                .find(|(path, _)| belongs(now, path))
-                .map(|place| place.0)
-        });
+        let place =
+            location.pathname.with(|now| PLACES.iter().find(|(path, _)| belongs(now, path)).map(|place| place.0));
         match place {
             None | Some("/") => document().set_title("Hearth"),
             Some(path) => document().set_title(&format!("{} · Hearth", label(path))),

@@ -95,8 +95,7 @@ impl Store {
 
     /// The models, once they are known.
     pub fn model(self, id: &str) -> Option<Model> {
-        self.models
-            .with(|models| models.ready()?.iter().find(|model| model.id == id).cloned())
+        self.models.with(|models| models.ready()?.iter().find(|model| model.id == id).cloned())
     }
 
     async fn load_system(self) {
@@ -114,10 +113,7 @@ impl Store {
                 set_if_changed(self.offline, error == ClientError::Unreachable);
                 set_if_changed(self.locked, error.needs_key());
                 // A known machine does not become unknown because one poll failed.
-                if self
-                    .system
-                    .with_untracked(|system| system.ready().is_none())
-                {
+                if self.system.with_untracked(|system| system.ready().is_none()) {
                     self.system.set(Load::Failed(error));
                 }
             }
@@ -128,18 +124,12 @@ impl Store {
         match client::get::<List<Model>>("/v1/models").await {
             Ok(list) => {
                 keep_nano(&list.data);
-                if self
-                    .models
-                    .with_untracked(|models| models.ready() != Some(&list.data))
-                {
+                if self.models.with_untracked(|models| models.ready() != Some(&list.data)) {
                     self.models.set(Load::Ready(list.data));
                 }
             }
             Err(error) => {
-                if self
-                    .models
-                    .with_untracked(|models| models.ready().is_none())
-                {
+                if self.models.with_untracked(|models| models.ready().is_none()) {
                     self.models.set(Load::Failed(error));
                 }
             }
@@ -152,12 +142,7 @@ fn keep_nano(models: &[Model]) {
     let Some(nano) = models.iter().find(|model| model.id == NANO) else {
         return;
     };
-    let urls: Vec<String> = nano
-        .hearth
-        .files
-        .iter()
-        .map(|file| file_url(&nano.hearth.hash, &file.name))
-        .collect();
+    let urls: Vec<String> = nano.hearth.files.iter().map(|file| file_url(&nano.hearth.hash, &file.name)).collect();
     release::keep_offline(&urls);
 }
 

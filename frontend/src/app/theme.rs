@@ -27,10 +27,7 @@ impl Theme {
 
     fn stored() -> Self {
         let stored = storage().and_then(|storage| storage.get_item(KEY).ok().flatten());
-        Self::ALL
-            .into_iter()
-            .find(|theme| Some(theme.as_str()) == stored.as_deref())
-            .unwrap_or_default()
+        Self::ALL.into_iter().find(|theme| Some(theme.as_str()) == stored.as_deref()).unwrap_or_default()
     }
 }
 
@@ -64,10 +61,6 @@ pub fn is_dark() -> bool {
     match use_context::<ThemeChoice>().map(|choice| choice.0.get()) {
         Some(Theme::Dark) => true,
         Some(Theme::Light) => false,
-        _ => window()
-            .match_media("(prefers-color-scheme: dark)")
-            .ok()
-            .flatten()
-            .is_some_and(|query| query.matches()),
+        _ => window().match_media("(prefers-color-scheme: dark)").ok().flatten().is_some_and(|query| query.matches()),
     }
 }

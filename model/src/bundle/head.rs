@@ -34,31 +34,12 @@ impl ModelHead {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_source(source: &dyn Source) -> Result<Self, LoadError> {
-        let Parts {
-            config,
-            weights,
-            tokenizer,
-            template,
-            eos,
-        } = Parts::read(source)?;
+        let Parts { config, weights, tokenizer, template, eos } = Parts::read(source)?;
         if tokenizer.vocab_size() > config.vocab_size {
-            return Err(LoadError::Vocabulary {
-                tokenizer: tokenizer.vocab_size(),
-                model: config.vocab_size,
-            });
+            return Err(LoadError::Vocabulary { tokenizer: tokenizer.vocab_size(), model: config.vocab_size });
         }
-        let weight_bytes = weights
-            .tensors
-            .values()
-            .map(|weight| weight.bytes.len() as u64)
-            .sum();
+        let weight_bytes = weights.tensors.values().map(|weight| weight.bytes.len() as u64).sum();
         let eos = end_tokens(eos, config.vocab_size);
-        Ok(Self {
-            config,
-            tokenizer,
-            template,
-            eos,
-            weight_bytes,
-        })
+        Ok(Self { config, tokenizer, template, eos, weight_bytes })
     }
 }

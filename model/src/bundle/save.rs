@@ -71,31 +71,21 @@ impl ModelBundle {
     /// # Errors
     /// When the model has adapters, a weight does not fit the type, or the system refuses.
     pub fn save(&self, dir: &Path, precision: Precision) -> Result<(), SaveError> {
-        let io = |error| SaveError::Io {
-            path: dir.to_owned(),
-            error,
-        };
+        let io = |error| SaveError::Io { path: dir.to_owned(), error };
         if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(SaveError::Exists {
-                path: dir.to_owned(),
-            });
+            return Err(SaveError::Exists { path: dir.to_owned() });
         }
         let parent = match dir.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         fs::create_dir_all(parent).map_err(io)?;
-        let partial = tempfile::Builder::new()
-            .prefix(".partial-")
-            .tempdir_in(parent)
-            .map_err(io)?;
+        let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent).map_err(io)?;
         let tensors = self.encoded(precision)?;
         self.write_json(partial.path(), precision)?;
         let weights = partial.path().join(safetensors::SINGLE);
         safetensors::write(&weights, &tensors)?;
-        fs::File::open(&weights)
-            .and_then(|f| f.sync_all())
-            .map_err(io)?;
+        fs::File::open(&weights).and_then(|f| f.sync_all()).map_err(io)?;
         self.check_reload(partial.path(), &tensors)?;
         let partial = partial.keep();
         fs::rename(&partial, dir).map_err(|error| {
@@ -105,9 +95,7 @@ impl ModelBundle {
         })?;
         // The rename itself must survive a power cut.
         #[cfg(unix)]
-        fs::File::open(parent)
-            .and_then(|d| d.sync_all())
-            .map_err(io)?;
+        fs::File::open(parent).and_then(|d| d.sync_all()).map_err(io)?;
         Ok(())
     }
 
@@ -120,15 +108,9 @@ impl ModelBundle {
             };
             let (mut shape, mut values) = (param.shape(), param.to_vec());
             if precision == Precision::F16
-                && let Some(&value) = values
-                    .iter()
-                    .find(|v| v.is_finite() && half::f16::from_f32(**v).is_infinite())
+                && let Some(&value) = values.iter().find(|v| v.is_finite() && half::f16::from_f32(**v).is_infinite())
             {
-                return Err(SaveError::Overflow {
-                    path,
-                    value,
-                    precision,
-                });
+                return Err(SaveError::Overflow { path, value, precision });
             }
             if names::layout_hf(&self.config, &path) == Layout::Transposed {
                 values = crate::checkpoint::transpose(&values, shape[0], shape[1]);
@@ -148,12 +130,9 @@ impl ModelBundle {
             "clean_up_tokenization_spaces": false,
             "model_max_length": self.config.max_positions,
         });
-        for (key, token) in [
-            ("bos_token", &names.bos),
-            ("eos_token", &names.eos),
-            ("pad_token", &names.pad),
-            ("unk_token", &names.unk),
-        ] {
+        for (key, token) in
+            [("bos_token", &names.bos), ("eos_token", &names.eos), ("pad_token", &names.pad), ("unk_token", &names.unk)]
+        {
             if let Some(token) = token {
                 tokenizer_config[key] = token.as_str().into();
             }
@@ -173,34 +152,22 @@ impl ModelBundle {
         for (name, value) in files {
             write(&dir.join(name), format!("{value:#}\n").as_bytes())?;
         }
-        write(
-            &dir.join("tokenizer.json"),
-            self.tokenizer.to_json().as_bytes(),
-        )
+        write(&dir.join("tokenizer.json"), self.tokenizer.to_json().as_bytes())
     }
 
     /// Loads what was written and compares configuration, vocabulary and every weight.
-    fn check_reload(
-        &self,
-        dir: &Path,
-        tensors: &BTreeMap<String, Encoded>,
-    ) -> Result<(), SaveError> {
-        let different = |problem: &str| SaveError::Different {
-            problem: problem.to_owned(),
-        };
+    fn check_reload(&self, dir: &Path, tensors: &BTreeMap<String, Encoded>) -> Result<(), SaveError> {
+        let different = |problem: &str| SaveError::Different { problem: problem.to_owned() };
         let source = Mapped::open(dir)?;
         let device = crate::device::cpu();
-        let reloaded = Self::from_source(&source, &device, &mut |_| ControlFlow::Continue(()))
-            .map_err(Box::new)?;
+        let reloaded = Self::from_source(&source, &device, &mut |_| ControlFlow::Continue(())).map_err(Box::new)?;
         if reloaded.config != self.config {
             return Err(different("the configuration"));
         }
         if reloaded.tokenizer.to_json() != self.tokenizer.to_json() {
             return Err(different("the tokenizer"));
         }
-        if reloaded.template.as_ref().map(|t| t.source())
-            != self.template.as_ref().map(|t| t.source())
-        {
+        if reloaded.template.as_ref().map(|t| t.source()) != self.template.as_ref().map(|t| t.source()) {
             return Err(different("the chat template"));
         }
         if reloaded.eos != self.eos {
@@ -223,8 +190,5 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(|error| SaveError::Io {
-        path: path.to_owned(),
-        error,
-    })
+    write().map_err(|error| SaveError::Io { path: path.to_owned(), error })
 }

@@ -13,8 +13,7 @@ use crate::chat_template::tests::byte_tokenizer;
 use crate::checkpoint::source::Memory;
 use crate::device::cpu;
 
-const CHATML: &str =
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
+const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
 
 fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -25,25 +24,12 @@ fn tiny(eos: Vec<u32>) -> ModelBundle {
     config.eos = vec![2];
     let tokenizer = byte_tokenizer();
     let template = Some(ChatTemplate::new(CHATML, tokenizer.names().clone()).unwrap());
-    ModelBundle {
-        transformer: Transformer::new(&config, 1, &cpu()),
-        config,
-        tokenizer,
-        template,
-        eos,
-    }
+    ModelBundle { transformer: Transformer::new(&config, 1, &cpu()), config, tokenizer, template, eos }
 }
 
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap());
-    entries
-        .map(|e| {
-            (
-                e.file_name().into_string().unwrap(),
-                std::fs::read(e.path()).unwrap(),
-            )
-        })
-        .collect()
+    entries.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap())).collect()
 }
 
 /// The files of the tiny model.
@@ -51,9 +37,7 @@ fn saved() -> &'static BTreeMap<String, Vec<u8>> {
     static FILES: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
     FILES.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        tiny(vec![2])
-            .save(&dir.path().join("model"), Precision::F32)
-            .unwrap();
+        tiny(vec![2]).save(&dir.path().join("model"), Precision::F32).unwrap();
         files(&dir.path().join("model"))
     })
 }
@@ -79,28 +63,15 @@ fn with_config(key: &str, value: Json) -> Result<ModelBundle, LoadError> {
 
 #[test]
 fn a_saved_model_is_the_same_model() {
-    for (precision, tolerance) in [
-        (Precision::F32, 0.0),
-        (Precision::F16, 1e-3),
-        (Precision::BF16, 1e-2),
-    ] {
+    for (precision, tolerance) in [(Precision::F32, 0.0), (Precision::F16, 1e-3), (Precision::BF16, 1e-2)] {
         for eos in [vec![2], vec![0, 2], vec![]] {
             let dir = tempfile::tempdir().unwrap();
             let bundle = tiny(eos);
             bundle.save(&dir.path().join("m"), precision).unwrap();
             let again = ModelBundle::load(&dir.path().join("m"), &cpu(), &mut go_on).unwrap();
             assert_eq!((&again.config, &again.eos), (&bundle.config, &bundle.eos));
-            for ((path, a), (_, b)) in bundle
-                .transformer
-                .params()
-                .iter()
-                .zip(again.transformer.params())
-            {
-                let close = a
-                    .to_vec()
-                    .iter()
-                    .zip(b.to_vec())
-                    .all(|(a, b)| (a - b).abs() <= a.abs() * tolerance + 1e-7);
+            for ((path, a), (_, b)) in bundle.transformer.params().iter().zip(again.transformer.params()) {
+                let close = a.to_vec().iter().zip(b.to_vec()).all(|(a, b)| (a - b).abs() <= a.abs() * tolerance + 1e-7);
                 assert!(close, "{path} in {precision:?}");
             }
         }
@@ -120,10 +91,7 @@ fn a_configuration_that_does_not_fit_the_weights_names_the_tensor() {
     assert!(error("num_hidden_layers", 2.into()).contains("layers.1."));
     assert!(error("num_hidden_layers", (1 << 27).into()).contains("layers.134217727."));
     assert!(error("intermediate_size", 31.into()).contains("mlp"));
-    assert!(
-        error("vocab_size", 200.into()).contains("260")
-            || error("vocab_size", 200.into()).contains("259")
-    );
+    assert!(error("vocab_size", 200.into()).contains("260") || error("vocab_size", 200.into()).contains("259"));
     assert!(error("vocab_size", (1 << 27).into()).contains("model.embed_tokens.weight"));
     assert!(error("tie_word_embeddings", false.into()).contains("head.weight"));
     assert!(error("model_type", "mamba".into()).contains("mamba"));
@@ -139,17 +107,11 @@ fn a_tensor_too_many_is_refused() {
     let weights = safetensors::parse("f", &files["model.safetensors"]).unwrap();
     let mut tensors = BTreeMap::new();
     for (name, w) in &weights.tensors {
-        tensors.insert(
-            name.clone(),
-            safetensors::Encoded::new(Precision::F32, w.shape.clone(), &w.to_f32()),
-        );
+        tensors.insert(name.clone(), safetensors::Encoded::new(Precision::F32, w.shape.clone(), &w.to_f32()));
     }
     let extra = safetensors::Encoded::new(Precision::F32, vec![2], &[0.0, 0.0]);
     tensors.insert("model.layers.0.self_attn.q_proj.bias".into(), extra);
-    files.insert(
-        "model.safetensors".into(),
-        safetensors::to_bytes(&tensors).unwrap(),
-    );
+    files.insert("model.safetensors".into(), safetensors::to_bytes(&tensors).unwrap());
     assert!(load(files).unwrap_err().to_string().contains("q_proj.bias"));
 }
 

@@ -53,26 +53,16 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`Self::render_spans`].
-    pub fn encode_training(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[Message],
-    ) -> Result<ChatTokens, TemplateError> {
+    pub fn encode_training(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<ChatTokens, TemplateError> {
         let mut shield = Shield::new(tokenizer);
         let (text, spans) = self.render_spans(&shield.hide_all(messages))?;
-        let mut out = ChatTokens {
-            ids: Vec::new(),
-            spans: Vec::new(),
-        };
+        let mut out = ChatTokens { ids: Vec::new(), spans: Vec::new() };
         let mut done = 0;
         for span in spans {
             out.ids.extend(shield.encode(&text[done..span.range.start]));
             let start = out.ids.len();
             out.ids.extend(shield.encode(&text[span.range.clone()]));
-            out.spans.push(TokenSpan {
-                message: span.message,
-                ids: start..out.ids.len(),
-            });
+            out.spans.push(TokenSpan { message: span.message, ids: start..out.ids.len() });
             done = span.range.end;
         }
         out.ids.extend(shield.encode(&text[done..]));
@@ -90,16 +80,9 @@ struct Shield<'t> {
 
 impl<'t> Shield<'t> {
     fn new(tokenizer: &'t Tokenizer) -> Self {
-        let mut special: Vec<_> = tokenizer
-            .special_tokens()
-            .filter(|(_, text)| !text.is_empty())
-            .collect();
+        let mut special: Vec<_> = tokenizer.special_tokens().filter(|(_, text)| !text.is_empty()).collect();
         special.sort_by_key(|(_, text)| std::cmp::Reverse(text.len()));
-        Self {
-            tokenizer,
-            special,
-            hidden: Vec::new(),
-        }
+        Self { tokenizer, special, hidden: Vec::new() }
     }
 
     fn hide_all(&mut self, messages: &[Message]) -> Vec<Message> {
@@ -133,26 +116,17 @@ impl<'t> Shield<'t> {
 
     /// The longest special token that `text` begins with.
     fn special_at(&self, text: &str) -> Option<(u32, &'t str)> {
-        self.special
-            .iter()
-            .find(|(_, special)| text.starts_with(special))
-            .copied()
+        self.special.iter().find(|(_, special)| text.starts_with(special)).copied()
     }
 
     fn stand_in(&mut self, text: &str) -> char {
-        let index = self
-            .hidden
-            .iter()
-            .position(|h| h == text)
-            .unwrap_or_else(|| {
-                self.hidden.push(text.to_owned());
-                self.hidden.len() - 1
-            });
+        let index = self.hidden.iter().position(|h| h == text).unwrap_or_else(|| {
+            self.hidden.push(text.to_owned());
+            self.hidden.len() - 1
+        });
         // There are more stand-ins than a vocabulary has special tokens and a sane text has private characters.
         let code = FIRST + index as u32;
-        char::from_u32(code)
-            .filter(|_| code <= LAST)
-            .unwrap_or(char::REPLACEMENT_CHARACTER)
+        char::from_u32(code).filter(|_| code <= LAST).unwrap_or(char::REPLACEMENT_CHARACTER)
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {

@@ -20,13 +20,9 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 pub(super) fn add(environment: &mut Environment<'static>) {
-    environment.add_function(
-        "raise_exception",
-        |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message.clone())
-                .with_source(Refusal(message)))
-        },
-    );
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Refusal(message)))
+    });
     environment.add_function("strftime_now", |format: String| strftime(&format, now()));
     environment.add_filter("tojson", to_json);
 }
@@ -34,9 +30,8 @@ pub(super) fn add(environment: &mut Environment<'static>) {
 /// Seconds since 1970, UTC.
 fn now() -> u64 {
     #[cfg(not(target_arch = "wasm32"))]
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs());
+    let seconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     #[cfg(target_arch = "wasm32")]
     let seconds = (js_sys::Date::now() / 1000.0) as u64;
     seconds
@@ -52,13 +47,9 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let result = match indent.map(|n| " ".repeat(n.min(16))) {
         Some(indent) => {
             let pretty = PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out, pretty,
-            ))
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty))
         }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut out, Python,
-        )),
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Python)),
     };
     result.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
     String::from_utf8(out).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))
@@ -68,19 +59,11 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
 struct Python;
 
 impl Formatter for Python {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
@@ -103,15 +86,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// The directives of C's `strftime` that chat templates use, in the C locale and UTC.
 fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
@@ -165,11 +140,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     (year + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -181,10 +152,7 @@ mod tests {
     fn dates_are_right() {
         let show = |format, seconds| strftime(format, seconds).expect("known directives");
         assert_eq!(show("%d %b %Y", 0), "01 Jan 1970");
-        assert_eq!(
-            show("%A %F %T %I %p", 951_782_400 + 45_296),
-            "Tuesday 2000-02-29 12:34:56 12 PM"
-        );
+        assert_eq!(show("%A %F %T %I %p", 951_782_400 + 45_296), "Tuesday 2000-02-29 12:34:56 12 PM");
         assert_eq!(show("%Y-%m-%d 100%%", 1_795_400_000), "2026-11-23 100%");
         assert!(strftime("%Q", 0).is_err());
     }

@@ -90,14 +90,10 @@ pub fn to_f32(dtype: DType, bytes: &[u8]) -> Vec<f32> {
     #[cfg(not(target_arch = "wasm32"))]
     {
         use rayon::prelude::*;
-        out.par_chunks_mut(to)
-            .zip(bytes.par_chunks(from))
-            .for_each(|(out, bytes)| decode(dtype, bytes, out));
+        out.par_chunks_mut(to).zip(bytes.par_chunks(from)).for_each(|(out, bytes)| decode(dtype, bytes, out));
     }
     #[cfg(target_arch = "wasm32")]
-    out.chunks_mut(to)
-        .zip(bytes.chunks(from))
-        .for_each(|(out, bytes)| decode(dtype, bytes, out));
+    out.chunks_mut(to).zip(bytes.chunks(from)).for_each(|(out, bytes)| decode(dtype, bytes, out));
     out
 }
 
@@ -122,12 +118,7 @@ fn each<const BYTES: usize, const NUMBERS: usize>(
     out: &mut [f32],
     block: impl Fn(&[u8; BYTES], &mut [f32; NUMBERS]),
 ) {
-    for (b, o) in bytes
-        .as_chunks::<BYTES>()
-        .0
-        .iter()
-        .zip(out.as_chunks_mut::<NUMBERS>().0)
-    {
+    for (b, o) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<NUMBERS>().0) {
         block(b, o);
     }
 }
@@ -191,10 +182,7 @@ fn scale_min(s: &[u8], i: usize) -> (u8, u8) {
     if i < 4 {
         (s[i] & 63, s[i + 4] & 63)
     } else {
-        (
-            s[i + 4] & 15 | s[i - 4] >> 2 & 48,
-            s[i + 4] >> 4 | s[i] >> 2 & 48,
-        )
+        (s[i + 4] & 15 | s[i - 4] >> 2 & 48, s[i + 4] >> 4 | s[i] >> 2 & 48)
     }
 }
 
@@ -251,14 +239,7 @@ mod tests {
 
     #[test]
     fn pieces_join_without_a_seam() {
-        let bytes: Vec<u8> = (0..100_000u32)
-            .flat_map(|i| (i as f32).to_le_bytes())
-            .collect();
-        assert!(
-            to_f32(DType::F32, &bytes)
-                .iter()
-                .enumerate()
-                .all(|(i, &v)| v == i as f32)
-        );
+        let bytes: Vec<u8> = (0..100_000u32).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        assert!(to_f32(DType::F32, &bytes).iter().enumerate().all(|(i, &v)| v == i as f32));
     }
 }

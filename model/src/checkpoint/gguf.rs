@@ -6,9 +6,14 @@
 //!
 //! It knows nothing of models; `gguf_model` reads architecture and names out of it.
 
+mod value;
+
 use std::collections::{BTreeMap, HashSet};
 
 use super::{CheckpointError, DType, Fault};
+use value::{Kind, dtype};
+
+pub use value::{Numbers, Value};
 
 /// Arrays of arrays deeper than this are refused.
 const MAX_DEPTH: usize = 4;
@@ -43,189 +48,6 @@ pub struct Tensor<'a> {
     pub bytes: &'a [u8],
 }
 
-/// A metadata value.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value<'a> {
-    /// Any unsigned integer.
-    Unsigned(u64),
-    /// Any signed integer.
-    Signed(i64),
-    /// f32 or f64.
-    Float(f64),
-    /// A boolean.
-    Bool(bool),
-    /// Text.
-    String(&'a str),
-    /// Array of strings.
-    Strings(Vec<&'a str>),
-    /// Array of numbers or booleans, undecoded.
-    Numbers(Numbers<'a>),
-    /// Array of this many arrays: checked, not kept; no model needs one.
-    Nested(u64),
-}
-
-/// An array of numbers or booleans.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Numbers<'a> {
-    kind: Kind,
-    bytes: &'a [u8],
-}
-
-impl<'a> Numbers<'a> {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.bytes.len() / self.kind.size()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// The elements.
-    pub fn iter(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
-        let kind = self.kind;
-        self.bytes
-            .chunks_exact(kind.size())
-            .map(move |b| kind.decode(b))
-    }
-}
-
-impl Value<'_> {
-    /// As an unsigned integer, where it is one or a signed one that is not negative.
-    pub fn as_u64(&self) -> Option<u64> {
-        match *self {
-            Self::Unsigned(v) => Some(v),
-            Self::Signed(v) => v.try_into().ok(),
-            _ => None,
-        }
-    }
-
-    /// As a number.
-    pub fn as_f64(&self) -> Option<f64> {
-        match *self {
-            Self::Float(v) => Some(v),
-            Self::Unsigned(v) => Some(v as f64),
-            Self::Signed(v) => Some(v as f64),
-            _ => None,
-        }
-    }
-
-    /// The type, for messages.
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::Unsigned(_) | Self::Signed(_) => "an integer",
-            Self::Float(_) => "a float",
-            Self::Bool(_) => "a boolean",
-            Self::String(_) => "a string",
-            Self::Strings(_) => "an array of strings",
-            Self::Numbers(_) => "an array of numbers",
-            Self::Nested(_) => "an array of arrays",
-        }
-    }
-}
-
-/// Type of a metadata value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    U8,
-    I8,
-    U16,
-    I16,
-    U32,
-    I32,
-    F32,
-    Bool,
-    String,
-    Array,
-    U64,
-    I64,
-    F64,
-}
-
-impl Kind {
-    fn from_id(id: u32) -> Option<Self> {
-        use Kind::*;
-        [
-            U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64,
-        ]
-        .get(id as usize)
-        .copied()
-    }
-
-    /// Bytes of one value; the least it can take where that varies.
-    fn size(self) -> usize {
-        match self {
-            Self::U8 | Self::I8 | Self::Bool => 1,
-            Self::U16 | Self::I16 => 2,
-            Self::U32 | Self::I32 | Self::F32 => 4,
-            Self::U64 | Self::I64 | Self::F64 | Self::String => 8,
-            Self::Array => 12,
-        }
-    }
-
-    /// Decodes a number or boolean of exactly `size()` bytes.
-    fn decode<'a>(self, b: &[u8]) -> Value<'a> {
-        let mut wide = [0u8; 8];
-        wide[..b.len().min(8)].copy_from_slice(&b[..b.len().min(8)]);
-        let unsigned = u64::from_le_bytes(wide);
-        match self {
-            Self::I8 => Value::Signed(i64::from(unsigned as i8)),
-            Self::I16 => Value::Signed(i64::from(unsigned as i16)),
-            Self::I32 => Value::Signed(i64::from(unsigned as i32)),
-            Self::I64 => Value::Signed(unsigned as i64),
-            Self::F32 => Value::Float(f64::from(f32::from_bits(unsigned as u32))),
-            Self::F64 => Value::Float(f64::from_bits(unsigned)),
-            Self::Bool => Value::Bool(unsigned != 0),
-            _ => Value::Unsigned(unsigned),
-        }
-    }
-}
-
-/// The supported type of a tensor, or the name of the unsupported one.
-fn dtype(id: u32) -> Result<DType, String> {
-    Ok(match id {
-        0 => DType::F32,
-        1 => DType::F16,
-        2 => DType::Q4_0,
-        3 => DType::Q4_1,
-        6 => DType::Q5_0,
-        7 => DType::Q5_1,
-        8 => DType::Q8_0,
-        12 => DType::Q4_K,
-        13 => DType::Q5_K,
-        14 => DType::Q6_K,
-        30 => DType::BF16,
-        _ => {
-            let known = [
-                (9, "Q8_1"),
-                (10, "Q2_K"),
-                (11, "Q3_K"),
-                (15, "Q8_K"),
-                (16, "IQ2_XXS"),
-                (17, "IQ2_XS"),
-                (18, "IQ3_XXS"),
-                (19, "IQ1_S"),
-                (20, "IQ4_NL"),
-                (21, "IQ3_S"),
-                (22, "IQ2_S"),
-                (23, "IQ4_XS"),
-                (24, "I8"),
-                (25, "I16"),
-                (26, "I32"),
-                (27, "I64"),
-                (28, "F64"),
-                (29, "IQ1_M"),
-                (34, "TQ1_0"),
-                (35, "TQ2_0"),
-                (39, "MXFP4"),
-            ];
-            let name = known.iter().find(|k| k.0 == id).map(|k| k.1);
-            return Err(name.map_or_else(|| format!("number {id}"), str::to_owned));
-        }
-    })
-}
-
 impl<'a> Gguf<'a> {
     /// Parses and checks a whole file.
     ///
@@ -249,11 +71,7 @@ impl<'a> Gguf<'a> {
         let alignment = r.alignment(&metadata)?;
         let described = r.descriptions(n_tensors)?;
         let tensors = r.place(described, alignment)?;
-        Ok(Self {
-            file: file.to_owned(),
-            metadata,
-            tensors,
-        })
+        Ok(Self { file: file.to_owned(), metadata, tensors })
     }
 
     /// A required entry.
@@ -266,8 +84,7 @@ impl<'a> Gguf<'a> {
         what: &str,
         read: impl Fn(&'s Value<'a>) -> Option<T>,
     ) -> Result<T, CheckpointError> {
-        self.opt(key, what, read)?
-            .ok_or_else(|| self.bad(key, "is missing"))
+        self.opt(key, what, read)?.ok_or_else(|| self.bad(key, "is missing"))
     }
 
     /// An optional entry.
@@ -284,18 +101,12 @@ impl<'a> Gguf<'a> {
             return Ok(None);
         };
         let found = value.type_name();
-        read(value)
-            .map(Some)
-            .ok_or_else(|| self.bad(key, &format!("must be {what}, is {found}")))
+        read(value).map(Some).ok_or_else(|| self.bad(key, &format!("must be {what}, is {found}")))
     }
 
     /// An error about an entry.
     pub fn bad(&self, key: &str, problem: &str) -> CheckpointError {
-        CheckpointError::Metadata {
-            file: self.file.clone(),
-            key: key.to_owned(),
-            problem: problem.to_owned(),
-        }
+        CheckpointError::Metadata { file: self.file.clone(), key: key.to_owned(), problem: problem.to_owned() }
     }
 }
 
@@ -317,11 +128,7 @@ struct Reader<'a, 'f> {
 
 impl<'a> Reader<'a, '_> {
     fn fault_at(&self, offset: usize, fault: Fault) -> CheckpointError {
-        CheckpointError::Header {
-            file: self.file.to_owned(),
-            offset: offset as u64,
-            fault,
-        }
+        CheckpointError::Header { file: self.file.to_owned(), offset: offset as u64, fault }
     }
 
     fn unsupported(&self, what: &str) -> CheckpointError {
@@ -339,13 +146,7 @@ impl<'a> Reader<'a, '_> {
     fn take(&mut self, n: u64) -> Result<&'a [u8], CheckpointError> {
         let available = self.left();
         if n > available {
-            return Err(self.fault_at(
-                self.at,
-                Fault::Truncated {
-                    needed: n,
-                    available,
-                },
-            ));
+            return Err(self.fault_at(self.at, Fault::Truncated { needed: n, available }));
         }
         let start = self.at;
         // Fits: it is at most the length of a slice.
@@ -382,14 +183,7 @@ impl<'a> Reader<'a, '_> {
         let at = self.at;
         let length = self.u64()?;
         if length > limit {
-            return Err(self.fault_at(
-                at,
-                Fault::Absurd {
-                    what,
-                    count: length,
-                    limit,
-                },
-            ));
+            return Err(self.fault_at(at, Fault::Absurd { what, count: length, limit }));
         }
         std::str::from_utf8(self.take(length)?)
             .map_err(|e| self.fault_at(at + 8 + e.valid_up_to(), Fault::NotUtf8 { what }))
@@ -398,14 +192,8 @@ impl<'a> Reader<'a, '_> {
     fn kind(&mut self) -> Result<Kind, CheckpointError> {
         let at = self.at;
         let id = self.u32()?;
-        Kind::from_id(id).ok_or_else(|| {
-            self.fault_at(
-                at,
-                Fault::Type {
-                    name: format!("number {id} of a metadata value"),
-                },
-            )
-        })
+        Kind::from_id(id)
+            .ok_or_else(|| self.fault_at(at, Fault::Type { name: format!("number {id} of a metadata value") }))
     }
 
     fn metadata(&mut self, n: usize) -> Result<BTreeMap<&'a str, Value<'a>>, CheckpointError> {
@@ -416,9 +204,7 @@ impl<'a> Reader<'a, '_> {
             let kind = self.kind()?;
             let value = self.value(kind, 0)?;
             if metadata.insert(key, value).is_some() {
-                return Err(
-                    self.fault_at(at, Fault::Parse(format!("metadata `{key}` appears twice")))
-                );
+                return Err(self.fault_at(at, Fault::Parse(format!("metadata `{key}` appears twice"))));
             }
         }
         Ok(metadata)
@@ -426,9 +212,7 @@ impl<'a> Reader<'a, '_> {
 
     fn value(&mut self, kind: Kind, depth: usize) -> Result<Value<'a>, CheckpointError> {
         match kind {
-            Kind::String => Ok(Value::String(
-                self.string("the length of a string", u64::MAX)?,
-            )),
+            Kind::String => Ok(Value::String(self.string("the length of a string", u64::MAX)?)),
             Kind::Array => self.array_value(depth),
             _ => Ok(kind.decode(self.take(kind.size() as u64)?)),
         }
@@ -437,11 +221,8 @@ impl<'a> Reader<'a, '_> {
     fn array_value(&mut self, depth: usize) -> Result<Value<'a>, CheckpointError> {
         let at = self.at;
         if depth >= MAX_DEPTH {
-            let fault = Fault::Absurd {
-                what: "the depth of an array",
-                count: depth as u64 + 1,
-                limit: MAX_DEPTH as u64,
-            };
+            let fault =
+                Fault::Absurd { what: "the depth of an array", count: depth as u64 + 1, limit: MAX_DEPTH as u64 };
             return Err(self.fault_at(at, fault));
         }
         let kind = self.kind()?;
@@ -461,10 +242,7 @@ impl<'a> Reader<'a, '_> {
                 }
                 Ok(Value::Nested(count as u64))
             }
-            _ => Ok(Value::Numbers(Numbers {
-                kind,
-                bytes: self.take((count * kind.size()) as u64)?,
-            })),
+            _ => Ok(Value::Numbers(Numbers { kind, bytes: self.take((count * kind.size()) as u64)? })),
         }
     }
 
@@ -472,14 +250,13 @@ impl<'a> Reader<'a, '_> {
         let Some(value) = metadata.get("general.alignment") else {
             return Ok(32);
         };
-        value
-            .as_u64()
-            .filter(|a| a.is_power_of_two() && (8..=1 << 20).contains(a))
-            .ok_or_else(|| CheckpointError::Metadata {
+        value.as_u64().filter(|a| a.is_power_of_two() && (8..=1 << 20).contains(a)).ok_or_else(|| {
+            CheckpointError::Metadata {
                 file: self.file.to_owned(),
                 key: "general.alignment".to_owned(),
                 problem: "must be a power of two between 8 and 1048576".to_owned(),
-            })
+            }
+        })
     }
 
     fn descriptions(&mut self, n: usize) -> Result<Vec<Described<'a>>, CheckpointError> {
@@ -497,11 +274,7 @@ impl<'a> Reader<'a, '_> {
             if !seen.insert(name) {
                 return Err(tensor(Fault::Duplicate));
             }
-            let mut r = Reader {
-                file: self.file,
-                bytes: self.bytes,
-                at: self.at,
-            };
+            let mut r = Reader { file: self.file, bytes: self.bytes, at: self.at };
             // Whatever ends inside a description is told with the tensor's name.
             let named = |e| match e {
                 CheckpointError::Header { fault, .. } => tensor(fault),
@@ -510,14 +283,7 @@ impl<'a> Reader<'a, '_> {
             let (shape, dtype, size) = r.shape_and_type(named)?;
             let offset = r.u64().map_err(named)?;
             self.at = r.at;
-            out.push(Described {
-                name,
-                at,
-                shape,
-                dtype,
-                size,
-                offset,
-            });
+            out.push(Described { name, at, shape, dtype, size, offset });
         }
         Ok(out)
     }
@@ -530,11 +296,8 @@ impl<'a> Reader<'a, '_> {
         let at = self.at;
         let n_dims = self.u32().map_err(&named)?;
         if n_dims > MAX_DIMS {
-            let fault = Fault::Absurd {
-                what: "the number of dimensions",
-                count: n_dims.into(),
-                limit: MAX_DIMS.into(),
-            };
+            let fault =
+                Fault::Absurd { what: "the number of dimensions", count: n_dims.into(), limit: MAX_DIMS.into() };
             return Err(named(self.fault_at(at, fault)));
         }
         let mut dims = Vec::new();
@@ -545,47 +308,25 @@ impl<'a> Reader<'a, '_> {
         dims.reverse();
         let id = self.u32().map_err(&named)?;
         let dtype = dtype(id).map_err(|name| named(self.fault_at(at, Fault::Type { name })))?;
-        let shape_fault = |problem: String| {
-            named(self.fault_at(
-                at,
-                Fault::Shape {
-                    shape: dims.clone(),
-                    problem,
-                },
-            ))
-        };
+        let shape_fault = |problem: String| named(self.fault_at(at, Fault::Shape { shape: dims.clone(), problem }));
         if dims.contains(&0) {
             return Err(shape_fault("a dimension is 0".to_owned()));
         }
         let block = dtype.block() as u64;
         if !innermost.is_multiple_of(block) {
-            return Err(shape_fault(format!(
-                "rows of {} come in blocks of {block}",
-                dtype.name()
-            )));
+            return Err(shape_fault(format!("rows of {} come in blocks of {block}", dtype.name())));
         }
         let size = dims
             .iter()
             .try_fold(1u64, |n, &d| n.checked_mul(d))
             .and_then(|n| (n / block).checked_mul(dtype.block_bytes() as u64));
         let size = size.ok_or_else(|| shape_fault("its size overflows 64 bits".to_owned()))?;
-        let shape = dims
-            .iter()
-            .map(|&d| usize::try_from(d))
-            .collect::<Result<_, _>>();
-        Ok((
-            shape.map_err(|_| shape_fault("a dimension overflows".to_owned()))?,
-            dtype,
-            size,
-        ))
+        let shape = dims.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>();
+        Ok((shape.map_err(|_| shape_fault("a dimension overflows".to_owned()))?, dtype, size))
     }
 
     /// Finds the data of each tensor and checks that they fill the rest of the file without gap or overlap.
-    fn place(
-        &self,
-        described: Vec<Described<'a>>,
-        alignment: u64,
-    ) -> Result<Vec<Tensor<'a>>, CheckpointError> {
+    fn place(&self, described: Vec<Described<'a>>, alignment: u64) -> Result<Vec<Tensor<'a>>, CheckpointError> {
         let length = self.bytes.len() as u64;
         let base = (self.at as u64).next_multiple_of(alignment);
         let mut expected = 0u64;
@@ -598,45 +339,22 @@ impl<'a> Reader<'a, '_> {
                 fault,
             };
             if d.offset != expected {
-                return Err(tensor(
-                    d.at,
-                    Fault::Misplaced {
-                        found: d.offset,
-                        expected,
-                    },
-                ));
+                return Err(tensor(d.at, Fault::Misplaced { found: d.offset, expected }));
             }
             // `expected` never passes the file's length, so that this cannot overflow.
             let start = base + expected;
             let available = length.saturating_sub(start);
             if d.size > available {
-                return Err(tensor(
-                    start,
-                    Fault::Truncated {
-                        needed: d.size,
-                        available,
-                    },
-                ));
+                return Err(tensor(start, Fault::Truncated { needed: d.size, available }));
             }
             let bytes = &self.bytes[start as usize..(start + d.size) as usize];
-            tensors.push(Tensor {
-                name: d.name,
-                shape: d.shape,
-                dtype: d.dtype,
-                offset: start,
-                bytes,
-            });
+            tensors.push(Tensor { name: d.name, shape: d.shape, dtype: d.dtype, offset: start, bytes });
             expected = (expected + d.size).next_multiple_of(alignment);
         }
         // Writers differ on whether the last tensor is padded.
         let end = base + expected;
         if length > end {
-            return Err(self.fault_at(
-                end as usize,
-                Fault::Oversized {
-                    extra: length - end,
-                },
-            ));
+            return Err(self.fault_at(end as usize, Fault::Oversized { extra: length - end }));
         }
         Ok(tensors)
     }

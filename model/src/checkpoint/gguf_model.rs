@@ -21,16 +21,9 @@ pub fn config(gguf: &Gguf<'_>) -> Result<ModelConfig, CheckpointError> {
     let embedding = gguf.tensors.iter().find(|t| t.name == "token_embd.weight");
     let vocab_size = embedding
         .and_then(|t| t.shape.first().copied())
-        .ok_or_else(|| CheckpointError::MissingTensor {
-            tensor: "token_embd.weight".to_owned(),
-            shape: Vec::new(),
-        })?;
+        .ok_or_else(|| CheckpointError::MissingTensor { tensor: "token_embd.weight".to_owned(), shape: Vec::new() })?;
     let gpt2 = architecture == Architecture::Gpt2;
-    let epsilon = if gpt2 {
-        "attention.layer_norm_epsilon"
-    } else {
-        "attention.layer_norm_rms_epsilon"
-    };
+    let epsilon = if gpt2 { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" };
     let head_dim = match fields.opt("attention.key_length")? {
         Some(size) => size,
         None => d_model.checked_div(n_heads).unwrap_or(0),
@@ -48,24 +41,15 @@ pub fn config(gguf: &Gguf<'_>) -> Result<ModelConfig, CheckpointError> {
         ffn_dim: fields.size("feed_forward_length")?,
         max_positions: fields.size("context_length")?,
         norm: if gpt2 { Norm::Layer } else { Norm::Rms },
-        norm_eps: fields
-            .real(epsilon)?
-            .ok_or_else(|| gguf.bad(&fields.key(epsilon), "is missing"))?,
+        norm_eps: fields.real(epsilon)?.ok_or_else(|| gguf.bad(&fields.key(epsilon), "is missing"))?,
         position: if gpt2 {
             Position::Learned
         } else {
             // The rows of queries and keys are put back into half-split order when they are read.
             let theta = fields.real("rope.freq_base")?.unwrap_or(10_000.0);
-            Position::Rope {
-                theta,
-                style: RopeStyle::HalfSplit,
-            }
+            Position::Rope { theta, style: RopeStyle::HalfSplit }
         },
-        activation: if gpt2 {
-            Activation::GeluTanh
-        } else {
-            Activation::Silu
-        },
+        activation: if gpt2 { Activation::GeluTanh } else { Activation::Silu },
         mlp_gated: !gpt2,
         attention_bias: gpt2 || has("blk.0.attn_q.bias"),
         output_bias: gpt2 || has("blk.0.attn_output.bias"),
@@ -100,10 +84,7 @@ pub fn weights<'a>(gguf: &Gguf<'a>, config: &ModelConfig) -> Result<Weights<'a>,
         };
         (tensor.name.to_owned(), weight)
     });
-    Weights {
-        tensors: tensors.collect(),
-    }
-    .named(
+    Weights { tensors: tensors.collect() }.named(
         config,
         |name| names::from_gguf(config.model_type, name),
         |path| names::layout_gguf(config, path),
@@ -138,10 +119,7 @@ pub fn token_id(gguf: &Gguf<'_>, key: &str) -> Result<Option<u32>, CheckpointErr
     // Writers put -1 or its 32-bit image where there is no such token.
     let id = |v: &Value<'_>| match v {
         Value::Signed(-1) | Value::Unsigned(0xffff_ffff) => Some(None),
-        other => other
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok())
-            .map(Some),
+        other => other.as_u64().and_then(|id| u32::try_from(id).ok()).map(Some),
     };
     Ok(gguf.opt(key, "a token id", id)?.flatten())
 }
@@ -175,8 +153,7 @@ impl Fields<'_, '_> {
     }
 
     fn size(&self, name: &str) -> Result<usize, CheckpointError> {
-        self.opt(name)?
-            .ok_or_else(|| self.gguf.bad(&self.key(name), "is missing"))
+        self.opt(name)?.ok_or_else(|| self.gguf.bad(&self.key(name), "is missing"))
     }
 
     /// The decimal number that was rounded to the f32 in the file: 1e-5, not 9.999999747e-6.
@@ -188,39 +165,22 @@ impl Fields<'_, '_> {
     /// What would change the computation and is not built yet is refused, never ignored.
     fn refuse_variants(&self, head_dim: usize) -> Result<(), CheckpointError> {
         let refuse = |what: String| {
-            Err(CheckpointError::Unsupported {
-                file: self.gguf.file.clone(),
-                what,
-                hint: String::new(),
-            })
+            Err(CheckpointError::Unsupported { file: self.gguf.file.clone(), what, hint: String::new() })
         };
         if self.opt("expert_count")?.is_some_and(|n| n > 0) {
             return refuse("a mixture of experts".to_owned());
         }
-        if self
-            .opt("rope.dimension_count")?
-            .is_some_and(|n| n != head_dim)
-        {
+        if self.opt("rope.dimension_count")?.is_some_and(|n| n != head_dim) {
             return refuse("RoPE on a part of each head".to_owned());
         }
-        if self
-            .opt("attention.value_length")?
-            .is_some_and(|n| n != head_dim)
-        {
+        if self.opt("attention.value_length")?.is_some_and(|n| n != head_dim) {
             return refuse("values of another size than keys".to_owned());
         }
-        let scaling = self
-            .gguf
-            .opt(&self.key("rope.scaling.type"), "a string", string)?;
+        let scaling = self.gguf.opt(&self.key("rope.scaling.type"), "a string", string)?;
         if let Some(kind) = scaling.filter(|&k| k != "none") {
             return refuse(format!("RoPE scaling `{kind}`"));
         }
-        if self
-            .gguf
-            .tensors
-            .iter()
-            .any(|t| t.name == "rope_freqs.weight")
-        {
+        if self.gguf.tensors.iter().any(|t| t.name == "rope_freqs.weight") {
             return refuse("RoPE scaling by a table (`rope_freqs.weight`)".to_owned());
         }
         Ok(())

@@ -71,22 +71,13 @@ impl Table {
         from: fn(&Row) -> &'static str,
         to: fn(&Row) -> &'static str,
     ) -> Option<String> {
-        let (stem, kind) = name
-            .rsplit_once('.')
-            .filter(|(_, kind)| matches!(*kind, "weight" | "bias"))?;
+        let (stem, kind) = name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))?;
         let Some(rest) = stem.strip_prefix(blocks.0) else {
-            return self
-                .top
-                .iter()
-                .find(|r| from(r) == stem)
-                .map(|r| format!("{}.{kind}", to(r)));
+            return self.top.iter().find(|r| from(r) == stem).map(|r| format!("{}.{kind}", to(r)));
         };
         let (layer, stem) = rest.split_once('.')?;
         // As a number, so that `007` and `7` cannot both be layer 7.
-        let layer: usize = layer
-            .parse()
-            .ok()
-            .filter(|l: &usize| l.to_string() == layer)?;
+        let layer: usize = layer.parse().ok().filter(|l: &usize| l.to_string() == layer)?;
         let row = self.block.iter().find(|r| from(r) == stem)?;
         Some(format!("{}{layer}.{}.{kind}", blocks.1, to(row)))
     }
@@ -121,14 +112,8 @@ pub fn to_gguf(architecture: Architecture, path: &str) -> Option<String> {
 
 /// How Hugging Face stores the parameter of this path: GPT-2's `Conv1D` is `[in, out]`, ours `[out, in]`.
 pub fn layout_hf(config: &ModelConfig, path: &str) -> Layout {
-    let conv = config.model_type == Architecture::Gpt2
-        && path.contains(".c_")
-        && path.ends_with(".weight");
-    if conv {
-        Layout::Transposed
-    } else {
-        Layout::Same
-    }
+    let conv = config.model_type == Architecture::Gpt2 && path.contains(".c_") && path.ends_with(".weight");
+    if conv { Layout::Transposed } else { Layout::Same }
 }
 
 /// How llama.cpp's converter stores it: the rows of llama's queries and keys are permuted for interleaved RoPE. (It writes
@@ -136,14 +121,10 @@ pub fn layout_hf(config: &ModelConfig, path: &str) -> Layout {
 pub fn layout_gguf(config: &ModelConfig, path: &str) -> Layout {
     match config.model_type {
         Architecture::Llama | Architecture::Mistral if path.contains(".q_proj.") => {
-            Layout::InterleavedHeads {
-                heads: config.n_heads,
-            }
+            Layout::InterleavedHeads { heads: config.n_heads }
         }
         Architecture::Llama | Architecture::Mistral if path.contains(".k_proj.") => {
-            Layout::InterleavedHeads {
-                heads: config.kv_heads,
-            }
+            Layout::InterleavedHeads { heads: config.kv_heads }
         }
         _ => Layout::Same,
     }
@@ -151,9 +132,7 @@ pub fn layout_gguf(config: &ModelConfig, path: &str) -> Layout {
 
 /// Tensors that checkpoints carry and no model needs: causal masks of GPT-2, RoPE frequencies of old Llama files.
 pub fn is_buffer(name: &str) -> bool {
-    [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"]
-        .iter()
-        .any(|end| name.ends_with(end))
+    [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -162,28 +141,17 @@ mod tests {
 
     #[test]
     fn every_name_comes_back() {
-        for architecture in [
-            Architecture::Llama,
-            Architecture::Qwen2,
-            Architecture::Mistral,
-            Architecture::Gpt2,
-        ] {
+        for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Mistral, Architecture::Gpt2] {
             let t = table(architecture);
             let paths = t.top.iter().map(|r| format!("{}.weight", r.0));
             for path in paths.chain(t.block.iter().map(|r| format!("layers.17.{}.bias", r.0))) {
                 let hf = to_hf(architecture, &path).expect("in the table");
                 assert_eq!(from_hf(architecture, &hf).as_deref(), Some(path.as_str()));
                 let gguf = to_gguf(architecture, &path).expect("in the table");
-                assert_eq!(
-                    from_gguf(architecture, &gguf).as_deref(),
-                    Some(path.as_str())
-                );
+                assert_eq!(from_gguf(architecture, &gguf).as_deref(), Some(path.as_str()));
             }
         }
-        assert_eq!(
-            from_hf(Architecture::Gpt2, "h.3.mlp.c_fc.weight").as_deref(),
-            Some("layers.3.mlp.c_fc.weight")
-        );
+        assert_eq!(from_hf(Architecture::Gpt2, "h.3.mlp.c_fc.weight").as_deref(), Some("layers.3.mlp.c_fc.weight"));
     }
 
     #[test]

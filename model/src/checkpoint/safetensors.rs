@@ -45,10 +45,7 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut header = Header {
-                    tensors: Vec::new(),
-                    duplicate: None,
-                };
+                let mut header = Header { tensors: Vec::new(), duplicate: None };
                 let mut seen = BTreeSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if !seen.insert(name.clone()) {
@@ -104,31 +101,13 @@ pub fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Weights<'a>, CheckpointE
     for (name, info) in infos {
         let (begin, end) = info.data_offsets;
         if begin != expected {
-            return Err(tensor(
-                &name,
-                begin,
-                Fault::Misplaced {
-                    found: begin,
-                    expected,
-                },
-            ));
+            return Err(tensor(&name, begin, Fault::Misplaced { found: begin, expected }));
         }
         if end < begin {
-            return Err(tensor(
-                &name,
-                begin,
-                Fault::Parse(format!("data ends at {end}, before it starts")),
-            ));
+            return Err(tensor(&name, begin, Fault::Parse(format!("data ends at {end}, before it starts"))));
         }
         if end > available {
-            return Err(tensor(
-                &name,
-                begin,
-                Fault::Truncated {
-                    needed: end - begin,
-                    available: available - begin,
-                },
-            ));
+            return Err(tensor(&name, begin, Fault::Truncated { needed: end - begin, available: available - begin }));
         }
         expected = end;
         let range = &bytes[base + begin as usize..base + end as usize];
@@ -139,8 +118,7 @@ pub fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Weights<'a>, CheckpointE
             }
             return Err(tensor(&name, begin, Fault::Type { name: info.dtype }));
         };
-        let shape = shape(&info.shape, dtype, range.len() as u64)
-            .map_err(|fault| tensor(&name, begin, fault))?;
+        let shape = shape(&info.shape, dtype, range.len() as u64).map_err(|fault| tensor(&name, begin, fault))?;
         let weight = Weight {
             file: Cow::Owned(file.to_owned()),
             name: name.clone(),
@@ -153,95 +131,49 @@ pub fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Weights<'a>, CheckpointE
         weights.tensors.insert(name, weight);
     }
     if expected != available {
-        let fault = Fault::Oversized {
-            extra: available - expected,
-        };
-        return Err(CheckpointError::Header {
-            file: file.to_owned(),
-            offset: base as u64 + expected,
-            fault,
-        });
+        let fault = Fault::Oversized { extra: available - expected };
+        return Err(CheckpointError::Header { file: file.to_owned(), offset: base as u64 + expected, fault });
     }
     Ok(weights)
 }
 
 fn known_other(dtype: &str) -> bool {
-    [
-        "BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F64",
-    ]
-    .contains(&dtype)
+    ["BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F64"].contains(&dtype)
 }
 
 fn header(file: &str, bytes: &[u8]) -> Result<(Header, usize), CheckpointError> {
-    let fault = |offset, fault| CheckpointError::Header {
-        file: file.to_owned(),
-        offset,
-        fault,
-    };
+    let fault = |offset, fault| CheckpointError::Header { file: file.to_owned(), offset, fault };
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(fault(
-            0,
-            Fault::Truncated {
-                needed: 8,
-                available: bytes.len() as u64,
-            },
-        ));
+        return Err(fault(0, Fault::Truncated { needed: 8, available: bytes.len() as u64 }));
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER {
         let limit = MAX_HEADER.min(rest.len() as u64);
-        return Err(fault(
-            0,
-            Fault::Absurd {
-                what: "the length of the header",
-                count: length,
-                limit,
-            },
-        ));
+        return Err(fault(0, Fault::Absurd { what: "the length of the header", count: length, limit }));
     }
     if length > rest.len() as u64 {
-        return Err(fault(
-            8,
-            Fault::Truncated {
-                needed: length,
-                available: rest.len() as u64,
-            },
-        ));
+        return Err(fault(8, Fault::Truncated { needed: length, available: rest.len() as u64 }));
     }
     let length = length as usize;
     let header = serde_json::from_slice(&rest[..length]).map_err(|e| {
         // serde_json counts lines and columns; headers are one line.
-        let at = if e.line() <= 1 {
-            8 + e.column().saturating_sub(1) as u64
-        } else {
-            8
-        };
+        let at = if e.line() <= 1 { 8 + e.column().saturating_sub(1) as u64 } else { 8 };
         fault(at, Fault::Parse(format!("the header: {e}")))
     })?;
     Ok((header, 8 + length))
 }
 
 fn shape(dims: &[u64], dtype: DType, bytes: u64) -> Result<Vec<usize>, Fault> {
-    let fault = |problem: &str| Fault::Shape {
-        shape: dims.to_vec(),
-        problem: problem.to_owned(),
-    };
+    let fault = |problem: &str| Fault::Shape { shape: dims.to_vec(), problem: problem.to_owned() };
     if dims.len() > 8 {
         return Err(fault("more than 8 dimensions"));
     }
-    let size = dims
-        .iter()
-        .try_fold(dtype.block_bytes() as u64, |n, &d| n.checked_mul(d));
+    let size = dims.iter().try_fold(dtype.block_bytes() as u64, |n, &d| n.checked_mul(d));
     let expected = size.ok_or_else(|| fault("its size overflows 64 bits"))?;
     if expected != bytes {
-        return Err(Fault::Length {
-            found: bytes,
-            expected,
-        });
+        return Err(Fault::Length { found: bytes, expected });
     }
-    dims.iter()
-        .map(|&d| usize::try_from(d).map_err(|_| fault("a dimension overflows")))
-        .collect()
+    dims.iter().map(|&d| usize::try_from(d).map_err(|_| fault("a dimension overflows"))).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -255,19 +187,13 @@ struct Index {
 /// As [`parse`]; also when the index names a file or tensor that is not there.
 pub fn from_source(source: &dyn Source) -> Result<Weights<'_>, CheckpointError> {
     if source.has(SINGLE) || !source.has(INDEX) {
-        return parse(
-            SINGLE,
-            source
-                .bytes(SINGLE)
-                .map_err(|e| prefer_safetensors(e, source))?,
-        );
+        return parse(SINGLE, source.bytes(SINGLE).map_err(|e| prefer_safetensors(e, source))?);
     }
-    let index: Index =
-        serde_json::from_slice(source.bytes(INDEX)?).map_err(|e| CheckpointError::Header {
-            file: INDEX.to_owned(),
-            offset: 0,
-            fault: Fault::Parse(e.to_string()),
-        })?;
+    let index: Index = serde_json::from_slice(source.bytes(INDEX)?).map_err(|e| CheckpointError::Header {
+        file: INDEX.to_owned(),
+        offset: 0,
+        fault: Fault::Parse(e.to_string()),
+    })?;
     let files: BTreeSet<&String> = index.weight_map.values().collect();
     let mut all = Weights::default();
     for file in files {
@@ -293,10 +219,7 @@ pub fn from_source(source: &dyn Source) -> Result<Weights<'_>, CheckpointError> 
 
 /// Pickles run code when they are opened, so there is no reader for them; say so instead of "not found".
 fn prefer_safetensors(error: CheckpointError, source: &dyn Source) -> CheckpointError {
-    let pickle = source
-        .names()
-        .into_iter()
-        .find(|n| n.ends_with(".bin") || n.ends_with(".pt") || n.ends_with(".pth"));
+    let pickle = source.names().into_iter().find(|n| n.ends_with(".bin") || n.ends_with(".pt") || n.ends_with(".pth"));
     match pickle {
         Some(file) => CheckpointError::Unsupported {
             file,
@@ -333,14 +256,8 @@ impl Precision {
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::F16 => values
-                .iter()
-                .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
-                .collect(),
-            Self::BF16 => values
-                .iter()
-                .flat_map(|&v| half::bf16::from_f32(v).to_le_bytes())
-                .collect(),
+            Self::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
+            Self::BF16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
         }
     }
 
@@ -364,11 +281,7 @@ pub struct Encoded {
 impl Encoded {
     /// Encodes row-major values.
     pub fn new(precision: Precision, shape: Vec<usize>, values: &[f32]) -> Self {
-        Self {
-            precision,
-            shape,
-            bytes: precision.encode(values),
-        }
+        Self { precision, shape, bytes: precision.encode(values) }
     }
 
     /// The encoded values.
@@ -397,10 +310,7 @@ impl safetensors::View for &Encoded {
 /// # Errors
 /// When the system refuses.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn write(
-    path: &std::path::Path,
-    tensors: &BTreeMap<String, Encoded>,
-) -> Result<(), CheckpointError> {
+pub fn write(path: &std::path::Path, tensors: &BTreeMap<String, Encoded>) -> Result<(), CheckpointError> {
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| CheckpointError::Io {
         file: path.display().to_string(),

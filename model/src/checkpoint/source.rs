@@ -30,10 +30,7 @@ fn missing(name: &str, names: &[String]) -> CheckpointError {
         1..=12 => names.join(", "),
         n => format!("{n} others"),
     };
-    CheckpointError::Missing {
-        file: name.to_owned(),
-        found,
-    }
+    CheckpointError::Missing { file: name.to_owned(), found }
 }
 
 /// Files whose bytes are already in memory.
@@ -44,15 +41,8 @@ pub struct Memory {
 
 impl Memory {
     /// From names and their bytes. A later file of the same name replaces an earlier one.
-    pub fn new<N: Into<String>, B: Into<Arc<[u8]>>>(
-        files: impl IntoIterator<Item = (N, B)>,
-    ) -> Self {
-        Self {
-            files: files
-                .into_iter()
-                .map(|(n, b)| (n.into(), b.into()))
-                .collect(),
-        }
+    pub fn new<N: Into<String>, B: Into<Arc<[u8]>>>(files: impl IntoIterator<Item = (N, B)>) -> Self {
+        Self { files: files.into_iter().map(|(n, b)| (n.into(), b.into())).collect() }
     }
 }
 
@@ -62,10 +52,7 @@ impl Source for Memory {
     }
 
     fn bytes(&self, name: &str) -> Result<&[u8], CheckpointError> {
-        self.files
-            .get(name)
-            .map(|b| &**b)
-            .ok_or_else(|| missing(name, &self.names()))
+        self.files.get(name).map(|b| &**b).ok_or_else(|| missing(name, &self.names()))
     }
 }
 
@@ -83,10 +70,7 @@ impl Mapped {
     /// # Errors
     /// When the path does not exist or cannot be listed.
     pub fn open(path: &std::path::Path) -> Result<Self, CheckpointError> {
-        let io = |error| CheckpointError::Io {
-            file: path.display().to_string(),
-            error,
-        };
+        let io = |error| CheckpointError::Io { file: path.display().to_string(), error };
         let mut files = BTreeMap::new();
         let mut add = |path: std::path::PathBuf| {
             // A name that is not UTF-8 is no file of a checkpoint.
@@ -116,17 +100,11 @@ impl Source for Mapped {
     }
 
     fn bytes(&self, name: &str) -> Result<&[u8], CheckpointError> {
-        let (path, map) = self
-            .files
-            .get(name)
-            .ok_or_else(|| missing(name, &self.names()))?;
+        let (path, map) = self.files.get(name).ok_or_else(|| missing(name, &self.names()))?;
         if let Some(map) = map.get() {
             return Ok(map);
         }
-        let io = |error| CheckpointError::Io {
-            file: path.display().to_string(),
-            error,
-        };
+        let io = |error| CheckpointError::Io { file: path.display().to_string(), error };
         let file = std::fs::File::open(path).map_err(io)?;
         // SAFETY: the map is read-only and private to this value. A checkpoint that another process cuts short while it is
         // being read ends this process with SIGBUS, as with every program that maps weights; the server never writes into
@@ -153,10 +131,7 @@ mod tests {
         for name in mapped.names() {
             assert_eq!(mapped.bytes(&name).unwrap(), memory.bytes(&name).unwrap());
         }
-        assert!(matches!(
-            mapped.bytes("sub"),
-            Err(CheckpointError::Missing { .. })
-        ));
+        assert!(matches!(mapped.bytes("sub"), Err(CheckpointError::Missing { .. })));
     }
 
     #[test]
@@ -164,10 +139,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.gguf");
         std::fs::write(&path, "GGUF").unwrap();
-        assert_eq!(
-            Mapped::open(&path).unwrap().bytes("m.gguf").unwrap(),
-            b"GGUF"
-        );
+        assert_eq!(Mapped::open(&path).unwrap().bytes("m.gguf").unwrap(), b"GGUF");
         assert!(Mapped::open(&dir.path().join("none")).is_err());
     }
 }

@@ -18,17 +18,11 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(crate) fn invalid(field: &str, value: impl ToString) -> Self {
-        Self::Invalid {
-            field: field.to_owned(),
-            value: value.to_string(),
-        }
+        Self::Invalid { field: field.to_owned(), value: value.to_string() }
     }
 
     fn unsupported(field: &str, value: impl ToString) -> Self {
-        Self::Unsupported {
-            field: field.to_owned(),
-            value: value.to_string(),
-        }
+        Self::Unsupported { field: field.to_owned(), value: value.to_string() }
     }
 }
 
@@ -44,42 +38,25 @@ impl Fields<'_> {
     fn size(&self, field: &str) -> Result<Option<usize>, ConfigError> {
         self.get(field)
             .map(|value| {
-                value
-                    .as_u64()
-                    .and_then(|n| usize::try_from(n).ok())
-                    .ok_or_else(|| ConfigError::invalid(field, value))
+                value.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(|| ConfigError::invalid(field, value))
             })
             .transpose()
     }
 
     fn need(&self, field: &str) -> Result<usize, ConfigError> {
-        self.size(field)?.ok_or_else(|| ConfigError::Missing {
-            field: field.to_owned(),
-        })
+        self.size(field)?.ok_or_else(|| ConfigError::Missing { field: field.to_owned() })
     }
 
     fn real(&self, field: &str, default: f64) -> Result<f64, ConfigError> {
-        self.get(field).map_or(Ok(default), |value| {
-            value
-                .as_f64()
-                .ok_or_else(|| ConfigError::invalid(field, value))
-        })
+        self.get(field).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| ConfigError::invalid(field, value)))
     }
 
     fn flag(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
-        self.get(field).map_or(Ok(default), |value| {
-            value
-                .as_bool()
-                .ok_or_else(|| ConfigError::invalid(field, value))
-        })
+        self.get(field).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| ConfigError::invalid(field, value)))
     }
 
     fn text(&self, field: &str, default: &'static str) -> Result<&str, ConfigError> {
-        self.get(field).map_or(Ok(default), |value| {
-            value
-                .as_str()
-                .ok_or_else(|| ConfigError::invalid(field, value))
-        })
+        self.get(field).map_or(Ok(default), |value| value.as_str().ok_or_else(|| ConfigError::invalid(field, value)))
     }
 
     /// A flag or number that must have its default value, because another changes the computation.
@@ -93,10 +70,7 @@ impl Fields<'_> {
     /// A token id or a list of them; -1 and null are none.
     fn ids(&self, field: &str) -> Result<Vec<u32>, ConfigError> {
         let one = |value: &Value| {
-            value
-                .as_u64()
-                .and_then(|n| u32::try_from(n).ok())
-                .ok_or_else(|| ConfigError::invalid(field, value))
+            value.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| ConfigError::invalid(field, value))
         };
         match self.get(field) {
             None => Ok(Vec::new()),
@@ -113,11 +87,7 @@ impl ModelConfig {
     /// # Errors
     /// The field that is missing, impossible or not supported.
     pub fn from_hf(config: &Value) -> Result<Self, ConfigError> {
-        let fields = Fields(
-            config
-                .as_object()
-                .ok_or_else(|| ConfigError::invalid("config.json", "not an object"))?,
-        );
+        let fields = Fields(config.as_object().ok_or_else(|| ConfigError::invalid("config.json", "not an object"))?);
         fields.must_be("quantization_config", Value::Null)?;
         let config = match fields.text("model_type", "")? {
             "llama" => llama(&fields, Architecture::Llama)?,
@@ -125,9 +95,7 @@ impl ModelConfig {
             "mistral" => llama(&fields, Architecture::Mistral)?,
             "gpt2" => gpt2(&fields)?,
             "" => {
-                return Err(ConfigError::Missing {
-                    field: "model_type".to_owned(),
-                });
+                return Err(ConfigError::Missing { field: "model_type".to_owned() });
             }
             other => return Err(ConfigError::unsupported("model_type", other)),
         };
@@ -249,10 +217,7 @@ fn llama(fields: &Fields<'_>, model_type: Architecture) -> Result<ModelConfig, C
         max_positions: fields.size("max_position_embeddings")?.unwrap_or(2048),
         norm: Norm::Rms,
         norm_eps: fields.real("rms_norm_eps", 1e-6)?,
-        position: Position::Rope {
-            theta: rope_theta(fields)?,
-            style,
-        },
+        position: Position::Rope { theta: rope_theta(fields)?, style },
         activation: activation(fields.text("hidden_act", "silu")?, "hidden_act")?,
         mlp_gated: true,
         attention_bias,
@@ -284,11 +249,7 @@ fn rope_theta(fields: &Fields<'_>) -> Result<f64, ConfigError> {
         let Some(value) = fields.get(name) else {
             continue;
         };
-        let inner = Fields(
-            value
-                .as_object()
-                .ok_or_else(|| ConfigError::invalid(name, value))?,
-        );
+        let inner = Fields(value.as_object().ok_or_else(|| ConfigError::invalid(name, value))?);
         theta = inner.real("rope_theta", theta)?;
         for key in ["rope_type", "type"] {
             let kind = inner.text(key, "default")?;
@@ -299,10 +260,7 @@ fn rope_theta(fields: &Fields<'_>) -> Result<f64, ConfigError> {
         if let Some(part) = inner.get("partial_rotary_factor")
             && part.as_f64() != Some(1.0)
         {
-            return Err(ConfigError::unsupported(
-                &format!("{name}.partial_rotary_factor"),
-                part,
-            ));
+            return Err(ConfigError::unsupported(&format!("{name}.partial_rotary_factor"), part));
         }
     }
     Ok(theta)
@@ -334,10 +292,7 @@ fn gpt2(fields: &Fields<'_>) -> Result<ModelConfig, ConfigError> {
         norm: Norm::Layer,
         norm_eps: fields.real("layer_norm_epsilon", 1e-5)?,
         position: Position::Learned,
-        activation: activation(
-            fields.text("activation_function", "gelu_new")?,
-            "activation_function",
-        )?,
+        activation: activation(fields.text("activation_function", "gelu_new")?, "activation_function")?,
         mlp_gated: false,
         attention_bias: true,
         output_bias: true,
@@ -397,22 +352,10 @@ mod tests {
     fn refuses_by_name_what_would_change_the_computation() {
         let cases = [
             ("model_type", json!("mamba"), "model_type"),
-            (
-                "rope_scaling",
-                json!({"type": "yarn", "factor": 4.0}),
-                "rope_scaling.type",
-            ),
-            (
-                "rope_parameters",
-                json!({"rope_type": "llama3", "rope_theta": 1e4}),
-                "rope_parameters.rope_type",
-            ),
+            ("rope_scaling", json!({"type": "yarn", "factor": 4.0}), "rope_scaling.type"),
+            ("rope_parameters", json!({"rope_type": "llama3", "rope_theta": 1e4}), "rope_parameters.rope_type"),
             ("hidden_act", json!("xielu"), "hidden_act"),
-            (
-                "quantization_config",
-                json!({"bits": 4}),
-                "quantization_config",
-            ),
+            ("quantization_config", json!({"bits": 4}), "quantization_config"),
             ("num_key_value_heads", json!(4), "kv_heads"),
             ("num_attention_heads", json!(0), "num_attention_heads"),
             ("hidden_size", json!(-3), "hidden_size"),
@@ -423,10 +366,7 @@ mod tests {
         for (field, value, named) in cases {
             let mut config = smollm2();
             config[field] = value.clone();
-            let error = ModelConfig::from_hf(&config)
-                .err()
-                .map(|e| e.to_string())
-                .unwrap_or_default();
+            let error = ModelConfig::from_hf(&config).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(named), "{field} = {value}: {error}");
         }
         assert!(ModelConfig::from_hf(&json!([])).is_err());

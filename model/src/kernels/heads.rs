@@ -124,12 +124,7 @@ fn blocks(inputs: &Inputs<'_>, b: usize) -> Vec<Block> {
         .map(|from| {
             let count = BLOCK.min(time - from);
             let (key_from, key_to) = inputs.span(b, from, count);
-            Block {
-                from,
-                count,
-                key_from,
-                key_to,
-            }
+            Block { from, count, key_from, key_to }
         })
         // A block of nothing but padding sees no key, and its output stays zero.
         .filter(|block| block.keys() > 0)
@@ -141,48 +136,27 @@ pub(crate) fn attend(inputs: &Inputs<'_>) -> Attended {
     if inputs.q.time == 1 {
         return attend_one(inputs);
     }
-    let (batch, heads, time, size) = (
-        inputs.mask.batch,
-        inputs.q.heads,
-        inputs.q.time,
-        inputs.q.size,
-    );
+    let (batch, heads, time, size) = (inputs.mask.batch, inputs.q.heads, inputs.q.time, inputs.q.size);
     // By head first, as each task writes its own slice; turned at the end.
     let mut by_head = vec![0.0; batch * heads * time * size];
     let mut lse = vec![0.0; batch * heads * time];
     let cost = time * (time + inputs.mask.past) * size / 8;
-    rows2(
-        (&mut by_head, time * size),
-        (&mut lse, time),
-        cost,
-        |task, y, lse| {
-            let (b, h) = (task / heads, task % heads);
-            let kv = inputs.kv_head(h);
-            let mut scores = Vec::new();
-            for block in blocks(inputs, b) {
-                let (count, keys) = (block.count, block.keys());
-                scores.resize(count * keys, 0.0);
-                let k = inputs.k.of(b, kv, block.key_from, keys);
-                let q = inputs.q.of(b, h, block.from, count);
-                product(Into::new(&mut scores, keys), q, k.t(), 1.0, false);
-                inputs.soften(
-                    b,
-                    block,
-                    &mut scores,
-                    &mut lse[block.from..block.from + count],
-                );
-                let v = inputs.v.of(b, kv, block.key_from, keys);
-                let y = &mut y[block.from * size..(block.from + count) * size];
-                product(
-                    Into::new(y, size),
-                    Mat::new(&scores, count, keys),
-                    v,
-                    1.0,
-                    false,
-                );
-            }
-        },
-    );
+    rows2((&mut by_head, time * size), (&mut lse, time), cost, |task, y, lse| {
+        let (b, h) = (task / heads, task % heads);
+        let kv = inputs.kv_head(h);
+        let mut scores = Vec::new();
+        for block in blocks(inputs, b) {
+            let (count, keys) = (block.count, block.keys());
+            scores.resize(count * keys, 0.0);
+            let k = inputs.k.of(b, kv, block.key_from, keys);
+            let q = inputs.q.of(b, h, block.from, count);
+            product(Into::new(&mut scores, keys), q, k.t(), 1.0, false);
+            inputs.soften(b, block, &mut scores, &mut lse[block.from..block.from + count]);
+            let v = inputs.v.of(b, kv, block.key_from, keys);
+            let y = &mut y[block.from * size..(block.from + count) * size];
+            product(Into::new(y, size), Mat::new(&scores, count, keys), v, 1.0, false);
+        }
+    });
     let mut y = vec![0.0; by_head.len()];
     turn(&by_head, &mut y, heads, time, size);
     Attended { y, lse }
@@ -205,34 +179,27 @@ fn attend_one(inputs: &Inputs<'_>) -> Attended {
     let rows_of = inputs.mask.batch * heads;
     let (mut y, mut lse) = (vec![0.0; rows_of * size], vec![0.0; rows_of]);
     let end = inputs.mask.past + 1;
-    rows2(
-        (&mut y, size),
-        (&mut lse, 1),
-        2 * end * size,
-        |task, y, lse| {
-            let (b, h) = (task / heads, task % heads);
-            let kv = inputs.kv_head(h);
-            let first = inputs.mask.first_key(b, 0).min(end);
-            let q = inputs.q.row(b, h, 0);
-            wide(
-                #[inline(always)]
-                || {
-                    let mut scores: Vec<f32> = (first..end)
-                        .map(|s| dot(q, inputs.k.row(b, kv, s)) * scale)
-                        .collect();
-                    let best = max(&scores);
-                    for x in &mut scores {
-                        *x = exp(*x - best);
-                    }
-                    let sum = sum_by(&scores, |x| x);
-                    for (s, x) in (first..end).zip(&scores) {
-                        add_scaled(y, x / sum, inputs.v.row(b, kv, s));
-                    }
-                    lse[0] = if first < end { best + sum.ln() } else { 0.0 };
-                },
-            );
-        },
-    );
+    rows2((&mut y, size), (&mut lse, 1), 2 * end * size, |task, y, lse| {
+        let (b, h) = (task / heads, task % heads);
+        let kv = inputs.kv_head(h);
+        let first = inputs.mask.first_key(b, 0).min(end);
+        let q = inputs.q.row(b, h, 0);
+        wide(
+            #[inline(always)]
+            || {
+                let mut scores: Vec<f32> = (first..end).map(|s| dot(q, inputs.k.row(b, kv, s)) * scale).collect();
+                let best = max(&scores);
+                for x in &mut scores {
+                    *x = exp(*x - best);
+                }
+                let sum = sum_by(&scores, |x| x);
+                for (s, x) in (first..end).zip(&scores) {
+                    add_scaled(y, x / sum, inputs.v.row(b, kv, s));
+                }
+                lse[0] = if first < end { best + sum.ln() } else { 0.0 };
+            },
+        );
+    });
     Attended { y, lse }
 }
 
@@ -245,37 +212,20 @@ pub(crate) struct Gradients {
 }
 
 /// The backward pass. `attended` is what [`attend`] gave: `y`, `[B, T, H, E]` as `dy`, and the log-sum-exps. Only without a cache: there is no past to send gradients to.
-pub(crate) fn attend_backward(
-    inputs: &Inputs<'_>,
-    attended: (&[f32], &[f32]),
-    dy: &[f32],
-) -> Gradients {
-    let (batch, heads, time, size) = (
-        inputs.mask.batch,
-        inputs.q.heads,
-        inputs.q.time,
-        inputs.q.size,
-    );
+pub(crate) fn attend_backward(inputs: &Inputs<'_>, attended: (&[f32], &[f32]), dy: &[f32]) -> Gradients {
+    let (batch, heads, time, size) = (inputs.mask.batch, inputs.q.heads, inputs.q.time, inputs.q.size);
     let one = time * size;
     let mut dq = vec![0.0; batch * heads * one];
     // Keys and values per query head: heads of a group run on different threads and are added up afterwards.
     let mut dkv = vec![0.0; batch * heads * 2 * one];
-    rows2(
-        (&mut dq, one),
-        (&mut dkv, 2 * one),
-        time * one / 2,
-        |task, dq, dkv| {
-            let (b, h) = (task / heads, task % heads);
-            let (dk, dv) = dkv.split_at_mut(one);
-            one_head_backward(inputs, attended, dy, (b, h), [dq, dk, dv]);
-        },
-    );
+    rows2((&mut dq, one), (&mut dkv, 2 * one), time * one / 2, |task, dq, dkv| {
+        let (b, h) = (task / heads, task % heads);
+        let (dk, dv) = dkv.split_at_mut(one);
+        one_head_backward(inputs, attended, dy, (b, h), [dq, dk, dv]);
+    });
     let kv_heads = inputs.k.heads;
     let group = heads / kv_heads;
-    let (mut k, mut v) = (
-        vec![0.0; batch * kv_heads * one],
-        vec![0.0; batch * kv_heads * one],
-    );
+    let (mut k, mut v) = (vec![0.0; batch * kv_heads * one], vec![0.0; batch * kv_heads * one]);
     rows2((&mut k, one), (&mut v, one), group * one, |kv, k, v| {
         let (b, kv) = (kv / kv_heads, kv % kv_heads);
         for h in kv * group..(kv + 1) * group {
@@ -320,10 +270,7 @@ fn one_head_backward(
         product(Into::new(&mut ds, keys), dy_block, v.t(), 1.0, false);
         for i in 0..count {
             let (low, high) = block.visible(inputs.mask, b, i);
-            let (p, ds) = (
-                &mut p[i * keys..(i + 1) * keys],
-                &mut ds[i * keys..(i + 1) * keys],
-            );
+            let (p, ds) = (&mut p[i * keys..(i + 1) * keys], &mut ds[i * keys..(i + 1) * keys]);
             let start = (b * time + from + i) * width + h * size;
             wide(
                 #[inline(always)]
@@ -344,27 +291,9 @@ fn one_head_backward(
         }
         let (p, ds) = (Mat::new(&p, count, keys), Mat::new(&ds, count, keys));
         let keys_of = block.key_from * size..block.key_to * size;
-        product(
-            Into::adding(&mut dv[keys_of.clone()], size),
-            p.t(),
-            dy_block,
-            1.0,
-            false,
-        );
-        product(
-            Into::adding(&mut dk[keys_of], size),
-            ds.t(),
-            q,
-            scale,
-            false,
-        );
-        product(
-            Into::new(&mut dq[from * size..(from + count) * size], size),
-            ds,
-            k,
-            scale,
-            false,
-        );
+        product(Into::adding(&mut dv[keys_of.clone()], size), p.t(), dy_block, 1.0, false);
+        product(Into::adding(&mut dk[keys_of], size), ds.t(), q, scale, false);
+        product(Into::new(&mut dq[from * size..(from + count) * size], size), ds, k, scale, false);
     }
 }
 

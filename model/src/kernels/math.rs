@@ -25,24 +25,12 @@ impl<'a> Mat<'a> {
             rows == 0 || cols == 0 || (rows - 1) * row_stride + cols <= data.len(),
             "a matrix lies within its slice"
         );
-        Self {
-            data,
-            rows,
-            cols,
-            row_stride,
-            col_stride: 1,
-        }
+        Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
     /// The transpose, without moving anything.
     pub fn t(self) -> Self {
-        Self {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
 
@@ -58,19 +46,11 @@ pub(crate) struct Into<'a> {
 
 impl<'a> Into<'a> {
     pub fn new(data: &'a mut [f32], stride: usize) -> Self {
-        Self {
-            data,
-            stride,
-            add: false,
-        }
+        Self { data, stride, add: false }
     }
 
     pub fn adding(data: &'a mut [f32], stride: usize) -> Self {
-        Self {
-            data,
-            stride,
-            add: true,
-        }
+        Self { data, stride, add: true }
     }
 }
 
@@ -84,15 +64,8 @@ pub(crate) fn product(out: Into<'_>, a: Mat<'_>, b: Mat<'_>, scale: f32, paralle
     if m == 0 || n == 0 {
         return;
     }
-    assert!(
-        (m - 1) * out.stride + n <= out.data.len(),
-        "the product fits where it goes"
-    );
-    let threads = if parallel && m * n * k >= PARALLEL_PRODUCT {
-        parallelism()
-    } else {
-        gemm::Parallelism::None
-    };
+    assert!((m - 1) * out.stride + n <= out.data.len(), "the product fits where it goes");
+    let threads = if parallel && m * n * k >= PARALLEL_PRODUCT { parallelism() } else { gemm::Parallelism::None };
     // SAFETY: `Mat`'s constructors and the assertion above keep every index of the three matrices inside its slice, and
     // `out` is borrowed mutably, so it overlaps neither input.
     unsafe {
@@ -136,12 +109,7 @@ const GRAIN: usize = 1 << 14;
 
 /// Runs `f(row, slice)` for every row of `out`, on all threads when there is enough to do. `cost` is the number of
 /// elements one row stands for.
-pub(crate) fn rows(
-    out: &mut [f32],
-    width: usize,
-    cost: usize,
-    f: impl Fn(usize, &mut [f32]) + Sync,
-) {
+pub(crate) fn rows(out: &mut [f32], width: usize, cost: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     if out.is_empty() || width == 0 {
         return;
     }
@@ -150,13 +118,11 @@ pub(crate) fn rows(
         use rayon::prelude::*;
         let per_task = GRAIN.div_ceil(cost.max(1));
         if out.len() / width > per_task {
-            out.par_chunks_mut(width * per_task)
-                .enumerate()
-                .for_each(|(task, chunk)| {
-                    for (i, row) in chunk.chunks_mut(width).enumerate() {
-                        f(task * per_task + i, row);
-                    }
-                });
+            out.par_chunks_mut(width * per_task).enumerate().for_each(|(task, chunk)| {
+                for (i, row) in chunk.chunks_mut(width).enumerate() {
+                    f(task * per_task + i, row);
+                }
+            });
             return;
         }
     }
@@ -181,9 +147,7 @@ pub(crate) fn rows2(
         use rayon::prelude::*;
         let n = GRAIN.div_ceil(cost.max(1));
         if a.len() / a_width > n {
-            let pairs = a
-                .par_chunks_mut(a_width * n)
-                .zip(b.par_chunks_mut(b_width * n));
+            let pairs = a.par_chunks_mut(a_width * n).zip(b.par_chunks_mut(b_width * n));
             pairs.enumerate().for_each(|(task, (a, b))| {
                 let pairs = a.chunks_mut(a_width).zip(b.chunks_mut(b_width));
                 for (i, (a, b)) in pairs.enumerate() {
@@ -205,14 +169,11 @@ pub(crate) fn rows2(
 pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
-        if std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512vl")
-        {
+        if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vl") {
             // SAFETY: this machine has the features the function is compiled for.
             return unsafe { avx512(f) };
         }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-        {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
             // SAFETY: as above.
             return unsafe { avx2(f) };
         }
@@ -241,12 +202,7 @@ const LANES: usize = 32;
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (a_rows, b_rows) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: f32 = a_rows
-        .remainder()
-        .iter()
-        .zip(b_rows.remainder())
-        .map(|(a, b)| a * b)
-        .sum();
+    let tail: f32 = a_rows.remainder().iter().zip(b_rows.remainder()).map(|(a, b)| a * b).sum();
     for (a, b) in a_rows.zip(b_rows) {
         for i in 0..LANES {
             lanes[i] += a[i] * b[i];
@@ -285,11 +241,7 @@ fn reduce(lanes: &[f32; LANES]) -> f32 {
 pub(crate) fn max(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
     let rows = x.chunks_exact(16);
-    let tail = rows
-        .remainder()
-        .iter()
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
+    let tail = rows.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for x in rows {
         for i in 0..16 {
             lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
@@ -312,10 +264,7 @@ pub(crate) fn add_scaled(out: &mut [f32], scale: f32, x: &[f32]) {
 /// Range reduction `x = n ln 2 + r` with `ln 2` in two parts (Cody & Waite 1980), and the Taylor polynomial of degree 7 on
 /// `|r| ≤ ln 2 / 2`.
 #[inline(always)]
-#[expect(
-    clippy::excessive_precision,
-    reason = "the two parts of ln 2 are exact in their sum"
-)]
+#[expect(clippy::excessive_precision, reason = "the two parts of ln 2 are exact in their sum")]
 pub(crate) fn exp(x: f32) -> f32 {
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
@@ -324,15 +273,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = shifted - 12_582_912.0;
     let r = x - n * 0.693_359_375 + n * 2.121_944_4e-4;
     let mut p = 1.0 / 5040.0;
-    for c in [
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        0.5,
-        1.0,
-        1.0,
-    ] {
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = p * r + c;
     }
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
@@ -393,8 +334,7 @@ fn some_rows(x: &[f32], w: &[f32], k: usize, out: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_reduce_add_ps,
-        _mm512_setzero_ps,
+        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
     };
 
     /// `out[j] = w[j] · x`, four rows at a time: four streams keep more of the memory's width busy than one.

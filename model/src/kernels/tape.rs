@@ -36,11 +36,7 @@ pub(super) fn record<const N: usize, Op: Backward<CpuBackend, N>>(
     output: Raw,
 ) -> Taped {
     let nodes = parents.map(|parent| parent.node());
-    match operation
-        .prepare::<NoCheckpointing>(nodes)
-        .compute_bound()
-        .stateful()
-    {
+    match operation.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(state(), output),
         OpsKind::UnTracked(prep) => prep.finish(output),
     }
@@ -78,24 +74,12 @@ impl Backward<CpuBackend, 2> for Linear {
         let dy = Mat::new(slice(&dy), b * t, n);
         if let Some(node) = &ops.parents[0] {
             let mut dx = vec![0.0; b * t * k];
-            math::product(
-                Into::new(&mut dx, k),
-                dy,
-                Mat::new(slice(w), n, k),
-                1.0,
-                true,
-            );
+            math::product(Into::new(&mut dx, k), dy, Mat::new(slice(w), n, k), 1.0, true);
             grads.register::<CpuBackend>(node.id, new_raw(dx, [b, t, k]));
         }
         if let (Some(node), Some(x)) = (&ops.parents[1], x) {
             let mut dw = vec![0.0; n * k];
-            math::product(
-                Into::new(&mut dw, k),
-                dy.t(),
-                Mat::new(slice(x), b * t, k),
-                1.0,
-                true,
-            );
+            math::product(Into::new(&mut dw, k), dy.t(), Mat::new(slice(x), b * t, k), 1.0, true);
             grads.register::<CpuBackend>(node.id, new_raw(dw, [n, k]));
         }
     }
@@ -137,32 +121,19 @@ impl Backward<CpuBackend, 4> for Adapted {
         let [batch, time, n] = dims(&dy);
         let (m, [r, k]) = (batch * time, dims(&s.a));
         let dy = Mat::new(slice(&dy), m, n);
-        let [w, a, b] = [(&s.w, n, k), (&s.a, r, k), (&s.b, n, r)]
-            .map(|(raw, i, j)| Mat::new(slice(raw), i, j));
+        let [w, a, b] = [(&s.w, n, k), (&s.a, r, k), (&s.b, n, r)].map(|(raw, i, j)| Mat::new(slice(raw), i, j));
 
         let mut d_low = vec![0.0; m * r];
         math::product(Into::new(&mut d_low, r), dy, b, s.scale, true);
         let d_low = Mat::new(&d_low, m, r);
         if let Some(node) = &ops.parents[2] {
             let mut da = vec![0.0; r * k];
-            math::product(
-                Into::new(&mut da, k),
-                d_low.t(),
-                Mat::new(slice(&s.input), m, k),
-                1.0,
-                true,
-            );
+            math::product(Into::new(&mut da, k), d_low.t(), Mat::new(slice(&s.input), m, k), 1.0, true);
             grads.register::<CpuBackend>(node.id, new_raw(da, [r, k]));
         }
         if let Some(node) = &ops.parents[3] {
             let mut db = vec![0.0; n * r];
-            math::product(
-                Into::new(&mut db, r),
-                dy.t(),
-                Mat::new(&s.low, m, r),
-                s.scale,
-                true,
-            );
+            math::product(Into::new(&mut db, r), dy.t(), Mat::new(&s.low, m, r), s.scale, true);
             grads.register::<CpuBackend>(node.id, new_raw(db, [n, r]));
         }
         if let Some(node) = &ops.parents[0] {
@@ -204,30 +175,11 @@ pub(super) fn adapted(
     let mut y = dense(slice(&raw_x), slice(&raw_w), n);
     let mut low = vec![0.0; m * r];
     let input_rows = Mat::new(slice(&raw_input), m, k);
-    math::product(
-        Into::new(&mut low, r),
-        input_rows,
-        Mat::new(slice(&raw_a), r, k).t(),
-        1.0,
-        true,
-    );
+    math::product(Into::new(&mut low, r), input_rows, Mat::new(slice(&raw_a), r, k).t(), 1.0, true);
     let b_turned = Mat::new(slice(&raw_b), n, r).t();
-    math::product(
-        Into::adding(&mut y, n),
-        Mat::new(&low, m, r),
-        b_turned,
-        scale,
-        true,
-    );
-    let state = || AdaptedState {
-        input: raw_input,
-        dropped: dropped.is_some(),
-        low,
-        w: raw_w,
-        a: raw_a,
-        b: raw_b,
-        scale,
-    };
+    math::product(Into::adding(&mut y, n), Mat::new(&low, m, r), b_turned, scale, true);
+    let state =
+        || AdaptedState { input: raw_input, dropped: dropped.is_some(), low, w: raw_w, a: raw_a, b: raw_b, scale };
     let y = new_raw(y, [batch, time, n]);
     Some(untaped(record(Adapted, [&x, &input, &a, &b], state, y)))
 }
@@ -289,12 +241,7 @@ pub(super) fn rms_norm(x: &Tensor<3>, w: &Tensor<1>, eps: f32) -> Option<Tensor<
     let (raw_x, raw_w) = (memory(&x), memory(&w));
     let (y, scales) = rms(slice(&raw_x), slice(&raw_w), eps);
     let y = like(y, &raw_x);
-    Some(untaped(record(
-        RmsNorm,
-        [&x, &w],
-        || (raw_x, raw_w, scales),
-        y,
-    )))
+    Some(untaped(record(RmsNorm, [&x, &w], || (raw_x, raw_w, scales), y)))
 }
 
 #[derive(Debug)]
@@ -310,31 +257,20 @@ impl Backward<CpuBackend, 2> for SwiGlu {
         let (raw_gate, raw_up) = &ops.state;
         let (gate, up, dy) = (slice(raw_gate), slice(raw_up), slice(&dy));
         let (mut d_gate, mut d_up) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
-        math::rows2(
-            (&mut d_gate, CHUNK),
-            (&mut d_up, CHUNK),
-            CHUNK * 4,
-            |i, d_gate, d_up| {
-                let at = i * CHUNK..i * CHUNK + d_gate.len();
-                let (gate, up, dy) = (&gate[at.clone()], &up[at.clone()], &dy[at]);
-                math::wide(
-                    #[inline(always)]
-                    || {
-                        for j in 0..dy
-                            .len()
-                            .min(gate.len())
-                            .min(up.len())
-                            .min(d_gate.len())
-                            .min(d_up.len())
-                        {
-                            let (g, s) = (gate[j], math::sigmoid(gate[j]));
-                            d_gate[j] = dy[j] * up[j] * s * (1.0 + g * (1.0 - s));
-                            d_up[j] = dy[j] * g * s;
-                        }
-                    },
-                );
-            },
-        );
+        math::rows2((&mut d_gate, CHUNK), (&mut d_up, CHUNK), CHUNK * 4, |i, d_gate, d_up| {
+            let at = i * CHUNK..i * CHUNK + d_gate.len();
+            let (gate, up, dy) = (&gate[at.clone()], &up[at.clone()], &dy[at]);
+            math::wide(
+                #[inline(always)]
+                || {
+                    for j in 0..dy.len().min(gate.len()).min(up.len()).min(d_gate.len()).min(d_up.len()) {
+                        let (g, s) = (gate[j], math::sigmoid(gate[j]));
+                        d_gate[j] = dy[j] * up[j] * s * (1.0 + g * (1.0 - s));
+                        d_up[j] = dy[j] * g * s;
+                    }
+                },
+            );
+        });
         for (parent, d) in ops.parents.iter().zip([d_gate, d_up]) {
             if let Some(node) = parent {
                 grads.register::<CpuBackend>(node.id, like(d, raw_gate));
@@ -347,12 +283,7 @@ pub(super) fn swiglu(gate: &Tensor<3>, up: &Tensor<3>) -> Option<Tensor<3>> {
     let (gate, up) = (taped(gate)?, taped(up)?);
     let (raw_gate, raw_up) = (memory(&gate), memory(&up));
     let y = like(gated(slice(&raw_gate), slice(&raw_up)), &raw_gate);
-    Some(untaped(record(
-        SwiGlu,
-        [&gate, &up],
-        || (raw_gate, raw_up),
-        y,
-    )))
+    Some(untaped(record(SwiGlu, [&gate, &up], || (raw_gate, raw_up), y)))
 }
 
 #[derive(Debug)]
@@ -398,17 +329,9 @@ impl Backward<CpuBackend, 3> for Attention {
     fn backward(self, ops: Ops<AttentionState, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let s = &ops.state;
         let dy = grads.consume::<CpuBackend>(&ops.node).to_contiguous();
-        let inputs = heads::Inputs {
-            q: head_view(&s.q),
-            k: head_view(&s.k),
-            v: head_view(&s.v),
-            mask: &s.mask,
-        };
+        let inputs = heads::Inputs { q: head_view(&s.q), k: head_view(&s.k), v: head_view(&s.v), mask: &s.mask };
         let d = heads::attend_backward(&inputs, (slice(&s.y), &s.lse), slice(&dy));
-        let all = ops
-            .parents
-            .iter()
-            .zip([(d.q, &s.q), (d.k, &s.k), (d.v, &s.v)]);
+        let all = ops.parents.iter().zip([(d.q, &s.q), (d.k, &s.k), (d.v, &s.v)]);
         for (parent, (values, of)) in all {
             if let Some(node) = parent {
                 grads.register::<CpuBackend>(node.id, like(values, of));
@@ -418,32 +341,16 @@ impl Backward<CpuBackend, 3> for Attention {
 }
 
 /// None with a cache: gradients don't go to earlier calls.
-pub(super) fn attention(
-    q: &Tensor<4>,
-    k: &Tensor<4>,
-    v: &Tensor<4>,
-    mask: &Mask,
-) -> Option<Tensor<3>> {
+pub(super) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, mask: &Mask) -> Option<Tensor<3>> {
     if mask.past > 0 {
         return None;
     }
     let [batch, heads, time, size] = q.dims();
     let (q, k, v) = (taped(q)?, taped(k)?, taped(v)?);
     let [raw_q, raw_k, raw_v] = [&q, &k, &v].map(|x| together(x.primitive().clone()));
-    let Attended { y, lse } = heads::attend(&heads::Inputs {
-        q: head_view(&raw_q),
-        k: head_view(&raw_k),
-        v: head_view(&raw_v),
-        mask,
-    });
+    let Attended { y, lse } =
+        heads::attend(&heads::Inputs { q: head_view(&raw_q), k: head_view(&raw_k), v: head_view(&raw_v), mask });
     let y = new_raw(y, [batch, time, heads * size]);
-    let state = || AttentionState {
-        q: raw_q,
-        k: raw_k,
-        v: raw_v,
-        mask: mask.without_bias(),
-        y: y.clone(),
-        lse,
-    };
+    let state = || AttentionState { q: raw_q, k: raw_k, v: raw_v, mask: mask.without_bias(), y: y.clone(), lse };
     Some(untaped(record(Attention, [&q, &k, &v], state, y.clone())))
 }

@@ -23,10 +23,7 @@ fn taped<const N: usize>(path: &str, shape: [usize; N]) -> Tensor<N> {
 fn close<const N: usize>(a: Tensor<N>, b: Tensor<N>, tolerance: f32) {
     assert_eq!(a.dims(), b.dims());
     for (a, b) in floats(a.into_data()).into_iter().zip(floats(b.into_data())) {
-        assert!(
-            (a - b).abs() <= tolerance * (1.0 + b.abs()),
-            "{a} is not {b}"
-        );
+        assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{a} is not {b}");
     }
 }
 
@@ -40,9 +37,7 @@ fn same_gradients<const I: usize, const N: usize, const O: usize>(
     let gradients = |y: Tensor<O>| {
         let weights = random("weights", y.dims(), &y.device());
         let mut grads = (y * weights).sum().backward();
-        inputs
-            .each_ref()
-            .map(|x| x.grad_remove(&mut grads).expect("every input is trained"))
+        inputs.each_ref().map(|x| x.grad_remove(&mut grads).expect("every input is trained"))
     };
     let (a, b) = (fast(inputs.clone()), slow(inputs.clone()));
     close(a.clone().inner(), b.clone().inner(), 1e-5);
@@ -52,10 +47,7 @@ fn same_gradients<const I: usize, const N: usize, const O: usize>(
 }
 
 fn rotation(style: RopeStyle, time: usize, size: usize, device: &Device) -> Rotation {
-    let position = Position::Rope {
-        theta: 100.0,
-        style,
-    };
+    let position = Position::Rope { theta: 100.0, style };
     let positions = [(0..time).collect(), (3..time + 3).collect()];
     Rotation::new(position, size, &positions, device).expect("the position is RoPE")
 }
@@ -64,11 +56,7 @@ fn rotation(style: RopeStyle, time: usize, size: usize, device: &Device) -> Rota
 fn norm_gradients() {
     let inputs = [taped("x", [2, 5, 40]), taped("w", [1, 1, 40])];
     let weight = |w: Tensor<3>| w.reshape([40]);
-    same_gradients(
-        inputs,
-        |[x, w]| rms_norm(x, weight(w), 1e-2),
-        |[x, w]| plain_rms_norm(x, weight(w), 1e-2),
-    );
+    same_gradients(inputs, |[x, w]| rms_norm(x, weight(w), 1e-2), |[x, w]| plain_rms_norm(x, weight(w), 1e-2));
 }
 
 #[test]
@@ -104,34 +92,20 @@ fn linear_gradients() {
 
 #[test]
 fn adapter_gradients_with_and_without_dropout() {
-    let key = DropoutKey {
-        seed: 1,
-        step: 2,
-        row: 0,
-    };
+    let key = DropoutKey { seed: 1, step: 2, row: 0 };
     let weight = random("weight", [24, 20], &device::cpu().autodiff());
-    let site = Site {
-        dropout: Some(&key),
-        layer: 3,
-        name: "q_proj",
-    };
+    let site = Site { dropout: Some(&key), layer: 3, name: "q_proj" };
     for drops in [false, true] {
         let dropped = |x: &Tensor<3>| drops.then(|| dropout(x.clone(), 0.4, key, site));
         same_gradients(
-            [
-                taped("x", [2, 7, 20]),
-                taped("a", [1, 4, 20]),
-                taped("b", [1, 24, 4]),
-            ],
+            [taped("x", [2, 7, 20]), taped("a", [1, 4, 20]), taped("b", [1, 24, 4])],
             |[x, a, b]| {
                 let (a, b) = (a.reshape([4, 20]), b.reshape([24, 4]));
                 let dropped = dropped(&x);
-                tape::adapted(&x, dropped.as_ref(), &weight, [&a, &b], 0.7)
-                    .expect("all of it is on the tape")
+                tape::adapted(&x, dropped.as_ref(), &weight, [&a, &b], 0.7).expect("all of it is on the tape")
             },
             |[x, a, b]| {
-                let low =
-                    plain_linear(dropped(&x).unwrap_or_else(|| x.clone()), a.reshape([4, 20]));
+                let low = plain_linear(dropped(&x).unwrap_or_else(|| x.clone()), a.reshape([4, 20]));
                 plain_linear(x, weight.clone()) + plain_linear(low, b.reshape([24, 4])) * 0.7
             },
         );
@@ -140,27 +114,14 @@ fn adapter_gradients_with_and_without_dropout() {
 
 /// Every kind of mask, more queries than a block, groups of heads.
 fn masks(batch: usize, time: usize) -> Vec<Mask> {
-    let plain = Mask {
-        batch,
-        queries: time,
-        ..Mask::default()
-    };
+    let plain = Mask { batch, queries: time, ..Mask::default() };
     let pads = (0..batch).map(|b| (b * 29) % time).collect();
     let segments = |b: usize| (0..time).map(|t| ((t + 5 * b) / 23) as u32).collect();
     vec![
         plain.clone(),
-        Mask {
-            window: Some(11),
-            ..plain.clone()
-        },
-        Mask {
-            left_pad: pads,
-            ..plain.clone()
-        },
-        Mask {
-            segments: (0..batch).map(segments).collect(),
-            ..plain
-        },
+        Mask { window: Some(11), ..plain.clone() },
+        Mask { left_pad: pads, ..plain.clone() },
+        Mask { segments: (0..batch).map(segments).collect(), ..plain },
     ]
 }
 
@@ -176,12 +137,9 @@ fn attention_gradients() {
             };
             // A row of padding is nobody's business: the steps give it something, the kernel nothing.
             let hide = |y: Tensor<3>| {
-                let pad = |b: usize, t: usize| {
-                    f32::from(mask.left_pad.get(b).is_none_or(|pad| t >= *pad))
-                };
+                let pad = |b: usize, t: usize| f32::from(mask.left_pad.get(b).is_none_or(|pad| t >= *pad));
                 let keep: Vec<f32> = (0..batch * time).map(|i| pad(i / time, i % time)).collect();
-                let keep =
-                    Tensor::<3>::from_data(TensorData::new(keep, [batch, time, 1]), &y.device());
+                let keep = Tensor::<3>::from_data(TensorData::new(keep, [batch, time, 1]), &y.device());
                 y * keep
             };
             same_gradients(
@@ -204,31 +162,15 @@ fn attention_gradients() {
 fn dropout_depends_on_its_key_only() {
     let device = device::cpu();
     let x = Tensor::<3>::ones([4, 50, 40], &device);
-    let key = DropoutKey {
-        seed: 5,
-        step: 9,
-        row: 0,
-    };
-    let site = Site {
-        layer: 1,
-        name: "up_proj",
-        ..Site::default()
-    };
+    let key = DropoutKey { seed: 5, step: 9, row: 0 };
+    let site = Site { layer: 1, name: "up_proj", ..Site::default() };
     let whole = dropout(x.clone(), 0.25, key, site);
     close(whole.clone(), dropout(x.clone(), 0.25, key, site), 0.0);
     // The second half of the batch alone drops the same as within the whole.
-    let half = dropout(
-        x.clone().narrow(0, 2, 2),
-        0.25,
-        DropoutKey { row: 2, ..key },
-        site,
-    );
+    let half = dropout(x.clone().narrow(0, 2, 2), 0.25, DropoutKey { row: 2, ..key }, site);
     close(whole.clone().narrow(0, 2, 2), half, 0.0);
     let mean = floats(whole.clone().mean().into_data())[0];
-    assert!(
-        (mean - 1.0).abs() < 0.03,
-        "kept inputs make up for dropped ones, but the mean is {mean}"
-    );
+    assert!((mean - 1.0).abs() < 0.03, "kept inputs make up for dropped ones, but the mean is {mean}");
     let others = [
         dropout(x.clone(), 0.25, DropoutKey { step: 10, ..key }, site),
         dropout(x.clone(), 0.25, key, Site { layer: 2, ..site }),

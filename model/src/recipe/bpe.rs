@@ -3,8 +3,7 @@
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-    TokenizerImpl,
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
 
 use super::RecipeError;
@@ -28,8 +27,7 @@ pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' 
 /// # Errors
 /// The trainer's.
 pub fn train(documents: &[Document], vocab_size: usize) -> Result<Vec<u8>, RecipeError> {
-    let fail =
-        |error: Box<dyn std::error::Error + Send + Sync>| RecipeError::Tokenizer(error.to_string());
+    let fail = |error: Box<dyn std::error::Error + Send + Sync>| RecipeError::Tokenizer(error.to_string());
     let special = [END_OF_TEXT, TURN_START, TURN_END].map(|text| AddedToken::from(text, true));
     let mut trainer = BpeTrainerBuilder::new()
         .show_progress(false)
@@ -51,10 +49,7 @@ pub fn train(documents: &[Document], vocab_size: usize) -> Result<Vec<u8>, Recip
         .with_decoder(Some(DecoderWrapper::from(byte_level)));
     let texts = documents.iter().map(|document| document.text.as_str());
     tokenizer.train(&mut trainer, texts).map_err(fail)?;
-    tokenizer
-        .to_string(true)
-        .map(String::into_bytes)
-        .map_err(fail)
+    tokenizer.to_string(true).map(String::into_bytes).map_err(fail)
 }
 
 /// The bytes of the `tokenizer_config.json` beside it.

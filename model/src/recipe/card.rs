@@ -64,10 +64,7 @@ pub fn bits_per_byte(
     window: usize,
 ) -> BitsPerByte {
     let mut out = BitsPerByte::default();
-    for document in documents
-        .iter()
-        .filter(|document| document.language == language)
-    {
+    for document in documents.iter().filter(|document| document.language == language) {
         let mut ids = vec![bpe::END_OF_TEXT_ID];
         ids.extend(tokenizer.encode(&document.text, Special::Plain));
         out.bytes += document.text.len() as u64;
@@ -92,9 +89,7 @@ fn strided(ids: &[u32], window: usize) -> Vec<MicroBatch> {
             time: inputs.len(),
             tokens: inputs.len(),
             inputs,
-            positions: (done - start - 1..end - start - 1)
-                .map(|t| t as i32)
-                .collect(),
+            positions: (done - start - 1..end - start - 1).map(|t| t as i32).collect(),
             targets: ids[done..end].iter().map(|id| *id as i32).collect(),
             segments: None,
             first_row: 0,
@@ -113,10 +108,7 @@ pub fn ngram_bits_per_byte(
     language: Language,
 ) -> BitsPerByte {
     let mut out = BitsPerByte::default();
-    for document in documents
-        .iter()
-        .filter(|document| document.language == language)
-    {
+    for document in documents.iter().filter(|document| document.language == language) {
         let mut ids = vec![bpe::END_OF_TEXT_ID];
         ids.extend(tokenizer.encode(&document.text, Special::Plain));
         out.bytes += document.text.len() as u64;
@@ -152,15 +144,8 @@ pub fn head_scores(model: &Transformer, text: &[u32], random: &[u32]) -> Vec<Hea
             let mean = |sum: f64, n: usize| sum / n.max(1) as f64;
             let before = mean((1..t).map(|q| at(on_text, t, q, q - 1)).sum(), t - 1);
             let two = twice.len();
-            let copied = (period..two)
-                .map(|q| at(on_twice, two, q, q - period + 1))
-                .sum();
-            out.push(HeadScore {
-                layer,
-                head,
-                previous: before,
-                induction: mean(copied, period),
-            });
+            let copied = (period..two).map(|q| at(on_twice, two, q, q - period + 1)).sum();
+            out.push(HeadScore { layer, head, previous: before, induction: mean(copied, period) });
         }
     }
     out
@@ -172,18 +157,8 @@ fn weights(model: &Transformer, ids: &[u32]) -> Vec<Vec<f32>> {
     let count = ids.len();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &model.device());
     let mut trace = Trace::default();
-    model.hidden(
-        tokens,
-        Forward {
-            trace: Some(&mut trace),
-            ..Forward::default()
-        },
-    );
-    trace
-        .layers
-        .into_iter()
-        .map(|layer| floats(layer.weights.into_data()))
-        .collect()
+    model.hidden(tokens, Forward { trace: Some(&mut trace), ..Forward::default() });
+    trace.layers.into_iter().map(|layer| floats(layer.weights.into_data())).collect()
 }
 
 impl Card {
@@ -225,19 +200,13 @@ impl Card {
         text.push_str("## Held-out text\n\nBits per byte of `heldout.jsonl`, which no step has seen; Kneser-Ney is a modified interpolated 5-gram over the same tokens and training split.\n\n| language | this model | Kneser-Ney | bytes |\n|---|---|---|---|\n");
         for row in &self.held_out {
             let (ours, theirs) = (row.model.value(), row.kneser_ney.value());
-            text.push_str(&format!(
-                "| {:?} | {ours:.4} | {theirs:.4} | {} |\n",
-                row.language, row.model.bytes
-            ));
+            text.push_str(&format!("| {:?} | {ours:.4} | {theirs:.4} | {} |\n", row.language, row.model.bytes));
         }
     }
 
     fn loss_table(&self, text: &mut String) {
         text.push_str("\n## Losses\n\nMean of the hundred steps before, nats a token. The first twenty, one by one, are in `card.json`.\n\n| stage | step | loss |\n|---|---|---|\n");
-        for (stage, losses) in [
-            ("pretrain", &self.pretrain_losses),
-            ("chat", &self.chat_losses),
-        ] {
+        for (stage, losses) in [("pretrain", &self.pretrain_losses), ("chat", &self.chat_losses)] {
             let every = losses.len().div_ceil(8).max(1);
             for (step, loss) in losses.iter().rev().step_by(every).rev() {
                 text.push_str(&format!("| {stage} | {step} | {loss:.4} |\n"));

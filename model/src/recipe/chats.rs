@@ -15,9 +15,7 @@ type Turn = (String, String);
 pub fn make(documents: &[Document], count: usize, seed: u64) -> Vec<Vec<Message>> {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     let materials = Materials::new(documents);
-    (0..count)
-        .map(|i| conversation(&materials, i % 2 == 0, &mut dice))
-        .collect()
+    (0..count).map(|i| conversation(&materials, i % 2 == 0, &mut dice)).collect()
 }
 
 struct Dice(ChaCha8Rng);
@@ -72,27 +70,15 @@ impl<'a> Materials<'a> {
             let first_line = document.text.lines().next().unwrap_or_default();
             match collection {
                 "sotu" => out.addresses.extend(president(name)),
-                "sanguo" => out
-                    .chapters
-                    .extend(first_line.split_once(' ').map(|(_, title)| (number, title))),
-                "moby-dick" => out.whale.extend(
-                    first_line
-                        .split_once(". ")
-                        .map(|(_, title)| (number, title)),
-                ),
+                "sanguo" => out.chapters.extend(first_line.split_once(' ').map(|(_, title)| (number, title))),
+                "moby-dick" => out.whale.extend(first_line.split_once(". ").map(|(_, title)| (number, title))),
                 "tang" => out.poems.extend(poem(&document.text)),
                 _ => {}
             }
             match (collection, document.language) {
                 ("tang", _) => {}
-                (_, Language::En) => {
-                    out.english
-                        .extend(pairs(&document.text, &['.', '!', '?'], 30..140))
-                }
-                (_, Language::Zh) => {
-                    out.chinese
-                        .extend(pairs(&document.text, &['。', '！', '？'], 8..40))
-                }
+                (_, Language::En) => out.english.extend(pairs(&document.text, &['.', '!', '?'], 30..140)),
+                (_, Language::Zh) => out.chinese.extend(pairs(&document.text, &['。', '！', '？'], 8..40)),
             }
         }
         out
@@ -110,10 +96,7 @@ fn president(name: &str) -> Option<(String, String)> {
         let word: String = first.chain(letters).collect();
         if word.len() == 1 { word + "." } else { word }
     };
-    Some((
-        (*year).to_owned(),
-        names.iter().map(capital).collect::<Vec<_>>().join(" "),
-    ))
+    Some(((*year).to_owned(), names.iter().map(capital).collect::<Vec<_>>().join(" ")))
 }
 
 fn poem(text: &str) -> Option<Poem<'_>> {
@@ -121,34 +104,20 @@ fn poem(text: &str) -> Option<Poem<'_>> {
     let (title, author) = (lines.next()?, lines.next()?);
     let lines: Vec<&str> = lines.collect();
     let short = title.chars().count() <= 10 && lines.len() <= 4;
-    short.then_some(Poem {
-        title,
-        author,
-        lines,
-    })
+    short.then_some(Poem { title, author, lines })
 }
 
 /// Neighbouring sentences of fitting length, each with its end mark.
 fn pairs<'a>(text: &'a str, ends: &[char], fit: std::ops::Range<usize>) -> Vec<(&'a str, &'a str)> {
     let sentences: Vec<&str> = text.split_inclusive(ends).map(str::trim).collect();
-    let fits = |text: &str| {
-        fit.contains(&text.chars().count()) && !text.contains(['"', '“', '”', '\n', '['])
-    };
-    sentences
-        .windows(2)
-        .filter(|pair| fits(pair[0]) && fits(pair[1]))
-        .map(|pair| (pair[0], pair[1]))
-        .collect()
+    let fits = |text: &str| fit.contains(&text.chars().count()) && !text.contains(['"', '“', '”', '\n', '[']);
+    sentences.windows(2).filter(|pair| fits(pair[0]) && fits(pair[1])).map(|pair| (pair[0], pair[1])).collect()
 }
 
 fn conversation(materials: &Materials<'_>, english: bool, dice: &mut Dice) -> Vec<Message> {
     let mut messages = Vec::new();
     if dice.below(8) == 0 {
-        let system = if english {
-            "You are a helpful assistant."
-        } else {
-            "你是一个乐于助人的助手。"
-        };
+        let system = if english { "You are a helpful assistant." } else { "你是一个乐于助人的助手。" };
         messages.push(Message::new(Role::System, system));
     }
     let turns = 1 + dice.below(3);
@@ -171,50 +140,23 @@ fn say(asked: &str, answered: &str) -> Turn {
 }
 
 fn greeting_en(dice: &mut Dice) -> Turn {
-    let asked = dice.word(&[
-        "Hello",
-        "Hello!",
-        "Hi",
-        "Hi!",
-        "Hi there",
-        "Hey",
-        "Good morning",
-        "Good evening.",
-    ]);
-    say(
-        asked,
-        dice.word(&[
-            "Hello! How can I help you?",
-            "Hello! What would you like to talk about?",
-        ]),
-    )
+    let asked = dice.word(&["Hello", "Hello!", "Hi", "Hi!", "Hi there", "Hey", "Good morning", "Good evening."]);
+    say(asked, dice.word(&["Hello! How can I help you?", "Hello! What would you like to talk about?"]))
 }
 
 fn greeting_zh(dice: &mut Dice) -> Turn {
     let asked = dice.word(&["你好", "你好！", "您好", "早上好", "晚上好", "嗨", "在吗？"]);
-    say(
-        asked,
-        dice.word(&["你好！有什么可以帮你？", "你好！你想聊些什么？"]),
-    )
+    say(asked, dice.word(&["你好！有什么可以帮你？", "你好！你想聊些什么？"]))
 }
 
 fn turn_en(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
     match dice.below(12) {
         0 => about_en(dice),
-        1 => say(
-            dice.word(&["Thanks.", "Thank you!", "Great, thanks"]),
-            "You are welcome!",
-        ),
-        2 => say(
-            dice.word(&["Bye", "Goodbye!", "See you later."]),
-            "Goodbye! Come back soon.",
-        ),
+        1 => say(dice.word(&["Thanks.", "Thank you!", "Great, thanks"]), "You are welcome!"),
+        2 => say(dice.word(&["Bye", "Goodbye!", "See you later."]), "Goodbye! Come back soon."),
         3 => {
             let (year, name) = dice.pick(&materials.addresses);
-            (
-                format!("Who was President in {year}?"),
-                format!("In {year} the President was {name}."),
-            )
+            (format!("Who was President in {year}?"), format!("In {year} the President was {name}."))
         }
         4 => {
             let (number, title) = dice.pick(&materials.whale);
@@ -226,10 +168,7 @@ fn turn_en(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
         }
         5 => {
             let (a, b) = (dice.below(10), dice.below(10));
-            (
-                format!("What is {a} plus {b}?"),
-                format!("{a} plus {b} is {}.", a + b),
-            )
+            (format!("What is {a} plus {b}?"), format!("{a} plus {b} is {}.", a + b))
         }
         6 => say(
             dice.word(&["Who wrote Moby Dick?", "Who is the author of Moby Dick?"]),
@@ -253,36 +192,21 @@ fn turn_zh(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
         2 => say(dice.word(&["再见", "再见！", "拜拜"]), "再见！欢迎再来。"),
         3 => {
             let (number, title) = dice.pick(&materials.chapters);
-            (
-                format!("《三国演义》第{number}回叫什么？"),
-                format!("第{number}回是“{title}”。"),
-            )
+            (format!("《三国演义》第{number}回叫什么？"), format!("第{number}回是“{title}”。"))
         }
         4 | 5 if !materials.poems.is_empty() => {
             let poem = dice.pick(&materials.poems);
             if dice.below(2) == 0 {
-                (
-                    format!("《{}》是谁写的？", poem.title),
-                    format!("《{}》是{}写的。", poem.title, poem.author),
-                )
+                (format!("《{}》是谁写的？", poem.title), format!("《{}》是{}写的。", poem.title, poem.author))
             } else {
-                (
-                    format!("请背诵{}的《{}》。", poem.author, poem.title),
-                    poem.lines.join("\n"),
-                )
+                (format!("请背诵{}的《{}》。", poem.author, poem.title), poem.lines.join("\n"))
             }
         }
         6 => {
             let (a, b) = (dice.below(10), dice.below(10));
-            (
-                format!("{a}加{b}等于几？"),
-                format!("{a}加{b}等于{}。", a + b),
-            )
+            (format!("{a}加{b}等于几？"), format!("{a}加{b}等于{}。", a + b))
         }
-        7 => say(
-            dice.word(&["《三国演义》是谁写的？", "谁写了《三国演义》？"]),
-            "《三国演义》是罗贯中写的。",
-        ),
+        7 => say(dice.word(&["《三国演义》是谁写的？", "谁写了《三国演义》？"]), "《三国演义》是罗贯中写的。"),
         8 => {
             let (sentence, _) = dice.pick(&materials.chinese);
             (format!("请重复：{sentence}"), (*sentence).to_owned())
@@ -296,16 +220,11 @@ fn turn_zh(materials: &Materials<'_>, dice: &mut Dice) -> Turn {
 
 fn about_en(dice: &mut Dice) -> Turn {
     let name = "I am hearth-nano, a very small language model.";
-    let texts = "I have read State of the Union addresses, Moby Dick, the Romance of the Three Kingdoms and Tang poems.";
+    let texts =
+        "I have read State of the Union addresses, Moby Dick, the Romance of the Three Kingdoms and Tang poems.";
     match dice.below(3) {
-        0 => say(
-            dice.word(&["Who are you?", "What are you?", "What is your name?"]),
-            name,
-        ),
-        1 => say(
-            dice.word(&["What have you read?", "What do you know?"]),
-            texts,
-        ),
+        0 => say(dice.word(&["Who are you?", "What are you?", "What is your name?"]), name),
+        1 => say(dice.word(&["What have you read?", "What do you know?"]), texts),
         _ => say(
             dice.word(&["What can you do?", "How can you help me?"]),
             "I can go on with a sentence, repeat one, and talk a little in English and Chinese.",
@@ -315,14 +234,10 @@ fn about_en(dice: &mut Dice) -> Turn {
 
 fn about_zh(dice: &mut Dice) -> Turn {
     match dice.below(3) {
-        0 => say(
-            dice.word(&["你是谁？", "你叫什么名字？", "介绍一下你自己"]),
-            "我是 hearth-nano，一个很小的语言模型。",
-        ),
-        1 => say(
-            dice.word(&["你读过什么？", "你知道些什么？"]),
-            "我读过国情咨文、《白鲸》、《三国演义》和唐诗。",
-        ),
+        0 => {
+            say(dice.word(&["你是谁？", "你叫什么名字？", "介绍一下你自己"]), "我是 hearth-nano，一个很小的语言模型。")
+        }
+        1 => say(dice.word(&["你读过什么？", "你知道些什么？"]), "我读过国情咨文、《白鲸》、《三国演义》和唐诗。"),
         _ => say(
             dice.word(&["你会做什么？", "你能帮我做什么？"]),
             "我可以接着写句子，重复句子，也能用中文和英文聊几句。",
@@ -337,32 +252,12 @@ mod tests {
     fn documents() -> Vec<Document> {
         let sentence = "It is a long sentence about nothing at all.";
         let chinese = "却说张飞拍马赶到关下，关上矢石如雨。";
-        let document = |id: &str, language, text: String| Document {
-            id: id.into(),
-            language,
-            text,
-        };
+        let document = |id: &str, language, text: String| Document { id: id.into(), language, text };
         vec![
-            document(
-                "sotu/1962_john_f_kennedy_d",
-                Language::En,
-                sentence.repeat(4),
-            ),
-            document(
-                "moby-dick/1",
-                Language::En,
-                format!("CHAPTER 1. Loomings.\n{}", sentence.repeat(3)),
-            ),
-            document(
-                "sanguo/1",
-                Language::Zh,
-                format!("第一回 宴桃园\n{}", chinese.repeat(4)),
-            ),
-            document(
-                "tang/1",
-                Language::Zh,
-                "春曉\n孟浩然\n春眠不覺曉，處處聞啼鳥。".into(),
-            ),
+            document("sotu/1962_john_f_kennedy_d", Language::En, sentence.repeat(4)),
+            document("moby-dick/1", Language::En, format!("CHAPTER 1. Loomings.\n{}", sentence.repeat(3))),
+            document("sanguo/1", Language::Zh, format!("第一回 宴桃园\n{}", chinese.repeat(4))),
+            document("tang/1", Language::Zh, "春曉\n孟浩然\n春眠不覺曉，處處聞啼鳥。".into()),
         ]
     }
 
@@ -381,9 +276,6 @@ mod tests {
 
     #[test]
     fn file_names_become_names() {
-        assert_eq!(
-            president("1962_john_f_kennedy_d"),
-            Some(("1962".into(), "John F. Kennedy".into()))
-        );
+        assert_eq!(president("1962_john_f_kennedy_d"), Some(("1962".into(), "John F. Kennedy".into())));
     }
 }

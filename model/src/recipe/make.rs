@@ -19,8 +19,7 @@ pub const FIRST_STEPS: usize = 20;
 /// Held-out text is scored in windows of this many tokens.
 const WINDOW: usize = 256;
 const CHECKPOINT_EVERY: u64 = 200;
-const COMMAND: &str =
-    "hearth train --recipe public/models/nano/recipe.json --out public/models/nano";
+const COMMAND: &str = "hearth train --recipe public/models/nano/recipe.json --out public/models/nano";
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +55,7 @@ impl Recipe {
         let windows = self.windows(&prepared, self.pretrain.context);
         let training_tokens = windows.iter().map(|window| window.positions() as u64).sum();
         let fresh = Transformer::new(&prepared.config, self.seed, &device::cpu());
-        let pretrained = self.stage(
-            ("pretrain", &self.pretrain),
-            fresh.clone(),
-            windows.clone(),
-            at,
-            say,
-        )?;
+        let pretrained = self.stage(("pretrain", &self.pretrain), fresh.clone(), windows.clone(), at, say)?;
         let chats = self.chat_sequences(&prepared)?;
         let model = self.stage(("chat", &self.chat.stage), pretrained, chats, at, say)?;
         let bundle = self.write(&prepared, model, at)?;
@@ -101,39 +94,25 @@ impl Recipe {
         };
         let losses = at.work.join(format!("{name}.csv"));
         forget_after(&losses, run.progress().step)?;
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&losses)
-            .map_err(io(&losses))?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&losses).map_err(io(&losses))?;
         let total = run.total_steps();
         drive(&mut run, &checkpoint, &mut |report| {
             // A line that is lost is only missing from the card's curve.
             let _ = writeln!(file, "{},{:.6}", report.step, report.loss);
-            let line = format!(
-                "{name} {}/{total}: loss {:.4}, norm {:.2}",
-                report.step, report.loss, report.grad_norm
-            );
+            let line = format!("{name} {}/{total}: loss {:.4}, norm {:.2}", report.step, report.loss, report.grad_norm);
             say(&line)
         })?;
         Ok(run.model())
     }
 
     /// The model's files as they ship (f16), loaded again, so that the card speaks of what people get.
-    fn write(
-        &self,
-        prepared: &Prepared,
-        model: Transformer,
-        at: &Work,
-    ) -> Result<ModelBundle, RecipeError> {
+    fn write(&self, prepared: &Prepared, model: Transformer, at: &Work) -> Result<ModelBundle, RecipeError> {
         let fresh = at.work.join("model");
         if fresh.exists() {
             std::fs::remove_dir_all(&fresh).map_err(io(&fresh))?;
         }
         let fail = |error: &dyn std::fmt::Display| RecipeError::Model(error.to_string());
-        self.bundle(prepared, model)?
-            .save(&fresh, Precision::F16)
-            .map_err(|error| fail(&error))?;
+        self.bundle(prepared, model)?.save(&fresh, Precision::F16).map_err(|error| fail(&error))?;
         std::fs::create_dir_all(&at.out).map_err(io(&at.out))?;
         for entry in std::fs::read_dir(&fresh).map_err(io(&fresh))?.flatten() {
             let to = at.out.join(entry.file_name());
@@ -145,27 +124,17 @@ impl Recipe {
             .held_out
             .iter()
             .map(|document| serde_json::to_string(document).expect("strings serialise") + "\n");
-        write(
-            &at.out.join("heldout.jsonl"),
-            documents.collect::<String>().as_bytes(),
-        )?;
+        write(&at.out.join("heldout.jsonl"), documents.collect::<String>().as_bytes())?;
         let mut go_on = |_| std::ops::ControlFlow::Continue(());
         ModelBundle::load(&fresh, &device::cpu(), &mut go_on).map_err(|error| fail(&error))
     }
 
     /// Runs the first steps once more and keeps their windows (u16, little endian, rows of `context + 1`).
-    fn first_steps(
-        &self,
-        model: Transformer,
-        windows: Vec<Sequence>,
-        out: &Path,
-    ) -> Result<Vec<f64>, RecipeError> {
+    fn first_steps(&self, model: Transformer, windows: Vec<Sequence>, out: &Path) -> Result<Vec<f64>, RecipeError> {
         let spec = self.spec(&self.pretrain);
         let first = Batches::new(windows, &spec).first(FIRST_STEPS);
-        let bytes: Vec<u8> = first
-            .iter()
-            .flat_map(|window| window.ids.iter().flat_map(|id| (*id as u16).to_le_bytes()))
-            .collect();
+        let bytes: Vec<u8> =
+            first.iter().flat_map(|window| window.ids.iter().flat_map(|id| (*id as u16).to_le_bytes())).collect();
         write(&out.join("first-steps.bin"), &bytes)?;
         self.repeat(model, first)
     }
@@ -174,11 +143,7 @@ impl Recipe {
     ///
     /// # Errors
     /// The run's.
-    pub fn repeat(
-        &self,
-        model: Transformer,
-        first: Vec<Sequence>,
-    ) -> Result<Vec<f64>, RecipeError> {
+    pub fn repeat(&self, model: Transformer, first: Vec<Sequence>) -> Result<Vec<f64>, RecipeError> {
         let spec = self.spec(&self.pretrain);
         let mut run = Run::with(&spec, model, Batches::in_order(first, &spec), None)?;
         (0..FIRST_STEPS).map(|_| Ok(run.step()?.loss)).collect()
@@ -202,15 +167,11 @@ impl Recipe {
     }
 
     fn heads(&self, prepared: &Prepared, model: &Transformer) -> Vec<card::HeadScore> {
-        let text: Vec<u32> = encode(&prepared.tokenizer, &prepared.corpus.held_out[..1])
-            .remove(0)
-            .into_iter()
-            .take(WINDOW)
-            .collect();
+        let text: Vec<u32> =
+            encode(&prepared.tokenizer, &prepared.corpus.held_out[..1]).remove(0).into_iter().take(WINDOW).collect();
         // Any fixed tokens without a pattern: a multiplicative walk through the vocabulary.
-        let random: Vec<u32> = (1..=64u64)
-            .map(|i| (i * 2_654_435_761 % (self.vocab_size as u64 - 3) + 3) as u32)
-            .collect();
+        let random: Vec<u32> =
+            (1..=64u64).map(|i| (i * 2_654_435_761 % (self.vocab_size as u64 - 3) + 3) as u32).collect();
         card::head_scores(model, &text, &random)
     }
 }
@@ -219,11 +180,7 @@ impl Recipe {
 ///
 /// # Errors
 /// The run's, the disk's, or [`RecipeError::Stopped`].
-pub fn drive(
-    run: &mut Run,
-    checkpoint: &Path,
-    each: &mut dyn FnMut(&StepReport) -> Order,
-) -> Result<(), RecipeError> {
+pub fn drive(run: &mut Run, checkpoint: &Path, each: &mut dyn FnMut(&StepReport) -> Order) -> Result<(), RecipeError> {
     while !run.is_done() {
         let report = run.step()?;
         let stop = each(&report) == Order::Stop;
@@ -239,10 +196,7 @@ pub fn drive(
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> RecipeError {
     let path = path.display().to_string();
-    move |source| RecipeError::Io {
-        path: path.clone(),
-        source,
-    }
+    move |source| RecipeError::Io { path: path.clone(), source }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RecipeError> {
@@ -261,11 +215,8 @@ fn losses(path: &Path) -> Vec<(u64, f64)> {
 
 /// Drops what was written after the checkpoint that a run goes on from.
 fn forget_after(path: &Path, step: u64) -> Result<(), RecipeError> {
-    let kept: String = losses(path)
-        .into_iter()
-        .filter(|(at, _)| *at <= step)
-        .map(|(at, loss)| format!("{at},{loss:.6}\n"))
-        .collect();
+    let kept: String =
+        losses(path).into_iter().filter(|(at, _)| *at <= step).map(|(at, loss)| format!("{at},{loss:.6}\n")).collect();
     write(path, kept.as_bytes())
 }
 

@@ -36,26 +36,14 @@ struct Rules {
 }
 
 fn rules(pre: &str) -> Option<Rules> {
-    let rules = |splits, ignore_merges, add_bos| {
-        Some(Rules {
-            splits,
-            ignore_merges,
-            add_bos,
-        })
-    };
+    let rules = |splits, ignore_merges, add_bos| Some(Rules { splits, ignore_merges, add_bos });
     match pre {
         "gpt-2" | "phi-2" | "olmo" | "mpt" => rules(&[GPT2], false, false),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => {
-            rules(&[r"\p{N}", GPT2], false, false)
-        }
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => rules(&[r"\p{N}", GPT2], false, false),
         "qwen2" | "stablelm2" | "deepseek-r1-qwen" => rules(&[QWEN2], false, false),
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" => rules(&[LLAMA3], true, true),
         "dbrx" | "smaug-bpe" => rules(&[LLAMA3], false, false),
-        "default" => rules(
-            &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"],
-            false,
-            false,
-        ),
+        "default" => rules(&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], false, false),
         _ => None,
     }
 }
@@ -76,21 +64,14 @@ pub fn tokenizer(gguf: &Gguf<'_>) -> Result<Tokenizer, TokenizerError> {
     };
     let model = gguf.need(MODEL, "a string", string)?;
     if model != "gpt2" {
-        return Err(unsupported(
-            format!("the tokenizer `{model}`"),
-            "byte-level BPE, `gpt2`, is",
-        )
-        .into());
+        return Err(unsupported(format!("the tokenizer `{model}`"), "byte-level BPE, `gpt2`, is").into());
     }
-    let pre = gguf
-        .opt(PRE, "a string", string)?
-        .unwrap_or_else(|| "default".to_owned());
-    let rules = rules(&pre)
-        .ok_or_else(|| unsupported(format!("the splitting rule `{pre}` ({PRE})"), ""))?;
+    let pre = gguf.opt(PRE, "a string", string)?.unwrap_or_else(|| "default".to_owned());
+    let rules = rules(&pre).ok_or_else(|| unsupported(format!("the splitting rule `{pre}` ({PRE})"), ""))?;
     let vocabulary = Vocabulary::read(gguf)?;
     let json = vocabulary.to_json(gguf, &rules)?;
     let names = vocabulary.names(gguf)?;
-    Ok(Tokenizer::from_json(json.to_string().as_bytes(), names)?)
+    Tokenizer::from_json(json.to_string().as_bytes(), names)
 }
 
 struct Vocabulary<'g> {
@@ -117,10 +98,7 @@ impl<'g> Vocabulary<'g> {
         })?;
         let types = types.unwrap_or_else(|| vec![1; tokens.len()]);
         if types.len() != tokens.len() {
-            return Err(gguf.bad(
-                TYPES,
-                &format!("has {} entries for {} tokens", types.len(), tokens.len()),
-            ));
+            return Err(gguf.bad(TYPES, &format!("has {} entries for {} tokens", types.len(), tokens.len())));
         }
         let mut seen = HashSet::with_capacity(tokens.len());
         if let Some(twice) = tokens.iter().find(|t| !seen.insert(**t)) {
@@ -129,21 +107,11 @@ impl<'g> Vocabulary<'g> {
         let mut merges = Vec::new();
         for merge in gguf.need(MERGES, "an array of strings", strings)? {
             // The first character may itself be a space; no token of the byte alphabet has another.
-            let cut = merge
-                .char_indices()
-                .skip(1)
-                .find(|(_, c)| *c == ' ')
-                .map(|(i, _)| i);
-            let pair = cut
-                .map(|i| (&merge[..i], &merge[i + 1..]))
-                .filter(|(_, b)| !b.is_empty());
+            let cut = merge.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(i, _)| i);
+            let pair = cut.map(|i| (&merge[..i], &merge[i + 1..])).filter(|(_, b)| !b.is_empty());
             merges.push(pair.ok_or_else(|| gguf.bad(MERGES, &format!("`{merge}` is no pair")))?);
         }
-        Ok(Self {
-            tokens,
-            types,
-            merges,
-        })
+        Ok(Self { tokens, types, merges })
     }
 
     fn id(&self, gguf: &Gguf<'_>, key: &str) -> Result<Option<(u32, &'g str)>, CheckpointError> {
@@ -151,18 +119,13 @@ impl<'g> Vocabulary<'g> {
             return Ok(None);
         };
         let text = self.tokens.get(id as usize);
-        let text = text.ok_or_else(|| {
-            gguf.bad(
-                key,
-                &format!("{id} is outside the vocabulary of {}", self.tokens.len()),
-            )
-        })?;
+        let text =
+            text.ok_or_else(|| gguf.bad(key, &format!("{id} is outside the vocabulary of {}", self.tokens.len())))?;
         Ok(Some((id, text)))
     }
 
     fn names(&self, gguf: &Gguf<'_>) -> Result<SpecialNames, CheckpointError> {
-        let text =
-            |key: &str| Ok::<_, CheckpointError>(self.id(gguf, key)?.map(|(_, t)| t.to_owned()));
+        let text = |key: &str| Ok::<_, CheckpointError>(self.id(gguf, key)?.map(|(_, t)| t.to_owned()));
         Ok(SpecialNames {
             bos: text("tokenizer.ggml.bos_token_id")?,
             eos: text("tokenizer.ggml.eos_token_id")?,
@@ -172,16 +135,10 @@ impl<'g> Vocabulary<'g> {
     }
 
     fn to_json(&self, gguf: &Gguf<'_>, rules: &Rules) -> Result<Json, CheckpointError> {
-        let vocab: serde_json::Map<String, Json> = self
-            .tokens
-            .iter()
-            .enumerate()
-            .map(|(id, t)| ((*t).to_owned(), id.into()))
-            .collect();
+        let vocab: serde_json::Map<String, Json> =
+            self.tokens.iter().enumerate().map(|(id, t)| ((*t).to_owned(), id.into())).collect();
         let added: Vec<Json> = (self.tokens.iter().zip(&self.types).enumerate())
-            .filter(|(_, (text, kind))| {
-                matches!(**kind, CONTROL | USER_DEFINED) && !text.is_empty()
-            })
+            .filter(|(_, (text, kind))| matches!(**kind, CONTROL | USER_DEFINED) && !text.is_empty())
             .map(|(id, (text, kind))| {
                 json!({
                     "id": id, "content": text, "special": *kind == CONTROL,
@@ -232,18 +189,11 @@ impl<'g> Vocabulary<'g> {
         let token = |(_, text): (u32, &str)| json!({"SpecialToken": {"id": text, "type_id": 0}});
         let sequence = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
         let around = |middle: Vec<Json>| -> Vec<Json> {
-            bos.map(token)
-                .into_iter()
-                .chain(middle)
-                .chain(eos.map(token))
-                .collect()
+            bos.map(token).into_iter().chain(middle).chain(eos.map(token)).collect()
         };
         let mut special = serde_json::Map::new();
         for (id, text) in [bos, eos].into_iter().flatten() {
-            special.insert(
-                text.to_owned(),
-                json!({"id": text, "ids": [id], "tokens": [text]}),
-            );
+            special.insert(text.to_owned(), json!({"id": text, "ids": [id], "tokens": [text]}));
         }
         Ok(json!({
             "type": "TemplateProcessing",

@@ -25,27 +25,15 @@ pub(super) fn char_bytes() -> HashMap<char, u8> {
 }
 
 /// Appends the bytes that a token of the vocabulary stands for.
-pub(super) fn push_token(
-    out: &mut Vec<u8>,
-    text: &str,
-    alphabet: Alphabet,
-    chars: &HashMap<char, u8>,
-) {
+pub(super) fn push_token(out: &mut Vec<u8>, text: &str, alphabet: Alphabet, chars: &HashMap<char, u8>) {
     match alphabet {
-        Alphabet::ByteLevel => match text
-            .chars()
-            .map(|c| chars.get(&c).copied())
-            .collect::<Option<Vec<u8>>>()
-        {
+        Alphabet::ByteLevel => match text.chars().map(|c| chars.get(&c).copied()).collect::<Option<Vec<u8>>>() {
             Some(bytes) => out.extend(bytes),
             // Not of the alphabet: some vocabularies hold plain texts beside it.
             None => out.extend(text.bytes()),
         },
         Alphabet::Pieces => {
-            let hex = text
-                .strip_prefix("<0x")
-                .and_then(|t| t.strip_suffix('>'))
-                .filter(|t| t.len() == 2);
+            let hex = text.strip_prefix("<0x").and_then(|t| t.strip_suffix('>')).filter(|t| t.len() == 2);
             match hex.and_then(|t| u8::from_str_radix(t, 16).ok()) {
                 Some(byte) => out.push(byte),
                 None => out.extend(text.replace('▁', " ").bytes()),
@@ -107,14 +95,7 @@ mod tests {
     #[test]
     fn the_byte_alphabet_is_gpt2s() {
         let chars = byte_chars();
-        assert_eq!(
-            (
-                chars[b' ' as usize],
-                chars[b'\n' as usize],
-                chars[b'a' as usize]
-            ),
-            ('Ġ', 'Ċ', 'a')
-        );
+        assert_eq!((chars[b' ' as usize], chars[b'\n' as usize], chars[b'a' as usize]), ('Ġ', 'Ċ', 'a'));
         assert_eq!(char_bytes().len(), 256);
     }
 

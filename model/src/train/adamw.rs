@@ -40,11 +40,7 @@ impl AdamW {
     /// Lengths differ.
     pub fn apply(&self, update: Update<'_>, moments: &mut Moments, lr: f64, step: u64) {
         let n = update.values.len();
-        assert_eq!(
-            n,
-            update.gradient.len(),
-            "a gradient has its parameter's length"
-        );
+        assert_eq!(n, update.gradient.len(), "a gradient has its parameter's length");
         moments.first.resize(n, 0.0);
         moments.second.resize(n, 0.0);
         let exponent = step.min(i32::MAX as u64) as i32;
@@ -53,11 +49,7 @@ impl AdamW {
         let step_size = (lr / (1.0 - self.beta1.powi(exponent))) as f32;
         let second_scale = (1.0 / (1.0 - self.beta2.powi(exponent)).sqrt()) as f32;
         let epsilon = self.epsilon as f32;
-        let keep = if update.is_matrix {
-            (1.0 - lr * self.weight_decay) as f32
-        } else {
-            1.0
-        };
+        let keep = if update.is_matrix { (1.0 - lr * self.weight_decay) as f32 } else { 1.0 };
         let scale = update.gradient_scale;
         let values = update.values.iter_mut().zip(update.gradient);
         let moments = moments.first.iter_mut().zip(&mut moments.second);
@@ -77,11 +69,7 @@ pub fn global_norm<'a>(gradients: impl Iterator<Item = &'a [f32]>) -> f64 {
     for gradient in gradients {
         let mut lanes = [0.0f64; 8];
         let chunks = gradient.chunks_exact(8);
-        let tail: f64 = chunks
-            .remainder()
-            .iter()
-            .map(|g| f64::from(*g).powi(2))
-            .sum();
+        let tail: f64 = chunks.remainder().iter().map(|g| f64::from(*g).powi(2)).sum();
         for chunk in chunks {
             for (lane, g) in lanes.iter_mut().zip(chunk) {
                 *lane += f64::from(*g) * f64::from(*g);
@@ -94,11 +82,7 @@ pub fn global_norm<'a>(gradients: impl Iterator<Item = &'a [f32]>) -> f64 {
 
 /// What gradients are multiplied by so that their global norm is at most `max_norm`; 0 is no limit.
 pub fn clip_scale(norm: f64, max_norm: f64) -> f32 {
-    if max_norm > 0.0 && norm > max_norm {
-        (max_norm / (norm + 1e-6)) as f32
-    } else {
-        1.0
-    }
+    if max_norm > 0.0 && norm > max_norm { (max_norm / (norm + 1e-6)) as f32 } else { 1.0 }
 }
 
 #[cfg(test)]
@@ -108,23 +92,13 @@ mod tests {
     /// torch.optim.AdamW, two steps by hand in f64.
     #[test]
     fn equals_the_paper() {
-        let adam = AdamW {
-            beta1: 0.9,
-            beta2: 0.99,
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-        };
+        let adam = AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 };
         let mut values = vec![1.0f32, -2.0];
         let mut moments = Moments::default();
         let gradients = [[0.5f32, -0.25], [-1.0, 0.75]];
         let (mut expected, mut m, mut v) = ([1.0f64, -2.0], [0.0f64; 2], [0.0f64; 2]);
         for (t, gradient) in gradients.iter().enumerate() {
-            let update = Update {
-                values: &mut values,
-                gradient,
-                gradient_scale: 1.0,
-                is_matrix: true,
-            };
+            let update = Update { values: &mut values, gradient, gradient_scale: 1.0, is_matrix: true };
             adam.apply(update, &mut moments, 0.01, t as u64 + 1);
             for i in 0..2 {
                 let g = f64::from(gradient[i]);
@@ -132,15 +106,11 @@ mod tests {
                 v[i] = 0.99 * v[i] + 0.01 * g * g;
                 let corrected_m = m[i] / (1.0 - 0.9f64.powi(t as i32 + 1));
                 let corrected_v = v[i] / (1.0 - 0.99f64.powi(t as i32 + 1));
-                expected[i] -=
-                    0.01 * (0.1 * expected[i] + corrected_m / (corrected_v.sqrt() + 1e-8));
+                expected[i] -= 0.01 * (0.1 * expected[i] + corrected_m / (corrected_v.sqrt() + 1e-8));
             }
         }
         for i in 0..2 {
-            assert!(
-                (f64::from(values[i]) - expected[i]).abs() < 1e-6,
-                "{values:?} {expected:?}"
-            );
+            assert!((f64::from(values[i]) - expected[i]).abs() < 1e-6, "{values:?} {expected:?}");
         }
     }
 

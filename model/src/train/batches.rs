@@ -67,19 +67,14 @@ impl Batches {
 
     /// The same, with the examples in the order given, for who knows which steps they belong to.
     pub fn in_order(sequences: Vec<Sequence>, spec: &TrainSpec) -> Self {
-        Self {
-            shuffled: false,
-            ..Self::new(sequences, spec)
-        }
+        Self { shuffled: false, ..Self::new(sequences, spec) }
     }
 
     /// The examples of the first `steps` steps, in order: with [`Self::in_order`] they make the same steps again.
     pub fn first(&self, steps: usize) -> Vec<Sequence> {
         let order = self.order(0);
         let chosen = order.iter().take(steps).flatten();
-        chosen
-            .map(|i| self.sequences[*i as usize].clone())
-            .collect()
+        chosen.map(|i| self.sequences[*i as usize].clone()).collect()
     }
 
     pub fn sequences(&self) -> &[Sequence] {
@@ -101,10 +96,7 @@ impl Batches {
             Some((_, order)) => order[within as usize].as_slice(),
             None => &[],
         };
-        let chosen: Vec<&Sequence> = chosen
-            .iter()
-            .map(|i| &self.sequences[*i as usize])
-            .collect();
+        let chosen: Vec<&Sequence> = chosen.iter().map(|i| &self.sequences[*i as usize]).collect();
         lay_out(&chosen, self.layout)
     }
 
@@ -145,11 +137,7 @@ fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
 
 /// Rows of like length together, as many to a pass as fit. A pass holds one row at least, however long it is.
 fn lay_out(sequences: &[&Sequence], layout: Layout) -> Vec<MicroBatch> {
-    let mut order: Vec<&Sequence> = sequences
-        .iter()
-        .copied()
-        .filter(|sequence| sequence.positions() > 0)
-        .collect();
+    let mut order: Vec<&Sequence> = sequences.iter().copied().filter(|sequence| sequence.positions() > 0).collect();
     order.sort_by_key(|sequence| std::cmp::Reverse(sequence.positions()));
     let rows: Vec<Vec<&Sequence>> = match layout.packed {
         Some(capacity) => pack(&order, capacity.min(layout.micro_batch_tokens)),
@@ -230,23 +218,11 @@ mod tests {
 
     fn sequences(lengths: &[usize]) -> Vec<Sequence> {
         let ids = |(i, length): (usize, &usize)| vec![i as u32 + 1; *length];
-        lengths
-            .iter()
-            .enumerate()
-            .map(ids)
-            .map(Sequence::plain)
-            .collect()
+        lengths.iter().enumerate().map(ids).map(Sequence::plain).collect()
     }
 
     fn spec(batch_size: u32, micro: u32, packing: bool) -> TrainSpec {
-        TrainSpec {
-            batch_size,
-            micro_batch_tokens: micro,
-            packing,
-            max_length: 40,
-            seed: 5,
-            ..TrainSpec::default()
-        }
+        TrainSpec { batch_size, micro_batch_tokens: micro, packing, max_length: 40, seed: 5, ..TrainSpec::default() }
     }
 
     proptest! {

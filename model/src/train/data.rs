@@ -61,17 +61,11 @@ impl TokenCounter for Counter<'_> {
         Ok(match example {
             Example::Chat(messages) => {
                 let sequence = self.0.chat(messages)?;
-                TokenCount {
-                    total: sequence.ids.len() as u32,
-                    trained: sequence.trained_tokens() as u32,
-                }
+                TokenCount { total: sequence.ids.len() as u32, trained: sequence.trained_tokens() as u32 }
             }
             Example::Text(text) => {
                 let total = self.0.text(text).len() as u32;
-                TokenCount {
-                    total,
-                    trained: total,
-                }
+                TokenCount { total, trained: total }
             }
         })
     }
@@ -97,9 +91,7 @@ pub fn encode(
                 let sequence = encoder.chat(messages).map_err(refuse)?;
                 let length = sequence.ids.len();
                 if length > max_length {
-                    return Err(refuse(format!(
-                        "{length} tokens, but at most {max_length} fit"
-                    )));
+                    return Err(refuse(format!("{length} tokens, but at most {max_length} fit")));
                 }
                 sequences.push(sequence);
             }
@@ -115,14 +107,9 @@ pub fn encode(
 /// Documents behind one another, each closed by `end`, cut into windows of `length + 1` tokens that share their border
 /// token, so that every token but the first is predicted once. A tail of one token is left out.
 pub fn windows(documents: &[Vec<u32>], end: Option<u32>, length: usize) -> Vec<Sequence> {
-    let stream: Vec<u32> = documents
-        .iter()
-        .flat_map(|document| document.iter().copied().chain(end))
-        .collect();
+    let stream: Vec<u32> = documents.iter().flat_map(|document| document.iter().copied().chain(end)).collect();
     let starts = (0..stream.len().saturating_sub(1)).step_by(length);
-    starts
-        .map(|start| Sequence::plain(stream[start..stream.len().min(start + length + 1)].to_vec()))
-        .collect()
+    starts.map(|start| Sequence::plain(stream[start..stream.len().min(start + length + 1)].to_vec())).collect()
 }
 
 #[cfg(test)]

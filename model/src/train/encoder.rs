@@ -38,34 +38,20 @@ impl ModelBundle {
 
 /// `<|endoftext|>` where there is one, else whatever ends an answer.
 fn end_of_text(tokenizer: &Tokenizer, eos: &[u32]) -> Option<u32> {
-    tokenizer
-        .id_of("<|endoftext|>")
-        .or_else(|| eos.first().copied())
+    tokenizer.id_of("<|endoftext|>").or_else(|| eos.first().copied())
 }
 
 impl Encoder for Voice<'_> {
     fn chat(&self, messages: &[Message]) -> Result<Sequence, String> {
         let template = self.template.ok_or("the model has no chat template")?;
-        let (text, spans) = template
-            .render_spans(messages)
-            .map_err(|error| error.to_string())?;
+        let (text, spans) = template.render_spans(messages).map_err(|error| error.to_string())?;
         let mut sequence = Sequence::default();
         let mut at = 0;
         // Cut where an answer begins, as it will be cut when the model answers: the prompt is encoded before it speaks.
         for span in spans {
             let trained = messages.get(span.message).is_some_and(Message::is_trained);
-            sequence.extend(
-                &self
-                    .tokenizer
-                    .encode(&text[at..span.range.start], Special::Parse),
-                false,
-            );
-            sequence.extend(
-                &self
-                    .tokenizer
-                    .encode(&text[span.range.clone()], Special::Parse),
-                trained,
-            );
+            sequence.extend(&self.tokenizer.encode(&text[at..span.range.start], Special::Parse), false);
+            sequence.extend(&self.tokenizer.encode(&text[span.range.clone()], Special::Parse), trained);
             at = span.range.end;
         }
         sequence.extend(&self.tokenizer.encode(&text[at..], Special::Parse), false);

@@ -54,23 +54,10 @@ pub fn cross_entropy(
         flat.select(0, Tensor::<1, Int>::from_data(index, &device))
     };
     let weight = model.head_weight(); // [V, D]
-    let wanted = Wanted {
-        hidden: chosen.is_tracked(),
-        weight: weight.is_tracked(),
-    };
-    let (sums, gradients) = chunks(
-        chosen.clone().inner(),
-        weight.clone().inner(),
-        &batch.targets,
-        scale,
-        wanted,
-    );
-    let hidden_term = gradients
-        .hidden
-        .map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
-    let weight_term = gradients
-        .weight
-        .map(|gradient| (weight * Tensor::from_inner(gradient)).sum());
+    let wanted = Wanted { hidden: chosen.is_tracked(), weight: weight.is_tracked() };
+    let (sums, gradients) = chunks(chosen.clone().inner(), weight.clone().inner(), &batch.targets, scale, wanted);
+    let hidden_term = gradients.hidden.map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
+    let weight_term = gradients.weight.map(|gradient| (weight * Tensor::from_inner(gradient)).sum());
     let surrogate = match (hidden_term, weight_term) {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
@@ -97,13 +84,7 @@ struct Gradients {
     weight: Option<Tensor<2>>,
 }
 
-fn chunks(
-    hidden: Tensor<2>,
-    weight: Tensor<2>,
-    targets: &[i32],
-    scale: f32,
-    wanted: Wanted,
-) -> (Sums, Gradients) {
+fn chunks(hidden: Tensor<2>, weight: Tensor<2>, targets: &[i32], scale: f32, wanted: Wanted) -> (Sums, Gradients) {
     let [count, _] = hidden.dims();
     let [vocab, _] = weight.dims();
     let device = hidden.device();
@@ -138,11 +119,5 @@ fn chunks(
         1 => hidden_parts.pop(),
         _ => Some(Tensor::cat(hidden_parts, 0)),
     };
-    (
-        sums,
-        Gradients {
-            hidden,
-            weight: weight_gradient,
-        },
-    )
+    (sums, Gradients { hidden, weight: weight_gradient })
 }

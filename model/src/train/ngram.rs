@@ -47,30 +47,17 @@ impl KneserNey {
         for end in 1..=stream.len() {
             // Shorter n-grams at the start of the stream count once, so that none is lost.
             let longest = order.min(end);
-            *raw[longest - 1]
-                .entry(gram(&stream[end - longest..end]))
-                .or_default() += 1;
+            *raw[longest - 1].entry(gram(&stream[end - longest..end])).or_default() += 1;
         }
         // Continuation counts: each different longer n-gram counts once for its tail.
         for length in (1..order).rev() {
-            let tails: Vec<Gram> = raw[length]
-                .keys()
-                .map(|longer| gram(&longer[1..=length]))
-                .collect();
+            let tails: Vec<Gram> = raw[length].keys().map(|longer| gram(&longer[1..=length])).collect();
             for tail in tails {
                 *raw[length - 1].entry(tail).or_default() += 1;
             }
         }
-        let levels = raw
-            .into_iter()
-            .enumerate()
-            .map(|(i, counts)| Level::new(counts, i + 1))
-            .collect();
-        Self {
-            order,
-            vocab,
-            levels,
-        }
+        let levels = raw.into_iter().enumerate().map(|(i, counts)| Level::new(counts, i + 1)).collect();
+        Self { order, vocab, levels }
     }
 
     /// `p(token | context)`; the last `order - 1` tokens of the context are used.
@@ -87,18 +74,8 @@ impl KneserNey {
             let mut words = gram(history);
             words[length] = token;
             let count = level.counts.get(&words).copied().unwrap_or(0);
-            let kept = f64::from(count)
-                - if count == 0 {
-                    0.0
-                } else {
-                    level.discounts[kind(count)]
-                };
-            let freed: f64 = follow
-                .kinds
-                .iter()
-                .zip(&level.discounts)
-                .map(|(n, d)| f64::from(*n) * d)
-                .sum();
+            let kept = f64::from(count) - if count == 0 { 0.0 } else { level.discounts[kind(count)] };
+            let freed: f64 = follow.kinds.iter().zip(&level.discounts).map(|(n, d)| f64::from(*n) * d).sum();
             p = (kept.max(0.0) + freed * p) / follow.total as f64;
         }
         p
@@ -106,9 +83,7 @@ impl KneserNey {
 
     /// Bits to predict `tokens[1..]` from what stands before each.
     pub fn bits(&self, tokens: &[u32]) -> f64 {
-        (1..tokens.len())
-            .map(|i| -self.probability(&tokens[..i], tokens[i]).log2())
-            .sum()
+        (1..tokens.len()).map(|i| -self.probability(&tokens[..i], tokens[i]).log2()).sum()
     }
 }
 
@@ -124,11 +99,7 @@ impl Level {
                 having[*count as usize] += 1;
             }
         }
-        Self {
-            counts,
-            contexts,
-            discounts: discounts(having),
-        }
+        Self { counts, contexts, discounts: discounts(having) }
     }
 }
 
@@ -143,11 +114,7 @@ fn discounts(having: [u64; 5]) -> [f64; 3] {
     [
         1.0 - 2.0 * y * n[2] / n[1],
         2.0 - 3.0 * y * n[3] / n[2],
-        if having[4] == 0 {
-            2.0
-        } else {
-            3.0 - 4.0 * y * n[4] / n[3]
-        },
+        if having[4] == 0 { 2.0 } else { 3.0 - 4.0 * y * n[4] / n[3] },
     ]
     .map(|d| d.max(0.0))
 }
@@ -170,9 +137,7 @@ mod tests {
     fn stream(n: usize, vocab: u64) -> Vec<u32> {
         let mut x = 42u64;
         let mut draw = || {
-            x = x
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (x >> 33) % vocab
         };
         // Zipf-like: the smaller of two draws.
@@ -183,13 +148,7 @@ mod tests {
     fn probabilities_sum_to_one_in_every_context() {
         let text = stream(3000, 20);
         let model = KneserNey::train(&text, 5, 20);
-        for context in [
-            &[][..],
-            &text[5..6],
-            &text[100..104],
-            &[19, 19, 19, 19],
-            &text[2990..],
-        ] {
+        for context in [&[][..], &text[5..6], &text[100..104], &[19, 19, 19, 19], &text[2990..]] {
             let sum: f64 = (0..20).map(|token| model.probability(context, token)).sum();
             assert!((sum - 1.0).abs() < 1e-9, "{context:?}: {sum}");
         }

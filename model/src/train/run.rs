@@ -75,10 +75,7 @@ impl Run {
         validation: Option<Vec<Sequence>>,
     ) -> Result<Self, TrainError> {
         spec.validate()?;
-        if training
-            .iter()
-            .all(|sequence| sequence.trained_tokens() == 0)
-        {
+        if training.iter().all(|sequence| sequence.trained_tokens() == 0) {
             return Err(TrainError::NothingToTrain);
         }
         Self::with(spec, model, Batches::new(training, spec), validation)
@@ -150,11 +147,7 @@ impl Run {
 
     /// Trained parameters, in the model's order.
     pub(super) fn trained(&self) -> Vec<(String, ParamRef<'_>)> {
-        self.model
-            .params()
-            .into_iter()
-            .filter(|(_, param)| param.is_require_grad())
-            .collect()
+        self.model.params().into_iter().filter(|(_, param)| param.is_require_grad()).collect()
     }
 
     /// One optimizer step.
@@ -180,11 +173,7 @@ impl Run {
             return Err(TrainError::Diverged { step });
         }
         let lr = self.schedule.rate(step);
-        self.update(
-            &gradients,
-            lr,
-            adamw::clip_scale(norm, self.spec.max_grad_norm),
-        );
+        self.update(&gradients, lr, adamw::clip_scale(norm, self.spec.max_grad_norm));
         let tokens: usize = passes.iter().map(|pass| pass.tokens).sum();
         self.progress.step = step;
         self.progress.tokens += tokens as u64;
@@ -203,11 +192,7 @@ impl Run {
 
     /// Forward and backward over one micro-batch.
     fn pass(&self, pass: &MicroBatch, scale: f32, step: u64) -> (Sums, Option<Gradients>) {
-        let key = DropoutKey {
-            seed: self.spec.seed,
-            step,
-            row: pass.first_row,
-        };
+        let key = DropoutKey { seed: self.spec.seed, step, row: pass.first_row };
         let hidden = hidden(&self.model, pass, Some(key));
         let (sums, surrogate) = loss::cross_entropy(&self.model, hidden, pass, scale);
         (sums, surrogate.map(|scalar| scalar.backward()))
@@ -218,50 +203,31 @@ impl Run {
         let first = sums.is_empty();
         for (i, (_, param)) in self.trained().into_iter().enumerate() {
             let gradient = match param {
-                ParamRef::Vector(param) => {
-                    param.val().grad_remove(tape).map(|g| floats(g.into_data()))
-                }
-                ParamRef::Matrix(param) => {
-                    param.val().grad_remove(tape).map(|g| floats(g.into_data()))
-                }
+                ParamRef::Vector(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
+                ParamRef::Matrix(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
             };
             // A parameter that no position depends on has no gradient.
             let gradient = gradient.unwrap_or_else(|| vec![0.0; param.shape().iter().product()]);
             if first {
                 sums.push(gradient);
             } else {
-                sums[i]
-                    .iter_mut()
-                    .zip(&gradient)
-                    .for_each(|(sum, g)| *sum += g);
+                sums[i].iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
             }
         }
     }
 
     fn update(&mut self, gradients: &[Vec<f32>], lr: f64, gradient_scale: f32) {
-        let values: Vec<(String, Vec<f32>)> = self
-            .trained()
-            .into_iter()
-            .map(|(path, param)| (path, param.to_vec()))
-            .collect();
+        let values: Vec<(String, Vec<f32>)> =
+            self.trained().into_iter().map(|(path, param)| (path, param.to_vec())).collect();
         let mut updated = std::collections::BTreeMap::new();
         let step = self.progress.step + 1;
-        let shapes: Vec<usize> = self
-            .trained()
-            .iter()
-            .map(|(_, p)| p.shape().len())
-            .collect();
+        let shapes: Vec<usize> = self.trained().iter().map(|(_, p)| p.shape().len()).collect();
         for (i, (path, mut values)) in values.into_iter().enumerate() {
             let Some(gradient) = gradients.get(i) else {
                 continue;
             };
             let is_matrix = shapes[i] > 1;
-            let update = Update {
-                values: &mut values,
-                gradient,
-                gradient_scale,
-                is_matrix,
-            };
+            let update = Update { values: &mut values, gradient, gradient_scale, is_matrix };
             let moments = self.moments.entry(path.clone()).or_default();
             self.optimizer.apply(update, moments, lr, step);
             updated.insert(path, values);
@@ -287,30 +253,19 @@ pub fn evaluate(model: &Transformer, passes: &[MicroBatch]) -> Evaluation {
         sums.add(loss::evaluate(model, hidden(model, pass, None), pass));
     }
     let count = sums.count.max(1) as f64;
-    Evaluation {
-        loss: sums.loss / count,
-        accuracy: sums.correct as f64 / count,
-        tokens: sums.count,
-    }
+    Evaluation { loss: sums.loss / count, accuracy: sums.correct as f64 / count, tokens: sums.count }
 }
 
 fn hidden(model: &Transformer, pass: &MicroBatch, dropout: Option<DropoutKey>) -> Tensor<3> {
     let data = TensorData::new(pass.inputs.clone(), [pass.rows, pass.time]);
     let tokens = Tensor::<2, Int>::from_data(data, &model.device());
-    let context = Forward {
-        segments: pass.segments.as_deref(),
-        dropout,
-        ..Forward::default()
-    };
+    let context = Forward { segments: pass.segments.as_deref(), dropout, ..Forward::default() };
     model.hidden(tokens, context)
 }
 
 /// Decides what is trained and puts the model on the tape.
 fn on_tape(mut model: Transformer) -> Transformer {
-    let adapted = model
-        .params()
-        .iter()
-        .any(|(path, _)| path.contains(".lora."));
+    let adapted = model.params().iter().any(|(path, _)| path.contains(".lora."));
     for (path, mut param) in model.params_mut() {
         param.set_require_grad(!adapted || path.contains(".lora."));
     }

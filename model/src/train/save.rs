@@ -69,11 +69,7 @@ impl Disk for RealDisk {
 
     fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
         // Windows can't open a folder to sync it, and needn't.
-        if cfg!(unix) {
-            std::fs::File::open(path)?.sync_all()
-        } else {
-            Ok(())
-        }
+        if cfg!(unix) { std::fs::File::open(path)?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -87,11 +83,7 @@ pub fn atomically(
     dir: &Path,
     fill: &mut dyn FnMut(&mut dyn Disk, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    let name = dir
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let beside = |prefix: &str| dir.with_file_name(format!("{prefix}{name}"));
     let (temporary, old) = (beside(".new-"), beside(".old-"));
     let parent = dir.parent().unwrap_or(Path::new("."));
@@ -111,11 +103,7 @@ pub fn atomically(
 
 /// Brings back what a crash between the two renames of [`atomically`] left aside.
 pub fn recover(dir: &Path) {
-    let name = dir
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let old = dir.with_file_name(format!(".old-{name}"));
     if !dir.exists() && old.exists() {
         // If it can't be renamed, loading it fails and says so.
@@ -129,32 +117,18 @@ impl Run {
     /// # Errors
     /// The disk's; the last checkpoint is still whole.
     pub fn save(&self, dir: &Path, disk: &mut dyn Disk) -> Result<(), TrainError> {
-        let state = SavedState {
-            version: VERSION,
-            progress: self.progress(),
-            spec: self.spec().clone(),
-        };
+        let state = SavedState { version: VERSION, progress: self.progress(), spec: self.spec().clone() };
         let state = serde_json::to_vec_pretty(&state).expect("plain numbers and strings serialise");
-        let weights = file(
-            self.trained()
-                .into_iter()
-                .map(|(path, param)| (path, param.to_vec())),
-        );
+        let weights = file(self.trained().into_iter().map(|(path, param)| (path, param.to_vec())));
         let optimizer = file(self.moments.iter().flat_map(|(path, moments)| {
-            [
-                (format!("{path}#first"), moments.first.clone()),
-                (format!("{path}#second"), moments.second.clone()),
-            ]
+            [(format!("{path}#first"), moments.first.clone()), (format!("{path}#second"), moments.second.clone())]
         }));
         atomically(disk, dir, &mut |disk, temporary| {
             disk.write(&temporary.join(WEIGHTS), &weights)?;
             disk.write(&temporary.join(OPTIMIZER), &optimizer)?;
             disk.write(&temporary.join(STATE), &state)
         })
-        .map_err(|source| TrainError::Io {
-            what: format!("can't write {}", dir.display()),
-            source,
-        })
+        .map_err(|source| TrainError::Io { what: format!("can't write {}", dir.display()), source })
     }
 
     /// Goes on from a checkpoint. `model` is the same base with the same adapters as the run began with.
@@ -170,21 +144,15 @@ impl Run {
     ) -> Result<Self, TrainError> {
         recover(dir);
         let state = read_state(dir)?;
-        let refuse = |reason: String| TrainError::Checkpoint {
-            path: dir.display().to_string(),
-            reason,
-        };
+        let refuse = |reason: String| TrainError::Checkpoint { path: dir.display().to_string(), reason };
         if state.spec != *spec {
             return Err(refuse("it belongs to a run with other settings".to_owned()));
         }
         let mut run = Self::new(spec, model, training, validation)?;
         let mut weights = tensors(&dir.join(WEIGHTS)).map_err(&refuse)?;
         let mut moments = tensors(&dir.join(OPTIMIZER)).map_err(&refuse)?;
-        let trained: BTreeMap<String, usize> = run
-            .trained()
-            .into_iter()
-            .map(|(path, p)| (path, p.shape().iter().product()))
-            .collect();
+        let trained: BTreeMap<String, usize> =
+            run.trained().into_iter().map(|(path, p)| (path, p.shape().iter().product())).collect();
         for (path, count) in &trained {
             let take = |from: &mut HashMap<String, Vec<f32>>, name: &str| {
                 from.remove(name)
@@ -200,13 +168,8 @@ impl Run {
         }
         for (path, mut param) in run.model_mut().params_mut() {
             if let Some(count) = trained.get(&path) {
-                let values = weights
-                    .remove(&path)
-                    .filter(|values| values.len() == *count);
-                param.set(
-                    values
-                        .ok_or_else(|| refuse(format!("{path} is missing or has another size")))?,
-                );
+                let values = weights.remove(&path).filter(|values| values.len() == *count);
+                param.set(values.ok_or_else(|| refuse(format!("{path} is missing or has another size")))?);
             }
         }
         run.progress = state.progress;
@@ -219,10 +182,7 @@ impl Run {
 /// # Errors
 /// The folder is no checkpoint of a model like this.
 pub fn load_weights(dir: &Path, model: Transformer) -> Result<Transformer, TrainError> {
-    let refuse = |reason| TrainError::Checkpoint {
-        path: dir.display().to_string(),
-        reason,
-    };
+    let refuse = |reason| TrainError::Checkpoint { path: dir.display().to_string(), reason };
     let mut weights = tensors(&dir.join(WEIGHTS)).map_err(refuse)?;
     let mut model = model.valid();
     for (path, mut param) in model.params_mut() {
@@ -243,18 +203,11 @@ pub fn load_weights(dir: &Path, model: Transformer) -> Result<Transformer, Train
 /// There is no readable checkpoint at `dir`.
 pub fn read_state(dir: &Path) -> Result<SavedState, TrainError> {
     let path = dir.join(STATE);
-    let refuse = |reason: String| TrainError::Checkpoint {
-        path: path.display().to_string(),
-        reason,
-    };
+    let refuse = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
     let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
-    let state: SavedState =
-        serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+    let state: SavedState = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
     if state.version != VERSION {
-        return Err(refuse(format!(
-            "version {} is not {VERSION}",
-            state.version
-        )));
+        return Err(refuse(format!("version {} is not {VERSION}", state.version)));
     }
     Ok(state)
 }
@@ -272,12 +225,7 @@ pub fn steps(folder: &Path) -> Vec<(u64, PathBuf)> {
     let mut found: Vec<(u64, PathBuf)> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let step = path
-                .file_name()?
-                .to_str()?
-                .strip_prefix("step-")?
-                .parse()
-                .ok()?;
+            let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
             path.join(STATE).is_file().then_some((step, path))
         })
         .collect();
@@ -288,10 +236,7 @@ pub fn steps(folder: &Path) -> Vec<(u64, PathBuf)> {
 fn file(entries: impl Iterator<Item = (String, Vec<f32>)>) -> Vec<u8> {
     let entries: Vec<(String, Vec<u8>, usize)> = entries
         .map(|(name, values)| {
-            let bytes = values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             (name, bytes, values.len())
         })
         .collect();
@@ -304,17 +249,10 @@ fn file(entries: impl Iterator<Item = (String, Vec<f32>)>) -> Vec<u8> {
 
 fn tensors(path: &Path) -> Result<HashMap<String, Vec<f32>>, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let file =
-        SafeTensors::deserialize(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
     let floats = |view: TensorView<'_>| {
         let numbers = view.data().chunks_exact(4);
-        numbers
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()
+        numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     };
-    Ok(file
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| (name, floats(view)))
-        .collect())
+    Ok(file.tensors().into_iter().map(|(name, view)| (name, floats(view))).collect())
 }

@@ -30,12 +30,7 @@ mod tests {
 
     #[test]
     fn rises_then_falls_to_its_end() {
-        let schedule = Schedule {
-            peak: 1.0,
-            final_ratio: 0.1,
-            warmup_steps: 4,
-            total_steps: 15,
-        };
+        let schedule = Schedule { peak: 1.0, final_ratio: 0.1, warmup_steps: 4, total_steps: 15 };
         let rates: Vec<f64> = (1..=15).map(|step| schedule.rate(step)).collect();
         assert_eq!(rates[..5], [0.25, 0.5, 0.75, 1.0, 1.0]);
         assert!(rates[4..].windows(2).all(|pair| pair[1] < pair[0]));
@@ -44,12 +39,7 @@ mod tests {
 
     #[test]
     fn one_step_has_the_peak() {
-        let schedule = Schedule {
-            peak: 0.5,
-            final_ratio: 0.1,
-            warmup_steps: 0,
-            total_steps: 1,
-        };
+        let schedule = Schedule { peak: 0.5, final_ratio: 0.1, warmup_steps: 0, total_steps: 1 };
         assert_eq!(schedule.rate(1), 0.5);
     }
 }

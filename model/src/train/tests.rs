@@ -25,11 +25,7 @@ fn model() -> Transformer {
     for (_, mut param) in model.params_mut() {
         if param.shape().len() == 2 {
             let count: usize = param.shape().iter().product();
-            param.set(
-                (0..count)
-                    .map(|i| ((i * 7919 + count) % 997) as f32 / 997.0 * 0.4 - 0.2)
-                    .collect(),
-            );
+            param.set((0..count).map(|i| ((i * 7919 + count) % 997) as f32 / 997.0 * 0.4 - 0.2).collect());
         }
     }
     model
@@ -37,13 +33,7 @@ fn model() -> Transformer {
 
 fn adapted(spec: &TrainSpec) -> Transformer {
     let mut model = model();
-    lora::apply(
-        &mut model,
-        spec.lora.as_ref().unwrap(),
-        spec.seed,
-        &device::cpu(),
-    )
-    .unwrap();
+    lora::apply(&mut model, spec.lora.as_ref().unwrap(), spec.seed, &device::cpu()).unwrap();
     model
 }
 
@@ -51,11 +41,7 @@ fn adapted(spec: &TrainSpec) -> Transformer {
 fn examples(count: usize) -> Vec<Sequence> {
     let one = |i: usize| {
         let mut sequence = Sequence::default();
-        let ids = |n: usize, k: usize| {
-            (0..n)
-                .map(|j| ((i * 31 + j * k) % VOCAB) as u32)
-                .collect::<Vec<_>>()
-        };
+        let ids = |n: usize, k: usize| (0..n).map(|j| ((i * 31 + j * k) % VOCAB) as u32).collect::<Vec<_>>();
         sequence.extend(&ids(2 + i % 4, 3), false);
         sequence.extend(&ids(3 + (i * 5) % 17, 7), true);
         sequence
@@ -65,12 +51,7 @@ fn examples(count: usize) -> Vec<Sequence> {
 
 fn spec() -> TrainSpec {
     TrainSpec {
-        lora: Some(LoraSpec {
-            r: 4,
-            alpha: 8.0,
-            dropout: 0.2,
-            ..LoraSpec::default()
-        }),
+        lora: Some(LoraSpec { r: 4, alpha: 8.0, dropout: 0.2, ..LoraSpec::default() }),
         n_epochs: 3,
         batch_size: 5,
         max_length: 48,
@@ -85,21 +66,13 @@ fn spec() -> TrainSpec {
 }
 
 fn run(spec: &TrainSpec) -> Run {
-    let model = if spec.lora.is_some() {
-        adapted(spec)
-    } else {
-        model()
-    };
+    let model = if spec.lora.is_some() { adapted(spec) } else { model() };
     Run::new(spec, model, examples(13), Some(examples(4))).unwrap()
 }
 
 fn weights(run: &Run) -> Vec<(String, Vec<f32>)> {
     let model = run.model();
-    model
-        .params()
-        .into_iter()
-        .map(|(path, param)| (path, param.to_vec()))
-        .collect()
+    model.params().into_iter().map(|(path, param)| (path, param.to_vec())).collect()
 }
 
 fn steps(run: &mut Run, count: usize) -> Vec<StepReport> {
@@ -123,10 +96,7 @@ fn the_loss_falls_and_only_adapters_move() {
 
 #[test]
 fn full_training_moves_every_weight() {
-    let mut run = run(&TrainSpec {
-        lora: None,
-        ..spec()
-    });
+    let mut run = run(&TrainSpec { lora: None, ..spec() });
     let before = weights(&run);
     steps(&mut run, 1);
     for ((path, old), (_, new)) in before.iter().zip(&weights(&run)) {
@@ -137,20 +107,9 @@ fn full_training_moves_every_weight() {
 /// The same examples in one pass, in passes of a row or two, and packed: loss and weights after a step are the same.
 #[test]
 fn splitting_a_batch_changes_nothing() {
-    for lora in [
-        None,
-        Some(LoraSpec {
-            r: 4,
-            ..LoraSpec::default()
-        }),
-    ] {
+    for lora in [None, Some(LoraSpec { r: 4, ..LoraSpec::default() })] {
         let one = |micro_batch_tokens, packing| {
-            let spec = TrainSpec {
-                lora: lora.clone(),
-                micro_batch_tokens,
-                packing,
-                ..spec()
-            };
+            let spec = TrainSpec { lora: lora.clone(), micro_batch_tokens, packing, ..spec() };
             let mut run = run(&spec);
             let report = run.step().unwrap();
             (report, run.moments.clone())
@@ -158,26 +117,15 @@ fn splitting_a_batch_changes_nothing() {
         let (whole, gradients) = one(10_000, false);
         for (micro, packing) in [(1, false), (40, false), (40, true), (10_000, true)] {
             let (split, other) = one(micro, packing);
-            assert!(
-                (split.loss / whole.loss - 1.0).abs() < 1e-5,
-                "{micro} {packing}"
-            );
-            assert!(
-                (split.grad_norm / whole.grad_norm - 1.0).abs() < 1e-5,
-                "{micro} {packing}"
-            );
+            assert!((split.loss / whole.loss - 1.0).abs() < 1e-5, "{micro} {packing}");
+            assert!((split.grad_norm / whole.grad_norm - 1.0).abs() < 1e-5, "{micro} {packing}");
             assert_eq!(split.trained_tokens, whole.trained_tokens);
             for (path, moments) in &gradients {
-                let square = |values: &mut dyn Iterator<Item = f64>| {
-                    values.map(|x| x * x).sum::<f64>().sqrt()
-                };
+                let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
                 let pairs = moments.first.iter().zip(&other[path].first);
                 let difference = square(&mut pairs.map(|(a, b)| f64::from(a - b)));
                 let size = square(&mut moments.first.iter().map(|a| f64::from(*a)));
-                assert!(
-                    difference <= 1e-5 * size + 1e-12,
-                    "{path}: {difference} of {size}"
-                );
+                assert!(difference <= 1e-5 * size + 1e-12, "{path}: {difference} of {size}");
             }
         }
     }
@@ -195,14 +143,7 @@ fn a_resumed_run_has_the_same_bits() {
     let checkpoint = folder.path().join("step-4");
     first.save(&checkpoint, &mut RealDisk).unwrap();
     steps(&mut first, 2);
-    let mut second = Run::resume(
-        &checkpoint,
-        &spec,
-        adapted(&spec),
-        examples(13),
-        Some(examples(4)),
-    )
-    .unwrap();
+    let mut second = Run::resume(&checkpoint, &spec, adapted(&spec), examples(13), Some(examples(4))).unwrap();
     got.extend(steps(&mut second, 5));
     assert_eq!(got, wanted);
     assert_eq!(weights(&second), weights(&whole));
@@ -217,10 +158,7 @@ fn a_checkpoint_of_another_run_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("step-0");
     run(&spec()).save(&path, &mut RealDisk).unwrap();
-    let other = TrainSpec {
-        learning_rate: 0.02,
-        ..spec()
-    };
+    let other = TrainSpec { learning_rate: 0.02, ..spec() };
     let refused = Run::resume(&path, &other, adapted(&other), examples(13), None);
     assert!(matches!(refused, Err(TrainError::Checkpoint { .. })));
     std::fs::write(path.join("weights.safetensors"), b"short").unwrap();
@@ -235,10 +173,7 @@ struct Failing {
 
 impl Failing {
     fn next(&mut self) -> io::Result<RealDisk> {
-        self.left = self
-            .left
-            .checked_sub(1)
-            .ok_or_else(|| io::Error::other("the disk is full"))?;
+        self.left = self.left.checked_sub(1).ok_or_else(|| io::Error::other("the disk is full"))?;
         Ok(RealDisk)
     }
 }
@@ -280,8 +215,7 @@ fn a_failing_write_leaves_the_last_checkpoint_whole() {
             save::recover(&same);
             worked |= saved.is_ok();
             for (_, path) in save::steps(folder.path()) {
-                let resumed =
-                    Run::resume(&path, &spec, adapted(&spec), examples(13), None).unwrap();
+                let resumed = Run::resume(&path, &spec, adapted(&spec), examples(13), None).unwrap();
                 assert_eq!(weights(&resumed), weights(&run), "operation {left}");
             }
             assert!(!save::steps(folder.path()).is_empty(), "operation {left}");
@@ -293,17 +227,12 @@ fn a_failing_write_leaves_the_last_checkpoint_whole() {
 /// The chunked loss against burn's own log-softmax over all logits, gradients of hidden states and head included.
 #[test]
 fn the_chunked_loss_equals_the_plain_one() {
-    let spec = TrainSpec {
-        lora: None,
-        ..spec()
-    };
+    let spec = TrainSpec { lora: None, ..spec() };
     let pass = Batches::new(examples(6), &spec).all().swap_remove(0);
     let device = device::cpu().autodiff();
     let model = burn::module::Module::train(model());
     let width = model.config().d_model;
-    let values: Vec<f32> = (0..pass.rows * pass.time * width)
-        .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
-        .collect();
+    let values: Vec<f32> = (0..pass.rows * pass.time * width).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
     let hidden = || {
         let data = TensorData::new(values.clone(), [pass.rows, pass.time, width]);
         Tensor::<3>::from_data(data, &device).require_grad()
@@ -314,12 +243,8 @@ fn the_chunked_loss_equals_the_plain_one() {
     let tape = surrogate.unwrap().backward();
     let plain = hidden();
     let n = pass.positions.len();
-    let index = |values: &Vec<i32>| {
-        Tensor::<1, Int>::from_data(TensorData::new(values.clone(), [n]), &device)
-    };
-    let logits = model
-        .logits(plain.clone())
-        .reshape([pass.rows * pass.time, VOCAB]);
+    let index = |values: &Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values.clone(), [n]), &device);
+    let logits = model.logits(plain.clone()).reshape([pass.rows * pass.time, VOCAB]);
     let logp = activation::log_softmax(logits.select(0, index(&pass.positions)), 1);
     let picked = logp.gather(1, index(&pass.targets).reshape([n, 1]));
     let total = -picked.sum();
@@ -328,38 +253,18 @@ fn the_chunked_loss_equals_the_plain_one() {
     let plain_tape = (total * scale).backward();
     let close = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5);
     let read = |tensor: Tensor<3>| floats(tensor.into_data());
-    assert!(close(
-        read(ours.grad(&tape).unwrap()),
-        read(plain.grad(&plain_tape).unwrap())
-    ));
+    assert!(close(read(ours.grad(&tape).unwrap()), read(plain.grad(&plain_tape).unwrap())));
     let read = |tensor: Tensor<2>| floats(tensor.into_data());
     let embed = model.embed.val();
-    assert!(close(
-        read(embed.grad(&tape).unwrap()),
-        read(embed.grad(&plain_tape).unwrap())
-    ));
+    assert!(close(read(embed.grad(&tape).unwrap()), read(embed.grad(&plain_tape).unwrap())));
 }
 
 /// A packed document sees nothing of its neighbours: its loss is what it is alone.
 #[test]
 fn packed_documents_do_not_see_each_other() {
-    let spec = TrainSpec {
-        packing: true,
-        micro_batch_tokens: 48,
-        ..spec()
-    };
+    let spec = TrainSpec { packing: true, micro_batch_tokens: 48, ..spec() };
     let packed = evaluate(&model(), &Batches::new(examples(9), &spec).all());
-    let alone = evaluate(
-        &model(),
-        &Batches::new(
-            examples(9),
-            &TrainSpec {
-                packing: false,
-                ..spec
-            },
-        )
-        .all(),
-    );
+    let alone = evaluate(&model(), &Batches::new(examples(9), &TrainSpec { packing: false, ..spec }).all());
     assert!((packed.loss / alone.loss - 1.0).abs() < 1e-5);
     assert_eq!(packed.tokens, alone.tokens);
 }
@@ -368,9 +273,7 @@ fn packed_documents_do_not_see_each_other() {
 fn padding_changes_nothing() {
     let short = examples(2);
     let both = evaluate(&model(), &Batches::new(short.clone(), &spec()).all());
-    let each = short
-        .into_iter()
-        .map(|one| evaluate(&model(), &Batches::new(vec![one], &spec()).all()));
+    let each = short.into_iter().map(|one| evaluate(&model(), &Batches::new(vec![one], &spec()).all()));
     let sum: f64 = each.map(|e| e.loss * e.tokens as f64).sum();
     assert!((both.loss * both.tokens as f64 / sum - 1.0).abs() < 1e-5);
 }

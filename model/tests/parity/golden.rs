@@ -14,9 +14,7 @@ use hearth_model::transformer::{Forward, Transformer};
 use super::{Result, TOLERANCE};
 
 pub fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/golden")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
 }
 
 pub fn config(name: &str) -> Result<ModelConfig> {
@@ -34,17 +32,10 @@ pub const TOKENIZER: &str = r#"{"version": "1.0", "added_tokens": [], "normalize
 pub fn bundle(name: &str, config: &ModelConfig, device: &Device) -> Result<ModelBundle> {
     let files: [(&str, Vec<u8>); 3] = [
         ("config.json", serde_json::to_vec(&config.to_hf())?),
-        (
-            "model.safetensors",
-            std::fs::read(golden(name).join("model.safetensors"))?,
-        ),
+        ("model.safetensors", std::fs::read(golden(name).join("model.safetensors"))?),
         ("tokenizer.json", TOKENIZER.into()),
     ];
-    Ok(ModelBundle::from_source(
-        &Memory::new(files),
-        device,
-        &mut |_| ControlFlow::Continue(()),
-    )?)
+    Ok(ModelBundle::from_source(&Memory::new(files), device, &mut |_| ControlFlow::Continue(()))?)
 }
 
 pub fn load(name: &str, config: &ModelConfig, device: &Device) -> Result<Transformer> {
@@ -63,32 +54,18 @@ pub struct Expected {
 pub fn expected(name: &str) -> Result<Expected> {
     let bytes = std::fs::read(golden(name).join("expected.safetensors"))?;
     let file = parse("expected.safetensors", &bytes)?;
-    let tensor = |name: &str| {
-        file.get(name)
-            .map(|t| (t.shape.clone(), t.to_f32()))
-            .ok_or("no such tensor")
-    };
+    let tensor = |name: &str| file.get(name).map(|t| (t.shape.clone(), t.to_f32())).ok_or("no such tensor");
     let (_, tokens) = tensor("tokens")?;
     let (shape, logits) = tensor("logits")?;
     let mut tokens = tokens.into_iter().map(|t| t as i32);
-    let rows = tensor("lengths")?
-        .1
-        .iter()
-        .map(|n| tokens.by_ref().take(*n as usize).collect())
-        .collect();
-    Ok(Expected {
-        rows,
-        vocab: shape[1],
-        logits,
-    })
+    let rows = tensor("lengths")?.1.iter().map(|n| tokens.by_ref().take(*n as usize).collect()).collect();
+    Ok(Expected { rows, vocab: shape[1], logits })
 }
 
 pub fn ids(rows: &[Vec<i32>], device: &Device) -> Tensor<2, Int> {
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let flat: Vec<i32> = rows
-        .iter()
-        .flat_map(|row| std::iter::repeat_n(5, width - row.len()).chain(row.iter().copied()))
-        .collect();
+    let flat: Vec<i32> =
+        rows.iter().flat_map(|row| std::iter::repeat_n(5, width - row.len()).chain(row.iter().copied())).collect();
     Tensor::from_data(TensorData::new(flat, [rows.len(), width]), device)
 }
 
@@ -99,9 +76,7 @@ pub fn floats(tensor: Tensor<3>) -> Vec<f32> {
 /// The logits of all rows, each alone.
 pub fn alone(model: &Transformer, expected: &Expected) -> Vec<f32> {
     let device = model.device();
-    let row = |row: &Vec<i32>| {
-        floats(model.forward(ids(std::slice::from_ref(row), &device), Forward::default()))
-    };
+    let row = |row: &Vec<i32>| floats(model.forward(ids(std::slice::from_ref(row), &device), Forward::default()));
     expected.rows.iter().flat_map(row).collect()
 }
 
@@ -113,10 +88,7 @@ pub fn pads(expected: &Expected) -> Vec<usize> {
 /// The logits of all rows, left-padded in one batch.
 pub fn batched(model: &Transformer, expected: &Expected) -> Vec<f32> {
     let pads = pads(expected);
-    let ctx = Forward {
-        left_pad: Some(&pads),
-        ..Forward::default()
-    };
+    let ctx = Forward { left_pad: Some(&pads), ..Forward::default() };
     let logits = floats(model.forward(ids(&expected.rows, &model.device()), ctx));
     without_padding(&logits, &pads, expected)
 }

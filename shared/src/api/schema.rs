@@ -12,14 +12,8 @@ use crate::spec::Auto;
 /// A value of the inner type, or the word `auto`.
 impl<T: ComposeSchema> ComposeSchema for Auto<T> {
     fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
-        let word = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some(["auto"]))
-            .build();
-        let either = OneOfBuilder::new()
-            .item(T::compose(Vec::new()))
-            .item(word)
-            .build();
+        let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["auto"])).build();
+        let either = OneOfBuilder::new().item(T::compose(Vec::new())).item(word).build();
         RefOr::T(Schema::OneOf(either))
     }
 }

@@ -28,9 +28,7 @@ pub fn needed(files: u64, parameters: u64) -> u64 {
 /// [`LabError::Memory`] with both figures.
 pub fn memory(needed: u64, room: Room) -> Result<(), LabError> {
     let addressable = ADDRESSABLE.saturating_sub(room.used);
-    let available = room
-        .machine
-        .map_or(addressable, |machine| addressable.min(machine));
+    let available = room.machine.map_or(addressable, |machine| addressable.min(machine));
     if needed > available {
         return Err(LabError::Memory { needed, available });
     }
@@ -51,30 +49,15 @@ mod tests {
     #[test]
     fn smollm2_fits_a_large_tab_and_not_a_small_phone() {
         let needed = needed(98_000_000, 134_515_008);
-        let roomy = Room {
-            used: 40 << 20,
-            machine: Some(8 << 30),
-        };
+        let roomy = Room { used: 40 << 20, machine: Some(8 << 30) };
         assert_eq!(memory(needed, roomy), Ok(()));
-        let small = Room {
-            used: 40 << 20,
-            machine: Some(512 << 20),
-        };
-        assert_eq!(
-            memory(needed, small),
-            Err(LabError::Memory {
-                needed,
-                available: 512 << 20
-            })
-        );
+        let small = Room { used: 40 << 20, machine: Some(512 << 20) };
+        assert_eq!(memory(needed, small), Err(LabError::Memory { needed, available: 512 << 20 }));
     }
 
     #[test]
     fn a_seven_billion_model_never_fits() {
-        let room = Room {
-            used: 0,
-            machine: None,
-        };
+        let room = Room { used: 0, machine: None };
         assert!(memory(needed(14_000_000_000, 7_000_000_000), room).is_err());
     }
 }

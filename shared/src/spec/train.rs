@@ -49,9 +49,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Auto<T> {
         match Raw::deserialize(deserializer)? {
             Raw::Value(value) => Ok(Self::Value(value)),
             Raw::Word(word) if word == "auto" => Ok(Self::Auto),
-            Raw::Word(word) => Err(D::Error::custom(format!(
-                "`{word}` is neither a number nor \"auto\""
-            ))),
+            Raw::Word(word) => Err(D::Error::custom(format!("`{word}` is neither a number nor \"auto\""))),
             Raw::Null(()) => Ok(Self::Auto),
         }
     }
@@ -241,39 +239,20 @@ impl FineTuneSpec {
             low: T,
             high: T,
         ) -> Result<(), SpecError> {
-            value
-                .value()
-                .map_or(Ok(()), |value| bounded(field, value, low, high))
+            value.value().map_or(Ok(()), |value| bounded(field, value, low, high))
         }
         check("n_epochs", self.n_epochs, 1, 100)?;
         check("batch_size", self.batch_size, 1, 1024)?;
-        check(
-            "learning_rate_multiplier",
-            self.learning_rate_multiplier,
-            0.01,
-            100.0,
-        )?;
+        check("learning_rate_multiplier", self.learning_rate_multiplier, 0.01, 100.0)?;
         let ours = &self.hearth;
-        ours.lora
-            .validate()
-            .map_err(|error| error.within("hearth.lora"))?;
+        ours.lora.validate().map_err(|error| error.within("hearth.lora"))?;
         check("hearth.learning_rate", ours.learning_rate, 1e-7, 1.0)?;
         check("hearth.max_length", ours.max_length, 16, 1 << 20)?;
-        check(
-            "hearth.micro_batch_tokens",
-            ours.micro_batch_tokens,
-            16,
-            1 << 20,
-        )?;
+        check("hearth.micro_batch_tokens", ours.micro_batch_tokens, 16, 1 << 20)?;
         check("hearth.warmup_ratio", ours.warmup_ratio, 0.0, 0.5)?;
         check("hearth.weight_decay", ours.weight_decay, 0.0, 1.0)?;
         check("hearth.max_grad_norm", ours.max_grad_norm, 0.0, 100.0)?;
-        check(
-            "hearth.checkpoint_every",
-            ours.checkpoint_every,
-            1,
-            u64::MAX,
-        )?;
+        check("hearth.checkpoint_every", ours.checkpoint_every, 1, u64::MAX)?;
         check("hearth.eval_every", ours.eval_every, 1, u64::MAX)?;
         if let Some(steps) = ours.max_steps {
             bounded("hearth.max_steps", steps, 1, 10_000_000)?;
@@ -299,17 +278,11 @@ impl FineTuneSpec {
         let ours = &self.hearth;
         let batch_size = self.batch_size.or((facts.examples / 20).clamp(1, 8) as u32);
         let steps_per_epoch = facts.examples.div_ceil(u64::from(batch_size));
-        let n_epochs = self
-            .n_epochs
-            .or((100 / steps_per_epoch).clamp(1, 10) as u32);
+        let n_epochs = self.n_epochs.or((100 / steps_per_epoch).clamp(1, 10) as u32);
         let all_steps = u64::from(n_epochs) * steps_per_epoch;
         let steps = ours.max_steps.map_or(all_steps, |most| most.min(all_steps));
-        let max_length = ours
-            .max_length
-            .or(facts.context.min(2048))
-            .min(facts.context);
-        let automatic_lr = automatic_learning_rate(facts.parameters, ours.full)
-            * self.learning_rate_multiplier.or(1.0);
+        let max_length = ours.max_length.or(facts.context.min(2048)).min(facts.context);
+        let automatic_lr = automatic_learning_rate(facts.parameters, ours.full) * self.learning_rate_multiplier.or(1.0);
         let checkpoint_every = ours.checkpoint_every.or((steps / 10).max(10));
         Ok(TrainSpec {
             objective: Objective::Chat,
@@ -363,13 +336,8 @@ pub struct JobSpec {
 mod tests {
     use super::*;
 
-    const FACTS: DataFacts = DataFacts {
-        examples: 50,
-        tokens: 10_000,
-        longest: 400,
-        parameters: 135_000_000,
-        context: 8192,
-    };
+    const FACTS: DataFacts =
+        DataFacts { examples: 50, tokens: 10_000, longest: 400, parameters: 135_000_000, context: 8192 };
 
     fn asked(json: &str) -> FineTuneSpec {
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
@@ -379,10 +347,7 @@ mod tests {
     fn auto_is_filled_in() {
         let spec = asked(r#"{"n_epochs": "auto", "batch_size": null}"#).resolve(&FACTS);
         let spec = spec.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(
-            (spec.batch_size, spec.n_epochs, spec.max_length),
-            (2, 4, 2048)
-        );
+        assert_eq!((spec.batch_size, spec.n_epochs, spec.max_length), (2, 4, 2048));
         assert!((spec.learning_rate - 5.4e-4).abs() < 1e-9 && spec.warmup_steps == 5);
         assert_eq!(spec.lora.map(|lora| (lora.r, lora.alpha)), Some((16, 32.0)));
     }
@@ -391,17 +356,9 @@ mod tests {
     fn what_a_client_says_wins() {
         let json = r#"{"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": 2, "seed": 9,
             "hearth": {"full": true, "learning_rate": 0.01, "warmup_ratio": 0.5, "max_steps": 6}}"#;
-        let spec = asked(json)
-            .resolve(&FACTS)
-            .unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(
-            (spec.n_epochs, spec.batch_size, spec.seed, spec.max_steps),
-            (2, 5, 9, Some(6))
-        );
-        assert_eq!(
-            (spec.learning_rate, spec.warmup_steps, spec.lora),
-            (0.01, 3, None)
-        );
+        let spec = asked(json).resolve(&FACTS).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((spec.n_epochs, spec.batch_size, spec.seed, spec.max_steps), (2, 5, 9, Some(6)));
+        assert_eq!((spec.learning_rate, spec.warmup_steps, spec.lora), (0.01, 3, None));
     }
 
     #[test]
@@ -410,32 +367,17 @@ mod tests {
         let cases = [
             (r#"{"n_epochs": 0}"#, "n_epochs"),
             (r#"{"batch_size": 5000}"#, "batch_size"),
-            (
-                r#"{"learning_rate_multiplier": 1e9}"#,
-                "learning_rate_multiplier",
-            ),
+            (r#"{"learning_rate_multiplier": 1e9}"#, "learning_rate_multiplier"),
             (r#"{"hearth": {"lora": {"r": 0}}}"#, "hearth.lora.r"),
-            (
-                r#"{"hearth": {"lora": {"target_modules": ["x"]}}}"#,
-                "hearth.lora.target_modules",
-            ),
-            (
-                r#"{"hearth": {"warmup_ratio": 0.9}}"#,
-                "hearth.warmup_ratio",
-            ),
+            (r#"{"hearth": {"lora": {"target_modules": ["x"]}}}"#, "hearth.lora.target_modules"),
+            (r#"{"hearth": {"warmup_ratio": 0.9}}"#, "hearth.warmup_ratio"),
         ];
         for (json, want) in cases {
             assert_eq!(field(json).as_deref(), Some(want));
         }
         assert!(serde_json::from_str::<FineTuneSpec>(r#"{"n_epochs": "many"}"#).is_err());
-        let none = DataFacts {
-            examples: 0,
-            ..FACTS
-        };
-        assert_eq!(
-            asked("{}").resolve(&none).err().map(|e| e.field).as_deref(),
-            Some("training_file")
-        );
+        let none = DataFacts { examples: 0, ..FACTS };
+        assert_eq!(asked("{}").resolve(&none).err().map(|e| e.field).as_deref(), Some("training_file"));
     }
 
     #[test]

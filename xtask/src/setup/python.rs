@@ -16,19 +16,14 @@ const HINT: &str = "install Python 3.10 or newer with its venv module (Debian: `
 
 /// The environment with the `openai` client: `<cache>/py`.
 pub fn ensure_api(paths: &Paths) -> Result<()> {
-    ensure(
-        paths,
-        "py",
-        &paths.root.join("tests/api/requirements.txt"),
-        &[],
-    )
+    ensure(paths, "py", &paths.root.join("tests/api/requirements.txt"), &[])
 }
 
 /// An environment `<cache>/<name>` that holds exactly the packages of a requirements file.
 pub fn ensure(paths: &Paths, name: &str, requirements: &Path, options: &[&str]) -> Result<()> {
     step(paths, &format!("Python environment {name}"), HINT, |step| {
-        let wanted = fs::read_to_string(requirements)
-            .with_context(|| format!("cannot read {}", requirements.display()))?;
+        let wanted =
+            fs::read_to_string(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
         let venv = paths.cache.join(name);
         let stamp = venv.join("hearth-stamp.txt");
         let state = hex(&Sha256::digest(wanted.as_bytes()));

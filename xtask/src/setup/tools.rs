@@ -38,13 +38,7 @@ fn locked_version(paths: &Paths, package: &str) -> Result<String> {
         .with_context(|| format!("Cargo.lock does not name {package}"))
 }
 
-fn cargo_tool(
-    paths: &Paths,
-    program: &str,
-    package: &str,
-    version: &str,
-    more: &[&str],
-) -> Result<()> {
+fn cargo_tool(paths: &Paths, program: &str, package: &str, version: &str, more: &[&str]) -> Result<()> {
     let hint = format!(
         "see that cargo reaches the crate registry, then run the command again; or put {program} {version} on PATH yourself"
     );
@@ -120,10 +114,7 @@ fn wasm_opt_version(paths: &Paths) -> Option<u32> {
         return version.trim().parse().ok();
     }
     let text = output_of(paths.command(program).arg("--version"))?;
-    let version = text
-        .split_whitespace()
-        .find_map(|word| word.parse::<u32>().ok())?;
-    let _ = fs::create_dir_all(paths.tools())
-        .and_then(|()| fs::write(&stamp, format!("{state}\n{version}")));
+    let version = text.split_whitespace().find_map(|word| word.parse::<u32>().ok())?;
+    let _ = fs::create_dir_all(paths.tools()).and_then(|()| fs::write(&stamp, format!("{state}\n{version}")));
     Some(version)
 }

@@ -17,10 +17,8 @@ use crate::step::{Step, output_of, step};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's suite that carries the rustc versions newer than its stable release.
 const SUITE: &str = "trixie-backports";
-const KEYRINGS: [&str; 2] = [
-    "/usr/share/keyrings/debian-archive-keyring.gpg",
-    "/usr/share/keyrings/debian-archive-keyring.pgp",
-];
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 const RUSTUP_LIMIT: Duration = Duration::from_secs(180);
 const HINT: &str = "run `rustup target add wasm32-unknown-unknown` where rustup can reach its server. Without it, set-up needs \
     apt with a Debian mirror and a rustc version that Debian packages (`rustc --version` must equal a `rust-src` there)";
@@ -41,13 +39,9 @@ pub fn ensure(paths: &Paths) -> Result<()> {
             Ok(()) => "rustup reported success, yet rustc finds no standard library".to_owned(),
             Err(error) => first_line(&format!("{error:#}")),
         };
-        from_debian(paths, step, &library)
-            .with_context(|| format!("rustup could not add the target ({refusal})"))?;
+        from_debian(paths, step, &library).with_context(|| format!("rustup could not add the target ({refusal})"))?;
         if !library.works(paths) {
-            bail!(
-                "the built library in {} does not compile a program",
-                library.folder.display()
-            );
+            bail!("the built library in {} does not compile a program", library.folder.display());
         }
         step.note("built from Debian's rust-src");
         Ok(())
@@ -65,11 +59,7 @@ impl Library {
     fn find(paths: &Paths) -> Result<Self> {
         let sysroot = output_of(paths.command("rustc").args(["--print", "sysroot"]))
             .context("`rustc --print sysroot` does not answer: install Rust with rustup first")?;
-        let folder = Path::new(&sysroot)
-            .join("lib")
-            .join("rustlib")
-            .join(TARGET)
-            .join("lib");
+        let folder = Path::new(&sysroot).join("lib").join("rustlib").join(TARGET).join("lib");
         let list = folder.join("hearth-fallback.txt");
         Ok(Self { folder, list })
     }
@@ -78,9 +68,7 @@ impl Library {
     fn works(&self, paths: &Paths) -> bool {
         self.drop_doubles();
         let has_core = fs::read_dir(&self.folder).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
         });
         if !has_core {
             return false;
@@ -112,10 +100,11 @@ impl Library {
 
     /// Where rustup's library arrived after the fallback's, rustc would find every crate twice.
     fn drop_doubles(&self) {
-        let from_rustup =
-            self.folder.ancestors().nth(2).is_some_and(|rustlib| {
-                rustlib.join(format!("manifest-rust-std-{TARGET}")).exists()
-            });
+        let from_rustup = self
+            .folder
+            .ancestors()
+            .nth(2)
+            .is_some_and(|rustlib| rustlib.join(format!("manifest-rust-std-{TARGET}")).exists());
         if let (true, Ok(names)) = (from_rustup, fs::read_to_string(&self.list)) {
             for name in names.lines() {
                 let _ = fs::remove_file(self.folder.join(name));
@@ -129,10 +118,7 @@ fn from_rustup(paths: &Paths, step: &Step) -> Result<()> {
     if which(paths, &["rustup"]).is_none() {
         bail!("rustup is not on PATH");
     }
-    step.run_within(
-        paths.command("rustup").args(["target", "add", TARGET]),
-        Some(RUSTUP_LIMIT),
-    )
+    step.run_within(paths.command("rustup").args(["target", "add", TARGET]), Some(RUSTUP_LIMIT))
 }
 
 fn from_debian(paths: &Paths, step: &Step, library: &Library) -> Result<()> {
@@ -156,10 +142,7 @@ fn from_debian(paths: &Paths, step: &Step, library: &Library) -> Result<()> {
             .env("CARGO_TARGET_DIR", &target)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("__CARGO_DEFAULT_LIB_METADATA", "stablestd")
-            .env(
-                "RUSTFLAGS",
-                "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes -Cstrip=debuginfo",
-            )
+            .env("RUSTFLAGS", "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes -Cstrip=debuginfo")
             // The folder lies outside the checkout, whose rust-toolchain.toml chooses the toolchain.
             .env("RUSTUP_TOOLCHAIN", toolchain(paths)?)
             .args(["build", "--release", "--target", TARGET])
@@ -192,10 +175,7 @@ fn unpack_source(paths: &Paths, step: &Step, scratch: &Path, version: &str) -> R
             Err(error) => tried.push(format!("{mirror}: {}", first_line(&format!("{error:#}")))),
         }
     }
-    bail!(
-        "no mirror of this machine's apt sources has rust-src {version} in {SUITE}: {}",
-        tried.join("; ")
-    )
+    bail!("no mirror of this machine's apt sources has rust-src {version} in {SUITE}: {}", tried.join("; "))
 }
 
 /// Archive roots of this machine's own apt sources, each once.
@@ -213,10 +193,7 @@ fn mirrors(paths: &Paths) -> Result<Vec<String>> {
 fn roots(listing: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in listing.lines() {
-        let root = line
-            .strip_prefix('\'')
-            .and_then(|rest| rest.split_once("/dists/"))
-            .map(|(root, _)| root.to_owned());
+        let root = line.strip_prefix('\'').and_then(|rest| rest.split_once("/dists/")).map(|(root, _)| root.to_owned());
         if let Some(root) = root
             && !found.contains(&root)
         {
@@ -226,29 +203,15 @@ fn roots(listing: &str) -> Vec<String> {
     found
 }
 
-fn package(
-    paths: &Paths,
-    step: &Step,
-    scratch: &Path,
-    mirror: &str,
-    version: &str,
-) -> Result<PathBuf> {
+fn package(paths: &Paths, step: &Step, scratch: &Path, mirror: &str, version: &str) -> Result<PathBuf> {
     let keyring = KEYRINGS.iter().find(|file| Path::new(file).exists());
     let signed = keyring.map_or_else(String::new, |file| format!("[signed-by={file}] "));
-    fs::write(
-        scratch.join("sources.list"),
-        format!("deb {signed}{mirror} {SUITE} main\n"),
-    )?;
+    fs::write(scratch.join("sources.list"), format!("deb {signed}{mirror} {SUITE} main\n"))?;
     step.run(apt(paths, scratch, "apt-get").arg("update"))?;
     let listing = output_of(apt(paths, scratch, "apt-cache").args(["madison", "rust-src"]))
         .context("apt-cache does not list rust-src")?;
-    let exact = matching(&listing, version)
-        .with_context(|| format!("rust-src {version} is not among\n{listing}"))?;
-    step.run(
-        apt(paths, scratch, "apt-get")
-            .current_dir(scratch)
-            .args(["download", &format!("rust-src={exact}")]),
-    )?;
+    let exact = matching(&listing, version).with_context(|| format!("rust-src {version} is not among\n{listing}"))?;
+    step.run(apt(paths, scratch, "apt-get").current_dir(scratch).args(["download", &format!("rust-src={exact}")]))?;
     fs::read_dir(scratch)?
         .flatten()
         .map(|entry| entry.path())
@@ -277,22 +240,14 @@ fn matching(listing: &str, version: &str) -> Option<String> {
     listing
         .lines()
         .filter_map(|line| line.split('|').nth(1).map(str::trim))
-        .find(|found| {
-            found
-                .strip_prefix(version)
-                .is_some_and(|rest| rest.starts_with(['+', '~', '-']))
-        })
+        .find(|found| found.strip_prefix(version).is_some_and(|rest| rest.starts_with(['+', '~', '-'])))
         .map(str::to_owned)
 }
 
 fn install(library: &Library, target: &Path) -> Result<()> {
     let built = target.join(TARGET).join("release").join("deps");
-    fs::create_dir_all(&library.folder).with_context(|| {
-        format!(
-            "cannot write {}: run once as the toolchain's owner",
-            library.folder.display()
-        )
-    })?;
+    fs::create_dir_all(&library.folder)
+        .with_context(|| format!("cannot write {}: run once as the toolchain's owner", library.folder.display()))?;
     let mut names = String::new();
     for entry in fs::read_dir(&built)?.flatten() {
         let name = entry.file_name();
@@ -339,10 +294,7 @@ mod tests {
     #[test]
     fn only_the_same_rustc_version_is_taken() {
         let listing = "  rust-src | 1.95.10+dfsg1-1 | m\n  rust-src | 1.95.0+dfsg1-2~bpo13+1 | m";
-        assert_eq!(
-            matching(listing, "1.95.0").as_deref(),
-            Some("1.95.0+dfsg1-2~bpo13+1")
-        );
+        assert_eq!(matching(listing, "1.95.0").as_deref(), Some("1.95.0+dfsg1-2~bpo13+1"));
         assert_eq!(matching(listing, "1.95.1"), None);
     }
 }

@@ -65,11 +65,7 @@ struct Remote {
 }
 
 /// Fetches every file into a folder below `scratch`, which stays there if it breaks, to go on from.
-pub(super) async fn fetch(
-    repository: &Repository,
-    scratch: &Path,
-    meter: &Meter,
-) -> Result<PathBuf, HubError> {
+pub(super) async fn fetch(repository: &Repository, scratch: &Path, meter: &Meter) -> Result<PathBuf, HubError> {
     let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
     fetch_from(endpoint.trim_end_matches('/'), repository, scratch, meter).await
 }
@@ -89,23 +85,16 @@ async fn fetch_from(
         remotes.push(look(&clients, endpoint, repository, name).await?);
     }
     let folder = scratch.join(format!("hub-{}", repository.id.replace('/', "-")));
-    tokio::fs::create_dir_all(&folder)
-        .await
-        .context("cannot make a folder for the download")?;
+    tokio::fs::create_dir_all(&folder).await.context("cannot make a folder for the download")?;
     let total = remotes.iter().map(|remote| remote.bytes).sum();
-    let already = |remote: &Remote| {
-        std::fs::metadata(folder.join(remote.name)).map_or(0, |file| file.len().min(remote.bytes))
-    };
+    let already =
+        |remote: &Remote| std::fs::metadata(folder.join(remote.name)).map_or(0, |file| file.len().min(remote.bytes));
     let mut before: u64 = remotes.iter().map(already).sum();
     meter.begin("huggingface", Some(total), before);
     let first = before;
     before = 0;
     for remote in &remotes {
-        let place = Place {
-            file: folder.join(remote.name),
-            before,
-            first,
-        };
+        let place = Place { file: folder.join(remote.name), before, first };
         download(&clients.following, remote, &place, meter).await?;
         before += remote.bytes;
     }
@@ -123,27 +112,17 @@ async fn look(
     repository: &Repository,
     name: &'static str,
 ) -> Result<Remote, HubError> {
-    let url = format!(
-        "{endpoint}/{}/resolve/{}/{name}",
-        repository.id, repository.revision
-    );
+    let url = format!("{endpoint}/{}/resolve/{}/{name}", repository.id, repository.revision);
     // The hub's own answer tells of large files; what it redirects to does not know their checksum.
     let mut headers = head(&clients.staying, &url).await?;
     if text(&headers, "x-linked-size").is_none() {
         headers = head(&clients.following, &url).await?;
     }
     let bytes = text(&headers, "x-linked-size").or_else(|| text(&headers, CONTENT_LENGTH.as_str()));
-    let bytes = bytes
-        .and_then(|text| text.parse().ok())
-        .with_context(|| format!("{url}: no size given"))?;
+    let bytes = bytes.and_then(|text| text.parse().ok()).with_context(|| format!("{url}: no size given"))?;
     let etag = text(&headers, "x-linked-etag").or_else(|| text(&headers, ETAG.as_str()));
     let sha256 = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
-    Ok(Remote {
-        name,
-        url,
-        bytes,
-        sha256: sha256.filter(|hash| hash.len() == 64),
-    })
+    Ok(Remote { name, url, bytes, sha256: sha256.filter(|hash| hash.len() == 64) })
 }
 
 async fn head(client: &Client, url: &str) -> Result<HeaderMap, HubError> {
@@ -186,11 +165,7 @@ async fn download(client: &Client, remote: &Remote, place: &Place, meter: &Meter
 
 /// From where the file ends to where it should.
 async fn part(client: &Client, remote: &Remote, place: &Place, meter: &Meter) -> Result<()> {
-    let mut file = tokio::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&place.file)
-        .await?;
+    let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(&place.file).await?;
     let mut done = file.metadata().await?.len();
     if done > remote.bytes {
         file.set_len(0).await?;
@@ -218,11 +193,7 @@ async fn part(client: &Client, remote: &Remote, place: &Place, meter: &Meter) ->
     }
     file.flush().await?;
     if done != remote.bytes {
-        bail!(
-            "{} ended after {done} of {} bytes",
-            remote.url,
-            remote.bytes
-        );
+        bail!("{} ended after {done} of {} bytes", remote.url, remote.bytes);
     }
     Ok(())
 }
@@ -236,10 +207,7 @@ async fn check(remote: &Remote, file: &Path) -> Result<()> {
     let found = hex(&tokio::task::spawn_blocking(move || file_hash(&path)).await??);
     if found != *wanted {
         tokio::fs::remove_file(file).await?;
-        bail!(
-            "{}: SHA-256 is {found}, not {wanted}; the file was removed",
-            remote.url
-        );
+        bail!("{}: SHA-256 is {found}, not {wanted}; the file was removed", remote.url);
     }
     Ok(())
 }
@@ -254,11 +222,7 @@ mod tests {
     use tokio::io::{AsyncBufReadExt as _, BufReader};
     use tokio::net::TcpListener;
 
-    const REPOSITORY: Repository = Repository {
-        id: "org/model",
-        revision: "main",
-        files: &["weights.bin"],
-    };
+    const REPOSITORY: Repository = Repository { id: "org/model", revision: "main", files: &["weights.bin"] };
 
     /// A hub that breaks the first transfer off half-way.
     async fn hub(content: &'static [u8], sha256: String) -> (String, Arc<AtomicUsize>) {
@@ -273,27 +237,16 @@ mod tests {
                 let (mut method, mut from) = (String::new(), 0);
                 {
                     let mut lines = BufReader::new(&mut socket).lines();
-                    while let Some(line) = lines
-                        .next_line()
-                        .await
-                        .unwrap()
-                        .filter(|line| !line.is_empty())
-                    {
+                    while let Some(line) = lines.next_line().await.unwrap().filter(|line| !line.is_empty()) {
                         if method.is_empty() {
                             method = line.split(' ').next().unwrap().to_owned();
-                        } else if let Some(range) =
-                            line.to_lowercase().strip_prefix("range: bytes=")
-                        {
+                        } else if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
                             from = range.trim_end_matches('-').parse().unwrap();
                             seen.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                 }
-                let status = if from > 0 {
-                    "206 Partial Content"
-                } else {
-                    "200 OK"
-                };
+                let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
                 let head = format!(
                     "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\nx-linked-etag: \"{sha256}\"\r\n\r\n",
                     content.len() - from
@@ -301,11 +254,7 @@ mod tests {
                 socket.write_all(head.as_bytes()).await.unwrap();
                 if method == "GET" {
                     transfers += 1;
-                    let to = if transfers == 1 {
-                        content.len() / 2
-                    } else {
-                        content.len()
-                    };
+                    let to = if transfers == 1 { content.len() / 2 } else { content.len() };
                     socket.write_all(&content[from..to]).await.unwrap();
                 }
                 socket.shutdown().await.unwrap();
@@ -321,10 +270,7 @@ mod tests {
         let (endpoint, ranges) = hub(CONTENT, hex(&sha2::Sha256::digest(CONTENT))).await;
         let dir = tempfile::tempdir().unwrap();
         let meter = Meter::new("test");
-        let folder = fetch_from(&endpoint, &REPOSITORY, dir.path(), &meter)
-            .await
-            .ok()
-            .unwrap();
+        let folder = fetch_from(&endpoint, &REPOSITORY, dir.path(), &meter).await.ok().unwrap();
         assert_eq!(std::fs::read(folder.join("weights.bin")).unwrap(), CONTENT);
         assert_eq!(ranges.load(Ordering::Relaxed), 1);
         assert_eq!(meter.read().bytes_done, 10_000);
@@ -334,31 +280,19 @@ mod tests {
     async fn a_wrong_checksum_removes_the_file() {
         let (endpoint, _) = hub(CONTENT, "0".repeat(64)).await;
         let dir = tempfile::tempdir().unwrap();
-        let Err(HubError::Failed(error)) =
-            fetch_from(&endpoint, &REPOSITORY, dir.path(), &Meter::new("test")).await
+        let Err(HubError::Failed(error)) = fetch_from(&endpoint, &REPOSITORY, dir.path(), &Meter::new("test")).await
         else {
             panic!("the checksum is wrong");
         };
         assert!(error.to_string().contains("SHA-256"), "{error}");
-        assert!(
-            !dir.path()
-                .join("hub-org-model")
-                .join("weights.bin")
-                .exists()
-        );
+        assert!(!dir.path().join("hub-org-model").join("weights.bin").exists());
     }
 
     #[tokio::test]
     async fn nobody_there_is_found_out_quickly() {
         let started = std::time::Instant::now();
         let dir = tempfile::tempdir().unwrap();
-        let result = fetch_from(
-            "http://127.0.0.1:9",
-            &REPOSITORY,
-            dir.path(),
-            &Meter::new("test"),
-        )
-        .await;
+        let result = fetch_from("http://127.0.0.1:9", &REPOSITORY, dir.path(), &Meter::new("test")).await;
         assert!(matches!(result, Err(HubError::Unreachable(_))));
         assert!(started.elapsed() < Duration::from_secs(10));
     }

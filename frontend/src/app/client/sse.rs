@@ -68,9 +68,7 @@ pub async fn follow(
     mut on_event: impl FnMut(Event) -> bool,
 ) -> Result<(), ClientError> {
     let response = send(call.signal(abort)).await?;
-    let body = response
-        .body()
-        .ok_or_else(|| ClientError::Garbled("no body".to_owned()))?;
+    let body = response.body().ok_or_else(|| ClientError::Garbled("no body".to_owned()))?;
     let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
     let mut parser = Parser::default();
     while let Some(bytes) = read_chunk(&reader).await? {
@@ -90,7 +88,8 @@ mod tests {
 
     #[test]
     fn events_survive_any_split() {
-        let stream = "retry: 3000\n\nid: 7\ndata: {\"text\": \"炉火\"}\n\n: beat\n\nevent: end\ndata: a\ndata: b\r\n\r\n";
+        let stream =
+            "retry: 3000\n\nid: 7\ndata: {\"text\": \"炉火\"}\n\n: beat\n\nevent: end\ndata: a\ndata: b\r\n\r\n";
         let mut whole = Parser::default();
         let expected = whole.push(stream.as_bytes());
         assert_eq!(expected.len(), 2);
@@ -99,11 +98,7 @@ mod tests {
         assert_eq!(expected[1].data, "a\nb");
         for size in 1..12 {
             let mut parser = Parser::default();
-            let events: Vec<Event> = stream
-                .as_bytes()
-                .chunks(size)
-                .flat_map(|chunk| parser.push(chunk))
-                .collect();
+            let events: Vec<Event> = stream.as_bytes().chunks(size).flat_map(|chunk| parser.push(chunk)).collect();
             assert_eq!(events, expected, "pieces of {size} bytes");
         }
     }

@@ -75,12 +75,7 @@ impl Scale {
         let margin = ((y.1 - y.0) * 0.06).max(y.1.abs() * 1e-3).max(1e-12);
         y = (if from_zero { 0.0 } else { y.0 - margin }, y.1 + margin);
         x.1 = x.1.max(x.0 + 1.0);
-        Self {
-            x,
-            y,
-            width: size.0,
-            height: size.1,
-        }
+        Self { x, y, width: size.0, height: size.1 }
     }
 
     fn px(&self, x: f64) -> f64 {
@@ -166,13 +161,10 @@ pub fn Chart(
     let resize = window_event_listener(leptos::ev::resize, move |_| measure());
     on_cleanup(move || resize.remove());
 
-    let scale = Memo::new(move |_| {
-        series.with(|series| Scale::of(series, x_end.get(), from_zero, (width.get(), height)))
-    });
+    let scale =
+        Memo::new(move |_| series.with(|series| Scale::of(series, x_end.get(), from_zero, (width.get(), height))));
     let follow = move |event: web_sys::PointerEvent| {
-        let target = event
-            .current_target()
-            .and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+        let target = event.current_target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
         if let Some(target) = target {
             let px = f64::from(event.client_x()) - target.get_bounding_client_rect().left();
             cursor.set(Some(scale.get_untracked().x_at(px).round()));
@@ -344,11 +336,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_inside() {
         assert_eq!(ticks((0.0, 10.0), 5.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        assert!(
-            ticks((2.3, 2.9), 4.0)
-                .iter()
-                .all(|tick| (2.3..=2.9).contains(tick))
-        );
+        assert!(ticks((2.3, 2.9), 4.0).iter().all(|tick| (2.3..=2.9).contains(tick)));
         assert!(ticks((1.0, 1.0), 4.0).is_empty());
     }
 

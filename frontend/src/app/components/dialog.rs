@@ -21,9 +21,7 @@ pub struct Asker {
 }
 
 pub fn provide() {
-    provide_context(Asker {
-        asked: RwSignal::new(None),
-    });
+    provide_context(Asker { asked: RwSignal::new(None) });
 }
 
 pub fn use_asker() -> Asker {
@@ -33,8 +31,7 @@ pub fn use_asker() -> Asker {
 impl Asker {
     /// Runs `yes` only if the person agrees.
     pub fn ask(self, question: Question, yes: impl Fn() + Send + Sync + 'static) {
-        self.asked
-            .set(Some((question, Callback::new(move |()| yes()))));
+        self.asked.set(Some((question, Callback::new(move |()| yes()))));
     }
 }
 
@@ -60,19 +57,9 @@ pub fn Dialogs() -> impl IntoView {
         asker.asked.set(None);
     };
     let word = move |pick: fn(&Question) -> String| {
-        move || {
-            asker
-                .asked
-                .with(|asked| asked.as_ref().map(|(question, _)| pick(question)))
-        }
+        move || asker.asked.with(|asked| asked.as_ref().map(|(question, _)| pick(question)))
     };
-    let destroys = move || {
-        asker.asked.with(|asked| {
-            asked
-                .as_ref()
-                .is_some_and(|(question, _)| question.destroys)
-        })
-    };
+    let destroys = move || asker.asked.with(|asked| asked.as_ref().is_some_and(|(question, _)| question.destroys));
     view! {
         <dialog
             class="dialog"

@@ -4,10 +4,7 @@ use leptos::prelude::*;
 
 /// An icon in the colour of the text beside it. It is decoration: whatever it stands on carries the words.
 #[component]
-pub fn Icon(
-    #[prop(into)] name: Signal<&'static str>,
-    #[prop(default = 20)] size: u32,
-) -> impl IntoView {
+pub fn Icon(#[prop(into)] name: Signal<&'static str>, #[prop(default = 20)] size: u32) -> impl IntoView {
     view! {
         <svg
             class="icon"
@@ -49,17 +46,11 @@ pub fn Mark(#[prop(default = 28)] size: u32) -> impl IntoView {
 
 /// A dot for a name that is not drawn.
 fn paths(name: &str) -> &'static str {
-    PATHS
-        .iter()
-        .find(|(drawn, _)| *drawn == name)
-        .map_or(r#"<circle cx="12" cy="12" r="3"/>"#, |(_, paths)| paths)
+    PATHS.iter().find(|(drawn, _)| *drawn == name).map_or(r#"<circle cx="12" cy="12" r="3"/>"#, |(_, paths)| paths)
 }
 
 const PATHS: [(&str, &str); 39] = [
-    (
-        "home",
-        r#"<path d="M4 11.2 12 4.5l8 6.7"/><path d="M6 9.8V19.5h12V9.8"/><path d="M10 19.5v-5h4v5"/>"#,
-    ),
+    ("home", r#"<path d="M4 11.2 12 4.5l8 6.7"/><path d="M6 9.8V19.5h12V9.8"/><path d="M10 19.5v-5h4v5"/>"#),
     (
         "lab",
         r#"<rect x="3.5" y="3.5" width="17" height="17" rx="3"/><path d="M3.5 9.2h17M3.5 14.8h17M9.2 3.5v17M14.8 3.5v17"/><rect x="9.2" y="9.2" width="5.6" height="5.6" fill="currentColor" stroke="none"/>"#,
@@ -76,14 +67,8 @@ const PATHS: [(&str, &str); 39] = [
         "sun",
         r#"<circle cx="12" cy="12" r="3.8"/><path d="M12 3v2M12 19v2M3 12h2M19 12h2M5.6 5.6 7 7M17 17l1.4 1.4M5.6 18.4 7 17M17 7l1.4-1.4"/>"#,
     ),
-    (
-        "moon",
-        r#"<path d="M19.5 14.3A8 8 0 0 1 9.7 4.5a8 8 0 1 0 9.8 9.8z"/>"#,
-    ),
-    (
-        "monitor",
-        r#"<rect x="3.5" y="4.5" width="17" height="11.5" rx="2"/><path d="M9 20h6M12 16v4"/>"#,
-    ),
+    ("moon", r#"<path d="M19.5 14.3A8 8 0 0 1 9.7 4.5a8 8 0 1 0 9.8 9.8z"/>"#),
+    ("monitor", r#"<rect x="3.5" y="4.5" width="17" height="11.5" rx="2"/><path d="M9 20h6M12 16v4"/>"#),
     (
         "globe",
         r#"<circle cx="12" cy="12" r="8.5"/><path d="M3.5 12h17M12 3.5c2.6 2.4 3.8 5.2 3.8 8.5s-1.2 6.1-3.8 8.5c-2.6-2.4-3.8-5.2-3.8-8.5s1.2-6.1 3.8-8.5z"/>"#,
@@ -100,52 +85,28 @@ const PATHS: [(&str, &str); 39] = [
         "disk",
         r#"<path d="M4 13.5 6.3 6.3A2 2 0 0 1 8.2 5h7.6a2 2 0 0 1 1.9 1.3L20 13.5V17a2 2 0 0 1-2 2H6a2 2 0 0 1-2-2z"/><path d="M4 13.5h16M16.5 16.3h.01"/>"#,
     ),
-    (
-        "cube",
-        r#"<path d="M12 3.3 4.5 7.5v9L12 20.7l7.5-4.2v-9z"/><path d="M4.5 7.5 12 11.7l7.5-4.2M12 11.7v9"/>"#,
-    ),
-    (
-        "download",
-        r#"<path d="M12 4v10.5M7.5 10.5 12 15l4.5-4.5"/><path d="M4.5 19.5h15"/>"#,
-    ),
+    ("cube", r#"<path d="M12 3.3 4.5 7.5v9L12 20.7l7.5-4.2v-9z"/><path d="M4.5 7.5 12 11.7l7.5-4.2M12 11.7v9"/>"#),
+    ("download", r#"<path d="M12 4v10.5M7.5 10.5 12 15l4.5-4.5"/><path d="M4.5 19.5h15"/>"#),
     (
         "upload",
         r#"<path d="M12 15V4.5M7.5 8.8 12 4.3l4.5 4.5"/><path d="M4.5 15v3a2 2 0 0 0 2 2h11a2 2 0 0 0 2-2v-3"/>"#,
     ),
-    (
-        "play",
-        r#"<path d="M8 5.2v13.6l11-6.8z" fill="currentColor"/>"#,
-    ),
-    (
-        "pause",
-        r#"<path d="M8.5 5.5v13M15.5 5.5v13" stroke-width="2.8"/>"#,
-    ),
-    (
-        "stop",
-        r#"<rect x="6.5" y="6.5" width="11" height="11" rx="2" fill="currentColor"/>"#,
-    ),
+    ("play", r#"<path d="M8 5.2v13.6l11-6.8z" fill="currentColor"/>"#),
+    ("pause", r#"<path d="M8.5 5.5v13M15.5 5.5v13" stroke-width="2.8"/>"#),
+    ("stop", r#"<rect x="6.5" y="6.5" width="11" height="11" rx="2" fill="currentColor"/>"#),
     (
         "copy",
         r#"<rect x="8.5" y="8.5" width="11" height="11" rx="2"/><path d="M15.5 8.5v-2a2 2 0 0 0-2-2h-7a2 2 0 0 0-2 2v7a2 2 0 0 0 2 2h2"/>"#,
     ),
-    (
-        "retry",
-        r#"<path d="M19.5 12a7.5 7.5 0 1 1-2.4-5.5"/><path d="M19.7 3.8v4h-4"/>"#,
-    ),
+    ("retry", r#"<path d="M19.5 12a7.5 7.5 0 1 1-2.4-5.5"/><path d="M19.7 3.8v4h-4"/>"#),
     (
         "trash",
         r#"<path d="M4.5 7h15M9.5 7V5a1 1 0 0 1 1-1h3a1 1 0 0 1 1 1v2M6.5 7l.8 11.2a2 2 0 0 0 2 1.8h5.4a2 2 0 0 0 2-1.8L17.5 7M10.3 11v5M13.7 11v5"/>"#,
     ),
     ("plus", r#"<path d="M12 5v14M5 12h14"/>"#),
     ("check", r#"<path d="m5 12.8 4.6 4.5L19 7.5"/>"#),
-    (
-        "warn",
-        r#"<path d="M12 4.2 3.3 19.3h17.4z"/><path d="M12 10v4.2M12 16.8h.01"/>"#,
-    ),
-    (
-        "info",
-        r#"<circle cx="12" cy="12" r="8.5"/><path d="M12 11.2v5M12 8h.01"/>"#,
-    ),
+    ("warn", r#"<path d="M12 4.2 3.3 19.3h17.4z"/><path d="M12 10v4.2M12 16.8h.01"/>"#),
+    ("info", r#"<circle cx="12" cy="12" r="8.5"/><path d="M12 11.2v5M12 8h.01"/>"#),
     ("close", r#"<path d="m6 6 12 12M18 6 6 18"/>"#),
     ("arrow", r#"<path d="M4.5 12h15M13.5 6l6 6-6 6"/>"#),
     ("back", r#"<path d="M19.5 12h-15M10.5 6l-6 6 6 6"/>"#),
@@ -154,44 +115,23 @@ const PATHS: [(&str, &str); 39] = [
         "sliders",
         r#"<path d="M4 7.5h9M17.5 7.5H20M4 16.5h3M11.5 16.5H20"/><circle cx="15.2" cy="7.5" r="2.2"/><circle cx="9.2" cy="16.5" r="2.2"/>"#,
     ),
-    (
-        "columns",
-        r#"<rect x="3.5" y="4.5" width="17" height="15" rx="2.5"/><path d="M12 4.5v15"/>"#,
-    ),
-    (
-        "send",
-        r#"<path d="M12 19.5v-15M5.5 10.8 12 4.3l6.5 6.5"/>"#,
-    ),
-    (
-        "compass",
-        r#"<circle cx="12" cy="12" r="8.5"/><path d="m15.3 8.7-1.9 4.7-4.7 1.9 1.9-4.7z"/>"#,
-    ),
+    ("columns", r#"<rect x="3.5" y="4.5" width="17" height="15" rx="2.5"/><path d="M12 4.5v15"/>"#),
+    ("send", r#"<path d="M12 19.5v-15M5.5 10.8 12 4.3l6.5 6.5"/>"#),
+    ("compass", r#"<circle cx="12" cy="12" r="8.5"/><path d="m15.3 8.7-1.9 4.7-4.7 1.9 1.9-4.7z"/>"#),
     (
         "file",
         r#"<path d="M13.5 3.5H7.5a2 2 0 0 0-2 2v13a2 2 0 0 0 2 2h9a2 2 0 0 0 2-2v-10z"/><path d="M13.5 3.5v5h5M9 13h6M9 16.3h4"/>"#,
     ),
-    (
-        "clock",
-        r#"<circle cx="12" cy="12" r="8.5"/><path d="M12 7.2V12l3.2 2"/>"#,
-    ),
-    (
-        "key",
-        r#"<circle cx="8" cy="15.5" r="4"/><path d="m11 12.7 8-8M15.5 8.3l2.7 2.7"/>"#,
-    ),
+    ("clock", r#"<circle cx="12" cy="12" r="8.5"/><path d="M12 7.2V12l3.2 2"/>"#),
+    ("key", r#"<circle cx="8" cy="15.5" r="4"/><path d="m11 12.7 8-8M15.5 8.3l2.7 2.7"/>"#),
     (
         "eye",
         r#"<path d="M2.8 12S6 5.8 12 5.8 21.2 12 21.2 12 18 18.2 12 18.2 2.8 12 2.8 12z"/><circle cx="12" cy="12" r="2.8"/>"#,
     ),
-    (
-        "chart",
-        r#"<path d="M4 4.5v13a2 2 0 0 0 2 2h14"/><path d="M7.5 8c2.5 5.8 5.8 7 11.5 7.3"/>"#,
-    ),
+    ("chart", r#"<path d="M4 4.5v13a2 2 0 0 0 2 2h14"/><path d="M7.5 8c2.5 5.8 5.8 7 11.5 7.3"/>"#),
     (
         "cloud-off",
         r#"<path d="M8.2 8.1A5 5 0 0 1 16.8 11a3.8 3.8 0 0 1 2.4 6.6M16 18.5H7.5a4 4 0 0 1-.9-7.9M4 4l16 16"/>"#,
     ),
-    (
-        "note",
-        r#"<path d="M5.5 4.5h13v10l-5 5h-8z"/><path d="M13.5 19.5v-5h5M8.5 8.5h7M8.5 12h4"/>"#,
-    ),
+    ("note", r#"<path d="M5.5 4.5h13v10l-5 5h-8z"/><path d="M13.5 19.5v-5h5M8.5 8.5h7M8.5 12h4"/>"#),
 ];

@@ -33,10 +33,7 @@ pub struct Toaster {
 }
 
 pub fn provide() {
-    provide_context(Toaster {
-        shown: RwSignal::new(Vec::new()),
-        next: StoredValue::new(0),
-    });
+    provide_context(Toaster { shown: RwSignal::new(Vec::new()), next: StoredValue::new(0) });
 }
 
 pub fn use_toasts() -> Toaster {
@@ -57,12 +54,7 @@ impl Toaster {
     }
 
     /// A message with one button.
-    pub fn offer(
-        self,
-        text: impl Into<String>,
-        label: impl Into<String>,
-        action: impl Fn() + Send + Sync + 'static,
-    ) {
+    pub fn offer(self, text: impl Into<String>, label: impl Into<String>, action: impl Fn() + Send + Sync + 'static) {
         let action = Callback::new(move |()| action());
         self.push(Tone::Plain, text.into(), Some((label.into(), action)));
     }
@@ -70,19 +62,8 @@ impl Toaster {
     fn push(self, tone: Tone, text: String, action: Option<(String, Callback<()>)>) {
         let id = self.next.get_value();
         self.next.set_value(id + 1);
-        let stay = if action.is_some() {
-            STAY_WITH_ACTION_MS
-        } else {
-            STAY_MS
-        };
-        self.shown.update(|shown| {
-            shown.push(Toast {
-                id,
-                tone,
-                text,
-                action,
-            })
-        });
+        let stay = if action.is_some() { STAY_WITH_ACTION_MS } else { STAY_MS };
+        self.shown.update(|shown| shown.push(Toast { id, tone, text, action }));
         spawn_local(async move {
             TimeoutFuture::new(stay).await;
             self.remove(id);
@@ -90,8 +71,7 @@ impl Toaster {
     }
 
     fn remove(self, id: u64) {
-        self.shown
-            .update(|shown| shown.retain(|toast| toast.id != id));
+        self.shown.update(|shown| shown.retain(|toast| toast.id != id));
     }
 }
 

@@ -48,12 +48,7 @@ impl DataSet {
         }
         let report = validator.finish();
         let examples = examples(&bytes, report.format);
-        Self {
-            name,
-            bytes,
-            report,
-            examples,
-        }
+        Self { name, bytes, report, examples }
     }
 
     pub fn can_split(&self) -> bool {
@@ -75,25 +70,14 @@ impl DataSet {
     /// What the automatic values depend on; estimated while the tokens are not counted.
     pub fn facts(&self, model: &Model, held_out: bool) -> DataFacts {
         let share = |count: u64| {
-            if held_out {
-                count - count / HELD_OUT_SHARE as u64
-            } else {
-                count
-            }
+            if held_out { count - count / HELD_OUT_SHARE as u64 } else { count }
         };
         let tokens = self.report.tokens.as_ref();
-        let longest = self
-            .examples
-            .iter()
-            .map(|(_, example)| length(example))
-            .max();
+        let longest = self.examples.iter().map(|(_, example)| length(example)).max();
         DataFacts {
             examples: share(self.report.examples),
             tokens: share(tokens.map_or(self.report.bytes / BYTES_A_TOKEN, |tokens| tokens.total)),
-            longest: tokens.map_or(
-                longest.unwrap_or(0) as u32 / BYTES_A_TOKEN as u32,
-                |tokens| tokens.max,
-            ),
+            longest: tokens.map_or(longest.unwrap_or(0) as u32 / BYTES_A_TOKEN as u32, |tokens| tokens.max),
             parameters: model.hearth.parameters,
             context: model.hearth.context as u32,
         }
@@ -166,14 +150,7 @@ fn write_row(out: &mut Vec<u8>, layout: Option<Layout>, row: &RawRow) {
         },
         _ => out.extend(&row.bytes),
     }
-    out.extend(
-        if layout == Some(Layout::Paragraphs) {
-            "\n\n"
-        } else {
-            "\n"
-        }
-        .bytes(),
-    );
+    out.extend(if layout == Some(Layout::Paragraphs) { "\n\n" } else { "\n" }.bytes());
 }
 
 /// Asks the lab worker for the same report with token counts, through the model's own tokenizer and template.
@@ -187,13 +164,9 @@ pub async fn count_tokens(name: String, bytes: &[u8], model: Model) -> Result<Re
     let (_, answer) = engine().call(request, vec![buffer], |_| {});
     match answer.await?.reply {
         Reply::Checked { report } => {
-            serde_json::from_str(&report).map_err(|error| LabError::Other {
-                message: error.to_string(),
-            })
+            serde_json::from_str(&report).map_err(|error| LabError::Other { message: error.to_string() })
         }
-        _ => Err(LabError::Other {
-            message: "the worker answered something else".to_owned(),
-        }),
+        _ => Err(LabError::Other { message: "the worker answered something else".to_owned() }),
     }
 }
 

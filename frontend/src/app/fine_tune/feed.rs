@@ -59,9 +59,7 @@ impl Record {
             return;
         }
         self.last = event.seq;
-        let said = event
-            .data
-            .and_then(|data| serde_json::from_value::<RunEvent>(data).ok());
+        let said = event.data.and_then(|data| serde_json::from_value::<RunEvent>(data).ok());
         match said {
             Some(RunEvent::Metrics(metrics)) => {
                 self.forget_from(metrics.step);
@@ -69,32 +67,17 @@ impl Record {
                 return;
             }
             Some(RunEvent::Sample { step, prompt, text }) => {
-                self.samples
-                    .retain(|old| old.step != step || old.prompt != prompt);
+                self.samples.retain(|old| old.step != step || old.prompt != prompt);
                 self.samples.push(Sample { step, prompt, text });
                 return;
             }
-            Some(RunEvent::Checkpoint {
-                step,
-                train_loss,
-                valid_loss,
-                ..
-            }) => {
+            Some(RunEvent::Checkpoint { step, train_loss, valid_loss, .. }) => {
                 self.saved.retain(|old| old.step != step);
-                self.saved.push(Saved {
-                    step,
-                    train_loss,
-                    valid_loss,
-                });
+                self.saved.push(Saved { step, train_loss, valid_loss });
             }
             _ => {}
         }
-        self.log.push(Line {
-            seq: event.seq,
-            time: event.created_at,
-            level: event.level,
-            text: event.message,
-        });
+        self.log.push(Line { seq: event.seq, time: event.created_at, level: event.level, text: event.message });
     }
 
     /// The run is at this step (again): what it said of it and later steps is void.
@@ -115,10 +98,7 @@ pub struct Feed {
 
 /// Follows a job for as long as the calling component lives.
 pub fn follow(id: String) -> Feed {
-    let feed = Feed {
-        job: RwSignal::new(Load::Waiting),
-        record: RwSignal::new(Record::default()),
-    };
+    let feed = Feed { job: RwSignal::new(Load::Waiting), record: RwSignal::new(Record::default()) };
     let Ok(abort) = AbortController::new() else {
         return feed;
     };
@@ -153,9 +133,7 @@ impl Feed {
     }
 
     fn ended(self) -> bool {
-        self.job
-            .try_with_untracked(|job| job.ready().is_some_and(|job| job.status.ended()))
-            .unwrap_or(true)
+        self.job.try_with_untracked(|job| job.ready().is_some_and(|job| job.status.ended())).unwrap_or(true)
     }
 }
 
@@ -173,12 +151,8 @@ async fn poll(id: String, feed: Feed, alive: Rc<Cell<bool>>) {
 async fn listen(id: String, feed: Feed, alive: Rc<Cell<bool>>, abort: AbortController) {
     let inbox: Rc<RefCell<Vec<JobEvent>>> = Rc::default();
     while alive.get() {
-        let last = feed
-            .record
-            .try_with_untracked(|record| record.last)
-            .unwrap_or(0);
-        let call = Call::new("GET", &format!("{JOBS}/{id}/events"))
-            .events((last > 0).then(|| last.to_string()));
+        let last = feed.record.try_with_untracked(|record| record.last).unwrap_or(0);
+        let call = Call::new("GET", &format!("{JOBS}/{id}/events")).events((last > 0).then(|| last.to_string()));
         let (box_, alive_) = (inbox.clone(), alive.clone());
         let ended = sse::follow(call, &abort, |event| {
             if let Ok(event) = serde_json::from_str::<JobEvent>(&event.data) {
@@ -236,11 +210,7 @@ mod tests {
     use super::*;
 
     fn metrics(seq: u64, step: u64) -> JobEvent {
-        let metrics = Metrics {
-            step,
-            train_loss: seq as f64,
-            ..Metrics::default()
-        };
+        let metrics = Metrics { step, train_loss: seq as f64, ..Metrics::default() };
         JobEvent {
             id: format!("e-{seq}"),
             object: String::new(),
@@ -259,11 +229,7 @@ mod tests {
         for (seq, step) in [(1, 1), (2, 2), (3, 3), (4, 2)] {
             record.take(metrics(seq, step));
         }
-        let steps: Vec<_> = record
-            .metrics
-            .iter()
-            .map(|m| (m.step, m.train_loss))
-            .collect();
+        let steps: Vec<_> = record.metrics.iter().map(|m| (m.step, m.train_loss)).collect();
         assert_eq!(steps, [(1, 1.0), (2, 4.0)]);
     }
 

@@ -84,24 +84,11 @@ pub fn FineTune() -> impl IntoView {
 #[component]
 fn Row(job: Job) -> impl IntoView {
     let i18n = use_i18n();
-    let share = job
-        .hearth
-        .total_steps
-        .filter(|&total| total > 0)
-        .map(|total| job.hearth.step as f64 / total as f64);
+    let share = job.hearth.total_steps.filter(|&total| total > 0).map(|total| job.hearth.step as f64 / total as f64);
     let created = job.created_at;
-    let name = job
-        .user_provided_suffix
-        .clone()
-        .filter(|suffix| !suffix.is_empty())
-        .unwrap_or_else(|| job.id.clone());
-    let steps = job.hearth.total_steps.map(|total| {
-        format!(
-            "{} / {}",
-            format::group(job.hearth.step),
-            format::group(total)
-        )
-    });
+    let name = job.user_provided_suffix.clone().filter(|suffix| !suffix.is_empty()).unwrap_or_else(|| job.id.clone());
+    let steps =
+        job.hearth.total_steps.map(|total| format!("{} / {}", format::group(job.hearth.step), format::group(total)));
     let ended = job.status.ended();
     view! {
         <li>

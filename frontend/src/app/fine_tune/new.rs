@@ -40,17 +40,13 @@ struct Form {
 
 impl Form {
     fn held_out(self) -> bool {
-        self.hold_out.get()
-            && self
-                .data
-                .with(|data| data.as_ref().is_some_and(DataSet::can_split))
+        self.hold_out.get() && self.data.with(|data| data.as_ref().is_some_and(DataSet::can_split))
     }
 
     fn facts(self) -> Option<DataFacts> {
         let model = self.model.get()?;
         let held_out = self.held_out();
-        self.data
-            .with(|data| Some(data.as_ref()?.facts(&model, held_out)))
+        self.data.with(|data| Some(data.as_ref()?.facts(&model, held_out)))
     }
 
     /// Takes a file: the rules at once, the tokens when the worker has counted them.
@@ -141,30 +137,21 @@ fn chosen(asked: Option<String>, store: Store) -> Option<Model> {
 fn count_in_background(form: Form) {
     let wanted = Memo::new(move |_| {
         let name = form.data.with(|data| Some(data.as_ref()?.name.clone()))?;
-        let bytes = form
-            .data
-            .with(|data| data.as_ref().map_or(0, |data| data.bytes.len()));
+        let bytes = form.data.with(|data| data.as_ref().map_or(0, |data| data.bytes.len()));
         Some((name, bytes, form.model.get()?))
     });
     Effect::new(move |_| {
         let Some((name, _, model)) = wanted.get() else {
             return;
         };
-        let Some(bytes) = form
-            .data
-            .with_untracked(|data| Some(data.as_ref()?.bytes.clone()))
-        else {
+        let Some(bytes) = form.data.with_untracked(|data| Some(data.as_ref()?.bytes.clone())) else {
             return;
         };
         form.counting.set(true);
         let id = model.id.clone();
         spawn_local(async move {
             let report = data::count_tokens(name.clone(), &bytes, model).await;
-            let still = form
-                .model
-                .try_get_untracked()
-                .flatten()
-                .is_some_and(|model| model.id == id);
+            let still = form.model.try_get_untracked().flatten().is_some_and(|model| model.id == id);
             if !still {
                 return;
             }
@@ -183,11 +170,7 @@ fn count_in_background(form: Form) {
 }
 
 #[component]
-fn Step(
-    number: u32,
-    #[prop(into)] title: Signal<&'static str>,
-    children: Children,
-) -> impl IntoView {
+fn Step(number: u32, #[prop(into)] title: Signal<&'static str>, children: Children) -> impl IntoView {
     view! {
         <section class="step card">
             <h2>
@@ -206,17 +189,11 @@ fn ChooseModel(form: Form) -> impl IntoView {
     let navigate = use_navigate();
     let choose = move |id: String| {
         let path = format!("/fine-tune/new?model={}", js_sys::encode_uri_component(&id));
-        let options = NavigateOptions {
-            replace: true,
-            scroll: false,
-            ..Default::default()
-        };
+        let options = NavigateOptions { replace: true, scroll: false, ..Default::default() };
         navigate(&path, options);
     };
     let models = move || {
-        let now = form
-            .model
-            .with(|model| model.as_ref().map(|model| model.id.clone()));
+        let now = form.model.with(|model| model.as_ref().map(|model| model.id.clone()));
         store.models.with(|models| {
             models
                 .ready()
@@ -262,9 +239,7 @@ fn ChooseData(form: Form) -> impl IntoView {
     let input: NodeRef<Input> = NodeRef::new();
     let store = use_store();
     let take = move |file: File| {
-        let most = store
-            .system
-            .with_untracked(|system| system.ready().map(|system| system.max_upload_bytes));
+        let most = store.system.with_untracked(|system| system.ready().map(|system| system.max_upload_bytes));
         if most.is_some_and(|most| file.size() > most as f64) {
             let most = format::bytes(most.unwrap_or(0));
             toasts.bad(tu_string!(i18n, tune.too_large, most = most));
@@ -290,27 +265,18 @@ fn ChooseData(form: Form) -> impl IntoView {
     let on_drop = move |event: web_sys::DragEvent| {
         event.prevent_default();
         over.set(false);
-        let file = event
-            .data_transfer()
-            .and_then(|transfer| transfer.files())
-            .and_then(|files| files.get(0));
+        let file = event.data_transfer().and_then(|transfer| transfer.files()).and_then(|files| files.get(0));
         if let Some(file) = file {
             take(file);
         }
     };
     let on_choose = move |_| {
-        let file = input
-            .get_untracked()
-            .and_then(|input| input.files())
-            .and_then(|files| files.get(0));
+        let file = input.get_untracked().and_then(|input| input.files()).and_then(|files| files.get(0));
         if let Some(file) = file {
             take(file);
         }
     };
-    let name = move || {
-        form.data
-            .with(|data| data.as_ref().map(|data| data.name.clone()))
-    };
+    let name = move || form.data.with(|data| data.as_ref().map(|data| data.name.clone()));
     let sample_word = move |name: &str| match name {
         "json-answers-zh.jsonl" => t_string!(i18n, tune.sample_zh),
         _ => t_string!(i18n, tune.sample_en),
@@ -400,10 +366,7 @@ fn Launch(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl 
         form.error.set(None);
         spawn_local(async move {
             match send(form).await {
-                Ok(job) => navigate(
-                    &format!("/fine-tune/{}", job.id),
-                    NavigateOptions::default(),
-                ),
+                Ok(job) => navigate(&format!("/fine-tune/{}", job.id), NavigateOptions::default()),
                 Err(error) => {
                     let _ = form.error.try_set(Some(error.to_string()));
                 }
@@ -412,8 +375,7 @@ fn Launch(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl 
         });
     });
     let ready = move || {
-        form.data
-            .with(|data| data.as_ref().is_some_and(|data| data.report.is_valid()))
+        form.data.with(|data| data.as_ref().is_some_and(|data| data.report.is_valid()))
             && form.model.with(Option::is_some)
             && decided.with(|decided| !matches!(decided, Some(Err(_))))
             && !form.sending.get()
@@ -423,11 +385,7 @@ fn Launch(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl 
         decided.with(|decided| match (decided, facts) {
             (None, _) | (_, None) => t_string!(i18n, tune.launch_waiting).to_owned(),
             (Some(Err(error)), _) => error.clone(),
-            (Some(Ok(_)), _)
-                if form
-                    .data
-                    .with(|data| data.as_ref().is_some_and(|data| !data.report.is_valid())) =>
-            {
+            (Some(Ok(_)), _) if form.data.with(|data| data.as_ref().is_some_and(|data| !data.report.is_valid())) => {
                 t_string!(i18n, tune.launch_invalid).to_owned()
             }
             (Some(Ok(spec)), Some(facts)) => {
@@ -482,9 +440,7 @@ async fn send(form: Form) -> Result<Job, ClientError> {
         Some(bytes) => Some(upload(&format!("held-out-{}", set.name), &bytes).await?.id),
         None => None,
     };
-    let request = form
-        .options
-        .request(model.id, training_file, validation_file);
+    let request = form.options.request(model.id, training_file, validation_file);
     client::post(JOBS, &request).await
 }
 
@@ -493,9 +449,7 @@ async fn upload(name: &str, bytes: &[u8]) -> Result<FileObject, ClientError> {
     let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
     let blob = Blob::new_with_u8_array_sequence(&parts).map_err(failed)?;
     let form = FormData::new().map_err(failed)?;
-    form.append_with_str("purpose", "fine-tune")
-        .map_err(failed)?;
-    form.append_with_blob_and_filename("file", &blob, name)
-        .map_err(failed)?;
+    form.append_with_str("purpose", "fine-tune").map_err(failed)?;
+    form.append_with_blob_and_filename("file", &blob, name).map_err(failed)?;
     client::post_form("/v1/files", &form).await
 }

@@ -2,9 +2,7 @@
 //! same code that the server runs.
 
 use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobOptions, Method, Supervised};
-use hearth_shared::spec::{
-    Auto, DataFacts, FineTuneSpec, HearthOptions, LoraSpec, SampleSpec, TrainSpec,
-};
+use hearth_shared::spec::{Auto, DataFacts, FineTuneSpec, HearthOptions, LoraSpec, SampleSpec, TrainSpec};
 use leptos::prelude::*;
 
 use crate::app::components::field::NumberField;
@@ -61,10 +59,7 @@ impl Options {
                 lora: LoraSpec {
                     r,
                     alpha: 2.0 * r as f32,
-                    dropout: self
-                        .dropout
-                        .get()
-                        .map_or(lora.dropout, |dropout| dropout as f32),
+                    dropout: self.dropout.get().map_or(lora.dropout, |dropout| dropout as f32),
                     ..lora
                 },
                 learning_rate: auto(self.learning_rate.get(), |value| value),
@@ -77,10 +72,7 @@ impl Options {
                     .map(str::trim)
                     .filter(|line| !line.is_empty())
                     .take(MOST_SAMPLES)
-                    .map(|prompt| SampleSpec {
-                        prompt: prompt.to_owned(),
-                        max_tokens: 48,
-                    })
+                    .map(|prompt| SampleSpec { prompt: prompt.to_owned(), max_tokens: 48 })
                     .collect(),
                 ..HearthOptions::default()
             },
@@ -89,17 +81,10 @@ impl Options {
 
     /// The values a run would get, or which one is out of bounds.
     pub fn decide(self, facts: &DataFacts) -> Result<TrainSpec, String> {
-        self.spec()
-            .resolve(facts)
-            .map_err(|error| error.to_string())
+        self.spec().resolve(facts).map_err(|error| error.to_string())
     }
 
-    pub fn request(
-        self,
-        model: String,
-        training_file: String,
-        validation_file: Option<String>,
-    ) -> CreateJob {
+    pub fn request(self, model: String, training_file: String, validation_file: Option<String>) -> CreateJob {
         let spec = untrack(|| self.spec());
         let suffix = self.suffix.get_untracked().trim().to_owned();
         CreateJob {
@@ -120,10 +105,7 @@ impl Options {
                     }),
                 }),
             }),
-            hearth: Some(JobOptions {
-                options: spec.hearth,
-                dry_run: false,
-            }),
+            hearth: Some(JobOptions { options: spec.hearth, dry_run: false }),
         }
     }
 }
@@ -152,19 +134,11 @@ pub fn OptionsForm(
         };
     }
     let batch_reason = Signal::derive(move || match facts.get() {
-        Some(facts) => t_string!(
-            i18n,
-            tune.batch_reason,
-            count = format::group(facts.examples)
-        ),
+        Some(facts) => t_string!(i18n, tune.batch_reason, count = format::group(facts.examples)),
         None => t_string!(i18n, tune.batch_hint).to_owned(),
     });
     let lr_reason = Signal::derive(move || match facts.get() {
-        Some(facts) => t_string!(
-            i18n,
-            tune.lr_reason,
-            count = format::count(facts.parameters)
-        ),
+        Some(facts) => t_string!(i18n, tune.lr_reason, count = format::count(facts.parameters)),
         None => t_string!(i18n, tune.lr_hint).to_owned(),
     });
     view! {

@@ -11,8 +11,7 @@ use crate::app::i18n::{t, t_string, use_i18n};
 pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
     let i18n = use_i18n();
     let index = RwSignal::new(0_usize);
-    let count =
-        Memo::new(move |_| data.with(|data| data.as_ref().map_or(0, |data| data.examples.len())));
+    let count = Memo::new(move |_| data.with(|data| data.as_ref().map_or(0, |data| data.examples.len())));
     let now = Memo::new(move |_| {
         let index = index.get().min(count.get().saturating_sub(1));
         data.with(|data| data.as_ref()?.examples.get(index).cloned())
@@ -67,11 +66,9 @@ pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
 fn Turns(example: Example) -> impl IntoView {
     match example {
         Example::Text(text) => view! { <p class="turn trained">{text}</p> }.into_any(),
-        Example::Chat(messages) => messages
-            .into_iter()
-            .map(|message| view! { <Turn message/> })
-            .collect_view()
-            .into_any(),
+        Example::Chat(messages) => {
+            messages.into_iter().map(|message| view! { <Turn message/> }).collect_view().into_any()
+        }
     }
 }
 
@@ -88,11 +85,7 @@ fn Turn(message: Message) -> impl IntoView {
     let trained = message.is_trained();
     // Said in words too: colour alone tells some readers nothing.
     let state = move || {
-        if trained {
-            t_string!(i18n, tune.trained)
-        } else {
-            t_string!(i18n, tune.masked)
-        }
+        if trained { t_string!(i18n, tune.trained) } else { t_string!(i18n, tune.masked) }
     };
     view! {
         <div class="turn" class:trained=trained>

@@ -12,15 +12,8 @@ use crate::app::i18n::{Locale, t, t_string, use_i18n};
 const SHOWN: usize = 50;
 
 #[component]
-pub fn ReportView(
-    #[prop(into)] report: Signal<Option<Report>>,
-    counting: RwSignal<bool>,
-) -> impl IntoView {
-    move || {
-        report
-            .get()
-            .map(|report| view! { <Findings report counting/> })
-    }
+pub fn ReportView(#[prop(into)] report: Signal<Option<Report>>, counting: RwSignal<bool>) -> impl IntoView {
+    move || report.get().map(|report| view! { <Findings report counting/> })
 }
 
 #[component]
@@ -108,13 +101,7 @@ fn TokenFigures(tokens: TokenStatistics) -> impl IntoView {
 #[component]
 fn Lengths(tokens: TokenStatistics, context: Option<u32>) -> impl IntoView {
     let i18n = use_i18n();
-    let most = tokens
-        .histogram
-        .iter()
-        .map(|bucket| bucket.examples)
-        .max()
-        .unwrap_or(1)
-        .max(1);
+    let most = tokens.histogram.iter().map(|bucket| bucket.examples).max().unwrap_or(1).max(1);
     let bars = tokens
         .histogram
         .iter()

@@ -80,27 +80,14 @@ fn Unknown() -> impl IntoView {
 fn Known(id: String, feed: Feed) -> impl IntoView {
     let i18n = use_i18n();
     let job = Memo::new(move |_| feed.job.get().into_ready());
-    let status = Memo::new(move |_| {
-        job.with(|job| job.as_ref().map_or(JobStatus::Queued, |job| job.status))
-    });
+    let status = Memo::new(move |_| job.with(|job| job.as_ref().map_or(JobStatus::Queued, |job| job.status)));
     let title = move || {
         job.with(|job| {
             let job = job.as_ref()?;
-            Some(
-                job.user_provided_suffix
-                    .clone()
-                    .filter(|name| !name.is_empty())
-                    .unwrap_or_else(|| job.id.clone()),
-            )
+            Some(job.user_provided_suffix.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| job.id.clone()))
         })
     };
-    let base = move || {
-        job.with(|job| {
-            job.as_ref()
-                .map(|job| job.model.clone())
-                .unwrap_or_default()
-        })
-    };
+    let base = move || job.with(|job| job.as_ref().map(|job| job.model.clone()).unwrap_or_default());
     let failure = move || job.with(|job| job.as_ref().and_then(|job| job.error.clone()));
     view! {
         <header class="run-head">
@@ -145,9 +132,7 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
 fn Refused(job: Memo<Option<Job>>) -> impl IntoView {
     let report = Memo::new(move |_| {
         let report = job.with(|job| job.as_ref()?.hearth.report.clone())?;
-        serde_json::from_value::<Report>(report)
-            .ok()
-            .filter(|report| !report.is_valid())
+        serde_json::from_value::<Report>(report).ok().filter(|report| !report.is_valid())
     });
     view! {
         <Show when=move || report.with(Option::is_some)>
@@ -159,12 +144,7 @@ fn Refused(job: Memo<Option<Job>>) -> impl IntoView {
 }
 
 #[component]
-fn Actions(
-    id: String,
-    feed: Feed,
-    job: Memo<Option<Job>>,
-    status: Memo<JobStatus>,
-) -> impl IntoView {
+fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatus>) -> impl IntoView {
     let i18n = use_i18n();
     let store = use_store();
     let toasts = use_toasts();
@@ -216,11 +196,7 @@ fn Actions(
         tuned.with(|tuned| {
             let base = job.with(|job| job.as_ref().map(|job| job.model.clone()))?;
             let escape = |id: &str| String::from(js_sys::encode_uri_component(id));
-            Some(format!(
-                "/playground?model={}&other={}",
-                escape(tuned.as_ref()?),
-                escape(&base)
-            ))
+            Some(format!("/playground?model={}&other={}", escape(tuned.as_ref()?), escape(&base)))
         })
     };
     view! {
@@ -254,60 +230,32 @@ fn Actions(
 
 /// The numbers of the last step.
 #[component]
-fn Figures(
-    job: Memo<Option<Job>>,
-    record: RwSignal<Record>,
-    status: Memo<JobStatus>,
-) -> impl IntoView {
+fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobStatus>) -> impl IntoView {
     let i18n = use_i18n();
     let steps = Memo::new(move |_| {
-        let (now, total) = record.with(|record| {
-            record
-                .metrics
-                .last()
-                .map_or((0, 0), |last| (last.step, last.total_steps))
-        });
-        let known = job.with(|job| {
-            job.as_ref().map_or((0, 0), |job| {
-                (job.hearth.step, job.hearth.total_steps.unwrap_or(0))
-            })
-        });
+        let (now, total) =
+            record.with(|record| record.metrics.last().map_or((0, 0), |last| (last.step, last.total_steps)));
+        let known =
+            job.with(|job| job.as_ref().map_or((0, 0), |job| (job.hearth.step, job.hearth.total_steps.unwrap_or(0))));
         (now.max(known.0), total.max(known.1))
     });
     let share = Signal::derive(move || {
         let (now, total) = steps.get();
-        (total > 0)
-            .then(|| now as f64 / total as f64)
-            .or((status.get().ended()).then_some(1.0))
+        (total > 0).then(|| now as f64 / total as f64).or((status.get().ended()).then_some(1.0))
     });
     let step_line = Signal::derive(move || {
         let (now, total) = steps.get();
         match (now, total) {
             (0, 0) => t_string!(i18n, tune.preparing).to_owned(),
-            _ => t_string!(
-                i18n,
-                tune.step_of,
-                now = format::group(now),
-                total = format::group(total)
-            ),
+            _ => t_string!(i18n, tune.step_of, now = format::group(now), total = format::group(total)),
         }
     });
     let last = move |pick: fn(&hearth_shared::event::Metrics) -> Option<String>| {
-        move || {
-            record
-                .with(|record| record.metrics.last().and_then(pick))
-                .unwrap_or_else(|| "—".to_owned())
-        }
+        move || record.with(|record| record.metrics.last().and_then(pick)).unwrap_or_else(|| "—".to_owned())
     };
     let valid = move || {
         record
-            .with(|record| {
-                record
-                    .metrics
-                    .iter()
-                    .rev()
-                    .find_map(|metrics| metrics.valid_loss)
-            })
+            .with(|record| record.metrics.iter().rev().find_map(|metrics| metrics.valid_loss))
             .map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"))
     };
     let left = move || {
@@ -317,10 +265,7 @@ fn Figures(
         }
         record
             .with(|record| record.metrics.last().and_then(|last| last.seconds_left))
-            .map_or_else(
-                || "—".to_owned(),
-                |seconds| format::duration(seconds, locale),
-            )
+            .map_or_else(|| "—".to_owned(), |seconds| format::duration(seconds, locale))
     };
     view! {
         <section class="card run-figures">

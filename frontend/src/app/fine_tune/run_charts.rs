@@ -17,11 +17,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
     let cursor = RwSignal::new(None::<f64>);
     let points = move |pick: fn(&Metrics) -> Option<f64>| {
         record.with(|record| {
-            record
-                .metrics
-                .iter()
-                .filter_map(|metrics| Some((metrics.step as f64, pick(metrics)?)))
-                .collect::<Vec<_>>()
+            record.metrics.iter().filter_map(|metrics| Some((metrics.step as f64, pick(metrics)?))).collect::<Vec<_>>()
         })
     };
     let loss = Signal::derive(move || {
@@ -34,18 +30,8 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
             format: |value| format!("{value:.2}"),
         };
         vec![
-            series(
-                t_string!(i18n, tune.train_smooth),
-                "var(--data-1)",
-                Stroke::Line,
-                smooth(&raw),
-            ),
-            series(
-                t_string!(i18n, tune.train_raw),
-                "var(--data-1)",
-                Stroke::Faint,
-                raw,
-            ),
+            series(t_string!(i18n, tune.train_smooth), "var(--data-1)", Stroke::Line, smooth(&raw)),
+            series(t_string!(i18n, tune.train_raw), "var(--data-1)", Stroke::Faint, raw),
             series(
                 t_string!(i18n, tune.valid_loss),
                 "var(--data-2)",
@@ -59,13 +45,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
                       show: fn(f64) -> String,
                       label: Signal<String>| {
         Signal::derive(move || {
-            vec![Series {
-                label: label.get(),
-                colour,
-                stroke: Stroke::Line,
-                points: points(pick),
-                format: show,
-            }]
+            vec![Series { label: label.get(), colour, stroke: Stroke::Line, points: points(pick), format: show }]
         })
     };
     macro_rules! word {
@@ -73,27 +53,11 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
             Signal::derive(move || t_string!(i18n, tune.$key).to_owned())
         };
     }
-    let lr = small(
-        "var(--data-3)",
-        |metrics| Some(metrics.lr),
-        format::small,
-        word!(lr),
-    );
-    let speed = small(
-        "var(--data-2)",
-        |metrics| Some(metrics.tokens_per_second),
-        format::rate,
-        word!(speed),
-    );
-    let norm = small(
-        "var(--data-1)",
-        |metrics| Some(metrics.grad_norm),
-        |value| format!("{value:.2}"),
-        word!(grad_norm),
-    );
-    let x_end = Signal::derive(move || {
-        record.with(|record| record.metrics.last().map(|last| last.total_steps as f64))
-    });
+    let lr = small("var(--data-3)", |metrics| Some(metrics.lr), format::small, word!(lr));
+    let speed = small("var(--data-2)", |metrics| Some(metrics.tokens_per_second), format::rate, word!(speed));
+    let norm =
+        small("var(--data-1)", |metrics| Some(metrics.grad_norm), |value| format!("{value:.2}"), word!(grad_norm));
+    let x_end = Signal::derive(move || record.with(|record| record.metrics.last().map(|last| last.total_steps as f64)));
     // The value under the cursor, or the last one.
     let value = move |series: Signal<Vec<Series>>| {
         move || {
@@ -106,18 +70,16 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
     };
     let empty = Memo::new(move |_| record.with(|record| record.metrics.is_empty()));
     let summary = Signal::derive(move || {
-        record.with(
-            |record| match (record.metrics.first(), record.metrics.last()) {
-                (Some(first), Some(last)) => t_string!(
-                    i18n,
-                    tune.chart_summary,
-                    first = format!("{:.2}", first.train_loss),
-                    last = format!("{:.2}", last.train_loss),
-                    steps = last.step
-                ),
-                _ => t_string!(i18n, tune.chart_empty).to_owned(),
-            },
-        )
+        record.with(|record| match (record.metrics.first(), record.metrics.last()) {
+            (Some(first), Some(last)) => t_string!(
+                i18n,
+                tune.chart_summary,
+                first = format!("{:.2}", first.train_loss),
+                last = format!("{:.2}", last.train_loss),
+                steps = last.step
+            ),
+            _ => t_string!(i18n, tune.chart_empty).to_owned(),
+        })
     });
     view! {
         <section class="card charts">
@@ -173,10 +135,6 @@ mod tests {
     #[test]
     fn a_constant_stays_what_it_is() {
         let points: Vec<_> = (0..5).map(|step| (f64::from(step), 2.5)).collect();
-        assert!(
-            smooth(&points)
-                .iter()
-                .all(|point| (point.1 - 2.5).abs() < 1e-12)
-        );
+        assert!(smooth(&points).iter().all(|point| (point.1 - 2.5).abs() < 1e-12));
     }
 }

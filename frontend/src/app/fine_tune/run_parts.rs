@@ -29,14 +29,7 @@ pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
         prompts
     });
     let of = move |prompt: &str| -> Vec<Sample> {
-        samples.with(|samples| {
-            samples
-                .iter()
-                .rev()
-                .filter(|sample| sample.prompt == prompt)
-                .cloned()
-                .collect()
-        })
+        samples.with(|samples| samples.iter().rev().filter(|sample| sample.prompt == prompt).cloned().collect())
     };
     view! {
         <section class="card">

@@ -78,16 +78,10 @@ fn Facts() -> impl IntoView {
     let store = use_store();
     // One reader for every fact; empty text while there is none.
     let fact = move |read: fn(&SystemInfo) -> String| {
-        move || {
-            store
-                .system
-                .with(|system| system.ready().map(read).unwrap_or_default())
-        }
+        move || store.system.with(|system| system.ready().map(read).unwrap_or_default())
     };
     let threads = move || {
-        let count = store
-            .system
-            .with(|system| system.ready().map_or(0, |system| system.device.threads));
+        let count = store.system.with(|system| system.ready().map_or(0, |system| system.device.threads));
         t_string!(i18n, home.threads, count = count)
     };
     let disk = move || {
@@ -96,24 +90,14 @@ fn Facts() -> impl IntoView {
     };
     let work = move || {
         let (jobs, queued, chats) = store.system.with(|system| {
-            system.ready().map_or((0, 0, 0), |system| {
-                (
-                    system.jobs_running,
-                    system.jobs_queued,
-                    system.active_generations,
-                )
-            })
+            system
+                .ready()
+                .map_or((0, 0, 0), |system| (system.jobs_running, system.jobs_queued, system.active_generations))
         });
         if jobs + queued + chats == 0 {
             return t_string!(i18n, home.work_idle).to_owned();
         }
-        t_string!(
-            i18n,
-            home.work_line,
-            jobs = jobs,
-            queued = queued,
-            chats = chats
-        )
+        t_string!(i18n, home.work_line, jobs = jobs, queued = queued, chats = chats)
     };
     view! {
         <div class="card machine">
@@ -153,33 +137,17 @@ fn Memory() -> impl IntoView {
         let memory = memory()?;
         let (total, free) = (memory.total?, memory.available?);
         let ours = memory.process.unwrap_or(0).min(total);
-        Some((
-            total,
-            free,
-            ours,
-            total.saturating_sub(free).saturating_sub(ours),
-        ))
+        Some((total, free, ours, total.saturating_sub(free).saturating_sub(ours)))
     };
     let width = move |pick: fn((u64, u64, u64, u64)) -> u64| {
-        move || {
-            parts()
-                .map(|parts| format!("{:.2}%", pick(parts) as f64 / parts.0.max(1) as f64 * 100.0))
-        }
+        move || parts().map(|parts| format!("{:.2}%", pick(parts) as f64 / parts.0.max(1) as f64 * 100.0))
     };
     let line = move || {
         parts().map(|(total, free, ..)| {
-            t_string!(
-                i18n,
-                home.memory_free,
-                free = format::bytes(free),
-                total = format::bytes(total)
-            )
+            t_string!(i18n, home.memory_free, free = format::bytes(free), total = format::bytes(total))
         })
     };
-    let ours = move || {
-        parts()
-            .map(|(_, _, ours, _)| t_string!(i18n, home.memory_hearth, bytes = format::bytes(ours)))
-    };
+    let ours = move || parts().map(|(_, _, ours, _)| t_string!(i18n, home.memory_hearth, bytes = format::bytes(ours)));
     view! {
         <div class="memory">
             <div class="memory-head">

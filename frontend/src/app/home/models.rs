@@ -75,9 +75,7 @@ fn Row(model: Model) -> impl IntoView {
     let asker = use_asker();
     let info = model.hearth.clone();
     let id = model.id.clone();
-    let escaped = client::path_escape(&id)
-        .replace('&', "%26")
-        .replace('+', "%2B");
+    let escaped = client::path_escape(&id).replace('&', "%26").replace('+', "%2B");
     let (parameters, context) = (format::count(info.parameters), format::group(info.context));
     let (bytes, memory) = (format::bytes(info.bytes), format::bytes(info.memory));
     let base = info.base.clone();

@@ -32,13 +32,7 @@ pub fn Pulls() -> impl IntoView {
             }
         });
     });
-    let missing = move || {
-        offers
-            .get()
-            .into_iter()
-            .filter(|offer| !offer.present)
-            .collect::<Vec<_>>()
-    };
+    let missing = move || offers.get().into_iter().filter(|offer| !offer.present).collect::<Vec<_>>();
     view! {
         <Show when=move || offers.with(|offers| offers.iter().any(|offer| !offer.present))>
             <div class="section-head more">
@@ -99,9 +93,7 @@ fn Offer(offer: Pullable) -> impl IntoView {
     });
     let start = move |_| {
         spawn_local(async move {
-            let body = PullRequest {
-                name: name.get_value(),
-            };
+            let body = PullRequest { name: name.get_value() };
             match client::post::<Pull>(PULLS, &body).await {
                 Ok(now) => {
                     pull.set(Some(now));
@@ -125,19 +117,14 @@ fn Offer(offer: Pullable) -> impl IntoView {
         pull.with(|pull| {
             let pull = pull.as_ref()?;
             let total = pull.bytes_total.filter(|&total| total > 0)?;
-            matches!(pull.state, PullState::Downloading)
-                .then(|| pull.bytes_done as f64 / total as f64)
+            matches!(pull.state, PullState::Downloading).then(|| pull.bytes_done as f64 / total as f64)
         })
     });
     let line = Signal::derive(move || match pull.get() {
         Some(pull) => progress_line(&pull, i18n),
         None => String::new(),
     });
-    let (title, size, licence) = (
-        offer.title.clone(),
-        format::bytes(offer.bytes),
-        offer.licence.clone(),
-    );
+    let (title, size, licence) = (offer.title.clone(), format::bytes(offer.bytes), offer.licence.clone());
     view! {
         <li class="model offer">
             <span class="model-icon"><Icon name="download"/></span>
@@ -196,12 +183,7 @@ fn progress_line(pull: &Pull, i18n: leptos_i18n::I18nContext<crate::app::i18n::L
         PullState::Downloading => {
             let done = format::bytes(pull.bytes_done);
             let mut line = match pull.bytes_total {
-                Some(total) => t_string!(
-                    i18n,
-                    home.downloading,
-                    done = done,
-                    total = format::bytes(total)
-                ),
+                Some(total) => t_string!(i18n, home.downloading, done = done, total = format::bytes(total)),
                 None => done,
             };
             if let Some(speed) = pull.bytes_per_second {
@@ -209,10 +191,7 @@ fn progress_line(pull: &Pull, i18n: leptos_i18n::I18nContext<crate::app::i18n::L
                 line = format!("{line} · {}", t_string!(i18n, home.speed, rate = rate));
             }
             if let Some(source) = &pull.source {
-                line = format!(
-                    "{line} · {}",
-                    t_string!(i18n, home.from, source = source.clone())
-                );
+                line = format!("{line} · {}", t_string!(i18n, home.from, source = source.clone()));
             }
             line
         }

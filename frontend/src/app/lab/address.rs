@@ -40,10 +40,7 @@ impl Address {
                 _ => {}
             }
         }
-        address.cell = row.map(|row| Cell {
-            row,
-            col: col.unwrap_or_default(),
-        });
+        address.cell = row.map(|row| Cell { row, col: col.unwrap_or_default() });
         address
     }
 
@@ -56,40 +53,16 @@ impl Address {
         let unless = |same: bool, value: String| (!same).then_some(value);
         say("model", self.model.clone());
         say("text", self.text.clone());
-        say(
-            "engine",
-            unless(
-                self.choice == plain.choice,
-                choice_word(self.choice).to_owned(),
-            ),
-        );
-        say(
-            "layer",
-            unless(self.at.layer == 0, self.at.layer.to_string()),
-        );
+        say("engine", unless(self.choice == plain.choice, choice_word(self.choice).to_owned()));
+        say("layer", unless(self.at.layer == 0, self.at.layer.to_string()));
         say("head", unless(self.at.head == 0, self.at.head.to_string()));
-        say(
-            "step",
-            unless(self.step == plain.step, self.step.word().to_owned()),
-        );
+        say("step", unless(self.step == plain.step, self.step.word().to_owned()));
         say("row", self.cell.map(|cell| cell.row.to_string()));
         say("col", self.cell.map(|cell| cell.col.to_string()));
         let (now, none) = (self.sliders, plain.sliders);
-        say(
-            "temperature",
-            unless(
-                now.temperature == none.temperature,
-                now.temperature.to_string(),
-            ),
-        );
-        say(
-            "top_k",
-            unless(now.top_k == none.top_k, now.top_k.to_string()),
-        );
-        say(
-            "top_p",
-            unless(now.top_p == none.top_p, now.top_p.to_string()),
-        );
+        say("temperature", unless(now.temperature == none.temperature, now.temperature.to_string()));
+        say("top_k", unless(now.top_k == none.top_k, now.top_k.to_string()));
+        say("top_p", unless(now.top_p == none.top_p, now.top_p.to_string()));
         pairs
     }
 }
@@ -133,11 +106,7 @@ mod tests {
             at: Head { layer: 3, head: 2 },
             step: Step::Values,
             cell: Some(Cell { row: 4, col: 0 }),
-            sliders: Sliders {
-                temperature: 0.7,
-                top_k: 40,
-                top_p: 0.95,
-            },
+            sliders: Sliders { temperature: 0.7, top_k: 40, top_p: 0.95 },
         };
         let pairs = address.pairs();
         let read = Address::read(pairs.iter().map(|(name, value)| (*name, value.as_str())));

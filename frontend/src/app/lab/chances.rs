@@ -18,20 +18,12 @@ pub fn Chances() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let token = move || {
-        session.forward().and_then(|forward| {
-            forward
-                .tokens()
-                .get(session.row())
-                .map(|token| visible(&token.text))
-        })
+        session.forward().and_then(|forward| forward.tokens().get(session.row()).map(|token| visible(&token.text)))
     };
     // The token that the text really goes on with, where it does.
     let actual = Memo::new(move |_| {
         let forward = session.forward()?;
-        forward
-            .tokens()
-            .get(session.row() + 1)
-            .map(|token| token.id)
+        forward.tokens().get(session.row() + 1).map(|token| token.id)
     });
     let found = Memo::new(move |_| {
         let Some(forward) = session.forward() else {
@@ -39,18 +31,10 @@ pub fn Chances() -> impl IntoView {
         };
         let row = session.row();
         let ranking = session.ranking(&forward, row);
-        next(
-            forward.logits(row),
-            &ranking,
-            session.sliders(),
-            SHOWN,
-            actual.get(),
-        )
+        next(forward.logits(row), &ranking, session.sliders(), SHOWN, actual.get())
     });
     let place = move || {
-        let count = session
-            .forward()
-            .map_or(0, |forward| forward.tokens().len());
+        let count = session.forward().map_or(0, |forward| forward.tokens().len());
         t_string!(i18n, lab.next_at, index = session.row() + 1, count = count)
     };
     view! {
@@ -96,10 +80,9 @@ pub fn Chances() -> impl IntoView {
 fn Sliders() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let text =
-        move |read: fn(crate::app::i18n::I18nContext<crate::app::i18n::Locale>) -> &'static str| {
-            Signal::derive(move || read(i18n).to_owned())
-        };
+    let text = move |read: fn(crate::app::i18n::I18nContext<crate::app::i18n::Locale>) -> &'static str| {
+        Signal::derive(move || read(i18n).to_owned())
+    };
     let reset = move |_| {
         session.temperature.set(1.0);
         session.top_k.set(0.0);
@@ -143,9 +126,7 @@ fn Summary(found: Memo<Next>) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let kept = move || {
-        let all = session
-            .forward()
-            .map_or(0, |forward| forward.facts.vocab_size);
+        let all = session.forward().map_or(0, |forward| forward.facts.vocab_size);
         t_string!(
             i18n,
             lab.kept,

@@ -142,24 +142,13 @@ fn why(report: EngineReport) -> String {
     let cpu = time(report.cpu_ms);
     match (report.reason, report.webgpu) {
         (EngineReason::Faster, _) => {
-            t_string!(
-                i18n,
-                lab.why_faster,
-                tokens = tokens,
-                cpu = cpu,
-                gpu = time(report.webgpu_ms)
-            )
+            t_string!(i18n, lab.why_faster, tokens = tokens, cpu = cpu, gpu = time(report.webgpu_ms))
         }
         (EngineReason::Chosen, _) => {
             let ms = time(report.cpu_ms.or(report.webgpu_ms));
             t_string!(i18n, lab.why_chosen, tokens = tokens, ms = ms)
         }
-        (
-            EngineReason::NoWebGpu,
-            WebGpu::Missing {
-                secure_context: false,
-            },
-        ) => {
+        (EngineReason::NoWebGpu, WebGpu::Missing { secure_context: false }) => {
             t_string!(i18n, lab.why_insecure, tokens = tokens, ms = cpu)
         }
         (EngineReason::NoWebGpu, _) => {
@@ -167,26 +156,12 @@ fn why(report: EngineReport) -> String {
         }
         (EngineReason::SoftwareAdapter, WebGpu::Adapter(adapter)) => {
             let adapter = adapter.architecture;
-            t_string!(
-                i18n,
-                lab.why_software,
-                tokens = tokens,
-                ms = cpu,
-                adapter = adapter
-            )
+            t_string!(i18n, lab.why_software, tokens = tokens, ms = cpu, adapter = adapter)
         }
         (EngineReason::WebGpuFailed { message }, _) => {
-            t_string!(
-                i18n,
-                lab.why_failed,
-                tokens = tokens,
-                ms = cpu,
-                message = message
-            )
+            t_string!(i18n, lab.why_failed, tokens = tokens, ms = cpu, message = message)
         }
-        (EngineReason::TooLarge | EngineReason::SoftwareAdapter, _) => {
-            t_string!(i18n, lab.why_too_large).to_owned()
-        }
+        (EngineReason::TooLarge | EngineReason::SoftwareAdapter, _) => t_string!(i18n, lab.why_too_large).to_owned(),
     }
 }
 
@@ -302,9 +277,7 @@ fn Opening() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let parts = move || match session.status.get() {
-        Status::Opening {
-            model, progress, ..
-        } => Some((model, progress)),
+        Status::Opening { model, progress, .. } => Some((model, progress)),
         _ => None,
     };
     let line = move || {
@@ -346,31 +319,15 @@ fn failed(error: LabError) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let (title, text) = match &error {
-        LabError::EmptyText => (
-            t_string!(i18n, lab.empty_title),
-            t_string!(i18n, lab.empty_text).to_owned(),
-        ),
-        LabError::Cancelled => (
-            t_string!(i18n, lab.cancelled_title),
-            t_string!(i18n, lab.cancelled_text).to_owned(),
-        ),
+        LabError::EmptyText => (t_string!(i18n, lab.empty_title), t_string!(i18n, lab.empty_text).to_owned()),
+        LabError::Cancelled => (t_string!(i18n, lab.cancelled_title), t_string!(i18n, lab.cancelled_text).to_owned()),
         LabError::Memory { needed, available } => (
             t_string!(i18n, lab.memory_title),
-            t_string!(
-                i18n,
-                lab.memory_text,
-                needed = format::bytes(*needed),
-                available = format::bytes(*available)
-            ),
+            t_string!(i18n, lab.memory_text, needed = format::bytes(*needed), available = format::bytes(*available)),
         ),
         LabError::Storage { needed, available } => (
             t_string!(i18n, lab.storage_title),
-            t_string!(
-                i18n,
-                lab.storage_text,
-                needed = format::bytes(*needed),
-                available = format::bytes(*available)
-            ),
+            t_string!(i18n, lab.storage_text, needed = format::bytes(*needed), available = format::bytes(*available)),
         ),
         other => (t_string!(i18n, lab.failed_title), other.to_string()),
     };

@@ -87,10 +87,7 @@ pub fn engine() -> Engine {
     ENGINE.with(|slot| {
         slot.borrow_mut()
             .get_or_insert_with(|| {
-                let engine = Engine {
-                    desk: Rc::default(),
-                    life: ArcRwSignal::new(Life::Starting),
-                };
+                let engine = Engine { desk: Rc::default(), life: ArcRwSignal::new(Life::Starting) };
                 engine.spawn();
                 engine
             })
@@ -116,30 +113,16 @@ impl Engine {
         let id = desk.last_id;
         let generation = desk.generations.entry(request.kind()).or_default();
         *generation += 1;
-        let call = Call {
-            id,
-            generation: *generation,
-            request,
-        };
+        let call = Call { id, generation: *generation, request };
         if matches!(self.life.get_untracked(), Life::Down { .. }) {
             drop(sender);
         } else {
             let on_progress = Box::new(on_progress);
-            desk.pending.insert(
-                id,
-                Pending {
-                    sender,
-                    on_progress,
-                },
-            );
+            desk.pending.insert(id, Pending { sender, on_progress });
             desk.send(call, buffers);
         }
         let answer = async move {
-            receiver.await.unwrap_or_else(|_| {
-                Err(LabError::Crashed {
-                    message: "the engine is down".to_owned(),
-                })
-            })
+            receiver.await.unwrap_or_else(|_| Err(LabError::Crashed { message: "the engine is down".to_owned() }))
         };
         (id, answer)
     }
@@ -147,11 +130,7 @@ impl Engine {
     /// Asks the worker to stop a call; the call then fails with [`LabError::Cancelled`].
     pub fn cancel(&self, id: u64) {
         let mut desk = self.desk.borrow_mut();
-        let call = Call {
-            id: 0,
-            generation: 0,
-            request: Request::Cancel { id },
-        };
+        let call = Call { id: 0, generation: 0, request: Request::Cancel { id } };
         desk.send(call, Vec::new());
     }
 
@@ -164,9 +143,7 @@ impl Engine {
     fn spawn(&self) {
         match self.start_worker() {
             Ok(running) => self.desk.borrow_mut().running = Some(running),
-            Err(error) => self.life.set(Life::Down {
-                reason: format!("{error:?}"),
-            }),
+            Err(error) => self.life.set(Life::Down { reason: format!("{error:?}") }),
         }
     }
 
@@ -186,11 +163,7 @@ impl Engine {
             engine.lose(event.message());
         });
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        Ok(Running {
-            worker,
-            _on_message: on_message,
-            _on_error: on_error,
-        })
+        Ok(Running { worker, _on_message: on_message, _on_error: on_error })
     }
 
     fn hear(&self, event: Event, buffers: Vec<ArrayBuffer>) {
@@ -230,9 +203,7 @@ impl Engine {
 
     fn welcome(&self, build_id: &str, webgpu: WebGpu) {
         if !release::meet(build_id) {
-            self.life.set(Life::Down {
-                reason: format!("the engine is of another build ({build_id})"),
-            });
+            self.life.set(Life::Down { reason: format!("the engine is of another build ({build_id})") });
             return;
         }
         let epoch = {
@@ -288,9 +259,7 @@ impl Engine {
             running.worker.terminate();
         }
         for (_, pending) in pending {
-            let _ = pending.sender.send(Err(LabError::Crashed {
-                message: reason.to_owned(),
-            }));
+            let _ = pending.sender.send(Err(LabError::Crashed { message: reason.to_owned() }));
         }
     }
 }
@@ -310,17 +279,12 @@ impl Desk {
             self.waiting.push((call, buffers));
             return;
         };
-        let sent = wire::pack(&call, &buffers).and_then(|(message, transfer)| {
-            running
-                .worker
-                .post_message_with_transfer(&message, &transfer)
-        });
+        let sent = wire::pack(&call, &buffers)
+            .and_then(|(message, transfer)| running.worker.post_message_with_transfer(&message, &transfer));
         if let Err(error) = sent
             && let Some(pending) = self.pending.remove(&call.id)
         {
-            let _ = pending.sender.send(Err(LabError::Other {
-                message: format!("{error:?}"),
-            }));
+            let _ = pending.sender.send(Err(LabError::Other { message: format!("{error:?}") }));
         }
     }
 }

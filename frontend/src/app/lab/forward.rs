@@ -37,17 +37,10 @@ impl Array {
     /// `[A, B, rows, cols]` at `(a, b)`. Empty when the tensor has another rank or is too short.
     fn matrix(&self, a: usize, b: usize) -> Matrix<'_> {
         let &[_, second, rows, cols] = self.shape.as_slice() else {
-            return Matrix {
-                rows: 0,
-                cols: 0,
-                data: &[],
-            };
+            return Matrix { rows: 0, cols: 0, data: &[] };
         };
         let start = (a * second + b) * rows * cols;
-        let data = self
-            .data
-            .get(start..start + rows * cols)
-            .unwrap_or_default();
+        let data = self.data.get(start..start + rows * cols).unwrap_or_default();
         Matrix { rows, cols, data }
     }
 }
@@ -66,15 +59,8 @@ pub enum Step {
 }
 
 impl Step {
-    pub const ALL: [Self; 7] = [
-        Self::Queries,
-        Self::Keys,
-        Self::Scores,
-        Self::Mask,
-        Self::Weights,
-        Self::Values,
-        Self::Output,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Queries, Self::Keys, Self::Scores, Self::Mask, Self::Weights, Self::Values, Self::Output];
 
     /// The word in the URL.
     #[must_use]
@@ -133,31 +119,11 @@ impl Focus {
         let Cell { row, col } = cell;
         let none = Self::default();
         match step {
-            Step::Queries => Self {
-                query: Some(row),
-                dim: Some(col),
-                ..none
-            },
-            Step::Keys => Self {
-                key: Some(row),
-                dim: Some(col),
-                ..none
-            },
-            Step::Scores | Step::Mask | Step::Weights => Self {
-                query: Some(row),
-                key: Some(col),
-                ..none
-            },
-            Step::Values => Self {
-                key: Some(row),
-                value_dim: Some(col),
-                ..none
-            },
-            Step::Output => Self {
-                query: Some(row),
-                value_dim: Some(col),
-                ..none
-            },
+            Step::Queries => Self { query: Some(row), dim: Some(col), ..none },
+            Step::Keys => Self { key: Some(row), dim: Some(col), ..none },
+            Step::Scores | Step::Mask | Step::Weights => Self { query: Some(row), key: Some(col), ..none },
+            Step::Values => Self { key: Some(row), value_dim: Some(col), ..none },
+            Step::Output => Self { query: Some(row), value_dim: Some(col), ..none },
         }
     }
 
@@ -208,11 +174,7 @@ impl Forward {
         if let Some(name) = needed.iter().find(|name| !arrays.contains_key(name)) {
             return Err(format!("{name:?} is missing"));
         }
-        Ok(Self {
-            facts,
-            traced,
-            arrays,
-        })
+        Ok(Self { facts, traced, arrays })
     }
 
     #[must_use]
@@ -227,10 +189,7 @@ impl Forward {
     }
 
     fn named(&self, name: TensorName, a: usize, b: usize) -> Matrix<'_> {
-        static NONE: Array = Array {
-            shape: Vec::new(),
-            data: Vec::new(),
-        };
+        static NONE: Array = Array { shape: Vec::new(), data: Vec::new() };
         self.arrays.get(&name).unwrap_or(&NONE).matrix(a, b)
     }
 
@@ -274,12 +233,7 @@ impl Forward {
             .map(|(index, (&left, &right))| Term::new(index, left, right))
             .collect();
         let sum = terms.iter().map(|term| f64::from(term.product)).sum();
-        Dot {
-            terms,
-            sum,
-            scale: self.traced.scale,
-            computed: self.picture(at, Step::Scores).at(row, col),
-        }
+        Dot { terms, sum, scale: self.traced.scale, computed: self.picture(at, Step::Scores).at(row, col) }
     }
 
     /// How the softmax of query `row` gives its weights. Keys after the query are masked: they are not in the sum.
@@ -288,17 +242,9 @@ impl Forward {
         let scores = self.picture(at, Step::Scores);
         let visible = &scores.row(row)[..=row];
         let max = visible.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let numerators: Vec<f64> = visible
-            .iter()
-            .map(|&score| f64::from(score - max).exp())
-            .collect();
+        let numerators: Vec<f64> = visible.iter().map(|&score| f64::from(score - max).exp()).collect();
         let denominator = numerators.iter().sum();
-        Softmax {
-            max,
-            numerators,
-            denominator,
-            computed: self.picture(at, Step::Weights).row(row).to_vec(),
-        }
+        Softmax { max, numerators, denominator, computed: self.picture(at, Step::Weights).row(row).to_vec() }
     }
 
     /// How the weights of query `row` mix dimension `col` of the values.
@@ -306,16 +252,10 @@ impl Forward {
     pub fn mix(&self, at: Head, row: usize, col: usize) -> Dot {
         let weights = self.picture(at, Step::Weights);
         let values = self.picture(at, Step::Values);
-        let terms: Vec<Term> = (0..=row)
-            .map(|token| Term::new(token, weights.at(row, token), values.at(token, col)))
-            .collect();
+        let terms: Vec<Term> =
+            (0..=row).map(|token| Term::new(token, weights.at(row, token), values.at(token, col))).collect();
         let sum = terms.iter().map(|term| f64::from(term.product)).sum();
-        Dot {
-            terms,
-            sum,
-            scale: 1.0,
-            computed: self.picture(at, Step::Output).at(row, col),
-        }
+        Dot { terms, sum, scale: 1.0, computed: self.picture(at, Step::Output).at(row, col) }
     }
 }
 
@@ -330,12 +270,7 @@ pub struct Term {
 
 impl Term {
     fn new(index: usize, left: f32, right: f32) -> Self {
-        Self {
-            index,
-            left,
-            right,
-            product: left * right,
-        }
+        Self { index, left, right, product: left * right }
     }
 }
 
@@ -400,35 +335,19 @@ pub(crate) mod tests {
         for head in 0..2 {
             for row in 0..2 {
                 let q = &queries[(head * 2 + row) * 2..][..2];
-                let s: Vec<f32> = (0..2)
-                    .map(|key| (q[0] * keys[key * 2] + q[1] * keys[key * 2 + 1]) * scale)
-                    .collect();
+                let s: Vec<f32> = (0..2).map(|key| (q[0] * keys[key * 2] + q[1] * keys[key * 2 + 1]) * scale).collect();
                 let sum: f32 = s[..=row].iter().map(|s| s.exp()).sum();
-                let w: Vec<f32> = (0..2)
-                    .map(|key| if key <= row { s[key].exp() / sum } else { 0.0 })
-                    .collect();
+                let w: Vec<f32> = (0..2).map(|key| if key <= row { s[key].exp() / sum } else { 0.0 }).collect();
                 outputs.extend((0..2).map(|e| w[0] * values[e] + w[1] * values[2 + e]));
                 scores.extend(s);
                 weights.extend(w);
             }
         }
-        let info = |name, shape: &[u32]| TensorInfo {
-            name,
-            shape: shape.to_vec(),
-        };
+        let info = |name, shape: &[u32]| TensorInfo { name, shape: shape.to_vec() };
         let traced = Traced {
             model: "small".into(),
             engine: Engine::Cpu,
-            tokens: vec![
-                TokenView {
-                    id: 0,
-                    text: "a".into(),
-                },
-                TokenView {
-                    id: 1,
-                    text: "b".into(),
-                },
-            ],
+            tokens: vec![TokenView { id: 0, text: "a".into() }, TokenView { id: 1, text: "b".into() }],
             cut_from: None,
             scale,
             timing: Timing::default(),
@@ -443,12 +362,7 @@ pub(crate) mod tests {
             ],
         };
         let logits = vec![0.0, 1.0, 2.0, 3.0, 2.0, 1.0];
-        Forward::new(
-            facts,
-            traced,
-            vec![queries, keys, values, scores, weights, outputs, logits],
-        )
-        .unwrap()
+        Forward::new(facts, traced, vec![queries, keys, values, scores, weights, outputs, logits]).unwrap()
     }
 
     #[test]
@@ -507,12 +421,8 @@ pub(crate) mod tests {
     #[test]
     fn a_tensor_of_the_wrong_length_is_named() {
         let forward = small();
-        let mut data: Vec<Vec<f32>> = forward
-            .traced
-            .tensors
-            .iter()
-            .map(|info| vec![0.0; info.shape.iter().product::<u32>() as usize])
-            .collect();
+        let mut data: Vec<Vec<f32>> =
+            forward.traced.tensors.iter().map(|info| vec![0.0; info.shape.iter().product::<u32>() as usize]).collect();
         data[3].pop();
         let error = Forward::new(forward.facts, forward.traced, data).unwrap_err();
         assert!(error.contains("Scores"), "{error}");

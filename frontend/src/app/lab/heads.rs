@@ -27,27 +27,12 @@ impl Shape {
     fn step(self, at: Head, key: &str) -> Option<Head> {
         let Head { layer, head } = at;
         Some(match key {
-            "ArrowLeft" => Head {
-                head: head.checked_sub(1)?,
-                layer,
-            },
-            "ArrowRight" if head + 1 < self.heads => Head {
-                head: head + 1,
-                layer,
-            },
-            "ArrowUp" => Head {
-                layer: layer.checked_sub(1)?,
-                head,
-            },
-            "ArrowDown" if layer + 1 < self.layers => Head {
-                layer: layer + 1,
-                head,
-            },
+            "ArrowLeft" => Head { head: head.checked_sub(1)?, layer },
+            "ArrowRight" if head + 1 < self.heads => Head { head: head + 1, layer },
+            "ArrowUp" => Head { layer: layer.checked_sub(1)?, head },
+            "ArrowDown" if layer + 1 < self.layers => Head { layer: layer + 1, head },
             "Home" => Head { layer, head: 0 },
-            "End" => Head {
-                layer,
-                head: self.heads.checked_sub(1)?,
-            },
+            "End" => Head { layer, head: self.heads.checked_sub(1)? },
             _ => return None,
         })
     }
@@ -58,32 +43,20 @@ pub fn Heads() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let shape = Memo::new(move |_| {
-        session
-            .forward()
-            .map_or_else(Shape::default, |forward| Shape {
-                layers: forward.facts.n_layers as usize,
-                heads: forward.facts.n_heads as usize,
-                kv_heads: forward.facts.kv_heads as usize,
-            })
+        session.forward().map_or_else(Shape::default, |forward| Shape {
+            layers: forward.facts.n_layers as usize,
+            heads: forward.facts.n_heads as usize,
+            kv_heads: forward.facts.kv_heads as usize,
+        })
     });
     let grouped = move || shape.with(|shape| shape.group() > 1);
     let on_key = move |event: KeyboardEvent| {
-        let keys = [
-            "ArrowLeft",
-            "ArrowRight",
-            "ArrowUp",
-            "ArrowDown",
-            "Home",
-            "End",
-        ];
+        let keys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"];
         if !keys.contains(&event.key().as_str()) {
             return;
         }
         event.prevent_default();
-        if let Some(at) = shape
-            .get_untracked()
-            .step(session.at.get_untracked(), &event.key())
-        {
+        if let Some(at) = shape.get_untracked().step(session.at.get_untracked(), &event.key()) {
             session.at.set(at);
             reveal(at);
         }
@@ -135,8 +108,7 @@ fn grid(shape: Shape) -> impl IntoView {
         }
     });
     let rows = (0..shape.layers).map(|layer| {
-        let thumbs =
-            (0..shape.heads).map(|head| view! { <Thumb at=Head { layer, head } shape=shape/> });
+        let thumbs = (0..shape.heads).map(|head| view! { <Thumb at=Head { layer, head } shape=shape/> });
         view! {
             <span class="heads-layer num" aria-hidden="true">{layer + 1}</span>
             {thumbs.collect_view()}
@@ -159,19 +131,11 @@ fn Thumb(at: Head, shape: Shape) -> impl IntoView {
         }
     });
     let label = move || {
-        t_string!(
-            i18n,
-            lab.head_label,
-            layer = at.layer + 1,
-            head = at.head + 1,
-            kv = at.head / shape.group() + 1
-        )
+        t_string!(i18n, lab.head_label, layer = at.layer + 1, head = at.head + 1, kv = at.head / shape.group() + 1)
     };
     let sibling = move || {
         let now = session.at.get();
-        shape.group() > 1
-            && now.layer == at.layer
-            && now.head / shape.group() == at.head / shape.group()
+        shape.group() > 1 && now.layer == at.layer && now.head / shape.group() == at.head / shape.group()
     };
     let group_end = shape.group() > 1 && (at.head + 1).is_multiple_of(shape.group());
     view! {
@@ -211,11 +175,7 @@ mod tests {
 
     #[test]
     fn arrows_stay_inside_the_grid() {
-        let shape = Shape {
-            layers: 2,
-            heads: 3,
-            kv_heads: 1,
-        };
+        let shape = Shape { layers: 2, heads: 3, kv_heads: 1 };
         let corner = Head::default();
         assert_eq!(shape.step(corner, "ArrowLeft"), None);
         assert_eq!(shape.step(corner, "ArrowUp"), None);
@@ -223,9 +183,6 @@ mod tests {
         assert_eq!(shape.step(last, "ArrowRight"), None);
         assert_eq!(shape.step(last, "ArrowDown"), None);
         assert_eq!(shape.step(corner, "End"), Some(Head { layer: 0, head: 2 }));
-        assert_eq!(
-            shape.step(last, "ArrowUp"),
-            Some(Head { layer: 0, head: 2 })
-        );
+        assert_eq!(shape.step(last, "ArrowUp"), Some(Head { layer: 0, head: 2 }));
     }
 }

@@ -42,9 +42,7 @@ impl Palette {
 /// value of its own.
 fn resolved(name: &str) -> Option<Colour> {
     let probe = document().create_element("span").ok()?;
-    probe
-        .set_attribute("style", &format!("color: var({name}); display: none"))
-        .ok()?;
+    probe.set_attribute("style", &format!("color: var({name}); display: none")).ok()?;
     document().body()?.append_child(&probe).ok()?;
     let style = window().get_computed_style(&probe).ok()??;
     let colour = style.get_property_value("color").ok();
@@ -94,11 +92,7 @@ impl Scale {
 pub fn limit(step: Step, picture: Matrix<'_>) -> f32 {
     let mut limit = 0.0_f32;
     for row in 0..picture.rows {
-        let end = if step == Step::Mask {
-            row + 1
-        } else {
-            picture.cols
-        };
+        let end = if step == Step::Mask { row + 1 } else { picture.cols };
         for &value in &picture.row(row)[..end.min(picture.cols)] {
             limit = limit.max(value.abs());
         }
@@ -107,13 +101,7 @@ pub fn limit(step: Step, picture: Matrix<'_>) -> f32 {
 }
 
 /// Paints a step of a head: `picture.cols` × `picture.rows` pixels.
-pub fn paint(
-    canvas: &HtmlCanvasElement,
-    forward: &Forward,
-    at: Head,
-    step: Step,
-    palette: Palette,
-) {
+pub fn paint(canvas: &HtmlCanvasElement, forward: &Forward, at: Head, step: Step, palette: Palette) {
     let picture = forward.picture(at, step);
     let (rows, cols) = (picture.rows, picture.cols);
     if rows == 0 || cols == 0 {
@@ -124,11 +112,7 @@ pub fn paint(
     let mut pixels = Vec::with_capacity(rows * cols * 4);
     for row in 0..rows {
         for (col, &value) in picture.row(row).iter().enumerate() {
-            let colour = if masked && col > row {
-                palette.hidden
-            } else {
-                palette.at(scale.share(value))
-            };
+            let colour = if masked && col > row { palette.hidden } else { palette.at(scale.share(value)) };
             pixels.extend(colour.map(|part| part.round() as u8));
             pixels.push(255);
         }
@@ -143,11 +127,8 @@ fn put(canvas: &HtmlCanvasElement, pixels: &[u8], width: u32, height: u32) {
     if canvas.height() != height {
         canvas.set_height(height);
     }
-    let context = canvas
-        .get_context("2d")
-        .ok()
-        .flatten()
-        .and_then(|context| context.dyn_into::<CanvasRenderingContext2d>().ok());
+    let context =
+        canvas.get_context("2d").ok().flatten().and_then(|context| context.dyn_into::<CanvasRenderingContext2d>().ok());
     let image = ImageData::new_with_u8_clamped_array_and_sh(Clamped(pixels), width, height);
     if let (Some(context), Ok(image)) = (context, image) {
         // A canvas of our own refuses nothing.

@@ -24,12 +24,7 @@ pub fn Inspector() -> impl IntoView {
         if cell.row >= picture.rows || cell.col >= picture.cols {
             return None;
         }
-        let here = Here {
-            forward: &forward,
-            at,
-            step,
-            cell,
-        };
+        let here = Here { forward: &forward, at, step, cell };
         Some(view! {
             <p class="numbers-step">
                 <span class="badge ember">{name(i18n, step)}</span>
@@ -62,16 +57,11 @@ struct Here<'a> {
 
 impl Here<'_> {
     fn token(&self, index: usize) -> String {
-        self.forward
-            .tokens()
-            .get(index)
-            .map_or_else(String::new, |token| visible(&token.text))
+        self.forward.tokens().get(index).map_or_else(String::new, |token| visible(&token.text))
     }
 
     fn value(&self) -> f32 {
-        self.forward
-            .picture(self.at, self.step)
-            .at(self.cell.row, self.cell.col)
+        self.forward.picture(self.at, self.step).at(self.cell.row, self.cell.col)
     }
 
     /// Which tokens the cell is about.
@@ -84,26 +74,13 @@ impl Here<'_> {
         if row == col {
             return t_string!(i18n, lab.same_token, token = self.token(row));
         }
-        t_string!(
-            i18n,
-            lab.pair,
-            query = self.token(row),
-            key = self.token(col)
-        )
+        t_string!(i18n, lab.pair, query = self.token(row), key = self.token(col))
     }
 
     fn vector(&self) -> impl IntoView + use<> {
         let i18n = use_i18n();
-        let vector = self
-            .forward
-            .picture(self.at, self.step)
-            .row(self.cell.row)
-            .to_vec();
-        let norm = vector
-            .iter()
-            .map(|x| f64::from(*x).powi(2))
-            .sum::<f64>()
-            .sqrt();
+        let vector = self.forward.picture(self.at, self.step).row(self.cell.row).to_vec();
+        let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         let rotated = self.step != Step::Values && self.forward.facts.position == "rope";
         let position = self.cell.row;
         let symbol = match self.step {
@@ -150,12 +127,7 @@ impl Here<'_> {
         let words = if later {
             t_string!(i18n, lab.masked, key = self.token(col))
         } else {
-            t_string!(
-                i18n,
-                lab.unmasked,
-                key = self.token(col),
-                query = self.token(row)
-            )
+            t_string!(i18n, lab.unmasked, key = self.token(col), query = self.token(row))
         };
         view! {
             <Formula
@@ -172,8 +144,7 @@ impl Here<'_> {
         let i18n = use_i18n();
         let Cell { row, col } = self.cell;
         if col > row {
-            return view! { <p class="soft">{t_string!(i18n, lab.masked, key = self.token(col))}</p> }
-                .into_any();
+            return view! { <p class="soft">{t_string!(i18n, lab.masked, key = self.token(col))}</p> }.into_any();
         }
         let softmax = self.forward.softmax(self.at, row);
         let score = f64::from(self.forward.picture(self.at, Step::Scores).at(row, col));
@@ -224,11 +195,7 @@ impl Here<'_> {
             .largest(LARGEST)
             .into_iter()
             .map(|term| {
-                let label = if by_token {
-                    self.token(term.index)
-                } else {
-                    term.index.to_string()
-                };
+                let label = if by_token { self.token(term.index) } else { term.index.to_string() };
                 (label, term)
             })
             .collect();

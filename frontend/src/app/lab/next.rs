@@ -12,11 +12,7 @@ pub struct Sliders {
 
 impl Default for Sliders {
     fn default() -> Self {
-        Self {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-        }
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0 }
     }
 }
 
@@ -30,11 +26,7 @@ impl Ranking {
     #[must_use]
     pub fn new(logits: &[f32]) -> Self {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        order.sort_by(|&a, &b| {
-            logits[b as usize]
-                .total_cmp(&logits[a as usize])
-                .then(a.cmp(&b))
-        });
+        order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
         Self { order }
     }
 
@@ -72,13 +64,7 @@ pub struct Next {
 
 /// The first `count` candidates, and `also` if it is not among them.
 #[must_use]
-pub fn next(
-    logits: &[f32],
-    ranking: &Ranking,
-    sliders: Sliders,
-    count: usize,
-    also: Option<u32>,
-) -> Next {
+pub fn next(logits: &[f32], ranking: &Ranking, sliders: Sliders, count: usize, also: Option<u32>) -> Next {
     let order = &ranking.order;
     let Some(&first) = order.first() else {
         return Next::default();
@@ -91,22 +77,13 @@ pub fn next(
     let within: f64 = before[..limit].iter().sum();
     let kept = nucleus(&before[..limit], within, f64::from(sliders.top_p));
     let mass: f64 = before[..kept].iter().sum();
-    let entropy: f64 = before[..kept]
-        .iter()
-        .map(|&p| p / mass)
-        .filter(|&p| p > 0.0)
-        .map(|p| -p * p.log2())
-        .sum();
+    let entropy: f64 = before[..kept].iter().map(|&p| p / mass).filter(|&p| p > 0.0).map(|p| -p * p.log2()).sum();
     let candidate = |place: usize| Candidate {
         token: order[place],
         place,
         logit: logits[order[place] as usize],
         before: before[place] as f32,
-        after: if place < kept {
-            (before[place] / mass) as f32
-        } else {
-            0.0
-        },
+        after: if place < kept { (before[place] / mass) as f32 } else { 0.0 },
     };
     let mut shown: Vec<Candidate> = (0..count.min(order.len())).map(candidate).collect();
     if let Some(token) = also.filter(|&token| token != first)
@@ -115,12 +92,7 @@ pub fn next(
     {
         shown.push(candidate(place));
     }
-    Next {
-        shown,
-        kept,
-        kept_mass: mass as f32,
-        entropy: entropy as f32,
-    }
+    Next { shown, kept, kept_mass: mass as f32, entropy: entropy as f32 }
 }
 
 /// Probabilities in the order of `order`.
@@ -132,10 +104,8 @@ fn tempered(logits: &[f32], order: &[u32], temperature: f32) -> Vec<f64> {
         return greedy;
     }
     let temperature = f64::from(temperature);
-    let mut all: Vec<f64> = order
-        .iter()
-        .map(|&id| ((f64::from(logits[id as usize]) - max) / temperature).exp())
-        .collect();
+    let mut all: Vec<f64> =
+        order.iter().map(|&id| ((f64::from(logits[id as usize]) - max) / temperature).exp()).collect();
     let sum: f64 = all.iter().sum();
     for p in &mut all {
         *p /= sum;
@@ -183,34 +153,22 @@ mod tests {
 
     #[test]
     fn top_k_and_top_p_cut_and_share_out_again() {
-        let sliders = Sliders {
-            top_k: 2,
-            ..Sliders::default()
-        };
+        let sliders = Sliders { top_k: 2, ..Sliders::default() };
         let next = run(&halves(), sliders);
         assert_eq!(next.kept, 2);
         assert!((next.kept_mass - 0.75).abs() < 1e-6);
         assert!((next.shown[0].after - 2.0 / 3.0).abs() < 1e-6);
         assert_eq!(next.shown[2].after, 0.0);
 
-        let sliders = Sliders {
-            top_p: 0.6,
-            ..Sliders::default()
-        };
+        let sliders = Sliders { top_p: 0.6, ..Sliders::default() };
         assert_eq!(run(&halves(), sliders).kept, 2);
-        let sliders = Sliders {
-            top_p: 0.0,
-            ..Sliders::default()
-        };
+        let sliders = Sliders { top_p: 0.0, ..Sliders::default() };
         assert_eq!(run(&halves(), sliders).kept, 1);
     }
 
     #[test]
     fn temperature_zero_is_greedy_and_two_is_flatter() {
-        let sliders = |temperature| Sliders {
-            temperature,
-            ..Sliders::default()
-        };
+        let sliders = |temperature| Sliders { temperature, ..Sliders::default() };
         let greedy = run(&halves(), sliders(0.0));
         assert_eq!(greedy.shown[0].after, 1.0);
         assert_eq!(greedy.entropy, 0.0);
@@ -221,13 +179,7 @@ mod tests {
     #[test]
     fn a_token_beyond_the_shown_is_added_at_its_place() {
         let logits = halves();
-        let next = next(
-            &logits,
-            &Ranking::new(&logits),
-            Sliders::default(),
-            2,
-            Some(3),
-        );
+        let next = next(&logits, &Ranking::new(&logits), Sliders::default(), 2, Some(3));
         assert_eq!(next.shown.len(), 3);
         assert_eq!(next.shown[2].place, 3);
     }

@@ -13,9 +13,7 @@ use super::forward::{Forward, Head, Step};
 /// Milliseconds by the page's clock.
 #[must_use]
 pub fn now() -> f64 {
-    window()
-        .performance()
-        .map_or_else(js_sys::Date::now, |clock| clock.now())
+    window().performance().map_or_else(js_sys::Date::now, |clock| clock.now())
 }
 
 /// The state in the address now.
@@ -32,11 +30,7 @@ pub fn address() -> Address {
             Some((pair.get(0).as_string()?, pair.get(1).as_string()?))
         })
         .collect();
-    Address::read(
-        pairs
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    )
+    Address::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// Replaces the address without a new entry in the history.
@@ -70,8 +64,7 @@ pub fn on_system_theme(action: impl Fn() + 'static) {
     let kept = StoredValue::new_local(Some((query, closure)));
     on_cleanup(move || {
         if let Some((query, closure)) = kept.try_update_value(Option::take).flatten() {
-            let _ = query
-                .remove_event_listener_with_callback("change", closure.as_ref().unchecked_ref());
+            let _ = query.remove_event_listener_with_callback("change", closure.as_ref().unchecked_ref());
         }
     });
 }
@@ -94,15 +87,7 @@ pub fn publish(forward: &Forward, answer_ms: f64) {
         }
         .into(),
     );
-    set(
-        "tokens",
-        traced
-            .tokens
-            .iter()
-            .map(|token| JsValue::from(token.id))
-            .collect::<Array>()
-            .into(),
-    );
+    set("tokens", traced.tokens.iter().map(|token| JsValue::from(token.id)).collect::<Array>().into());
     set("forward_ms", traced.timing.forward_ms.into());
     set("answer_ms", answer_ms.into());
     set("logits", Float32Array::from(forward.logits(last)).into());

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use gloo::timers::{callback::Timeout, future::TimeoutFuture};
 use hearth_shared::api::models::Model;
 use hearth_shared::lab::{
-    EngineChoice, LabError, LabFile, LabModel, OpenModel, Opened, Progress, Reply, Request,
-    TensorName,
+    EngineChoice, LabError, LabFile, LabModel, OpenModel, Opened, Progress, Reply, Request, TensorName,
 };
 use js_sys::{ArrayBuffer, Float32Array, Uint8Array, Uint32Array};
 use leptos::prelude::*;
@@ -155,9 +154,7 @@ impl Session {
 
     /// The chosen token, inside the pass in hand.
     pub fn row(&self) -> usize {
-        let last = self
-            .forward()
-            .map_or(0, |forward| forward.tokens().len().saturating_sub(1));
+        let last = self.forward().map_or(0, |forward| forward.tokens().len().saturating_sub(1));
         self.pinned.get().row.min(last)
     }
 
@@ -171,10 +168,7 @@ impl Session {
             let picture = forward.picture(self.at.get(), step);
             (picture.rows.max(1), picture.cols.max(1))
         });
-        let cell = Cell {
-            row: pinned.row.min(rows - 1),
-            col: pinned.col.min(cols - 1),
-        };
+        let cell = Cell { row: pinned.row.min(rows - 1), col: pinned.col.min(cols - 1) };
         (step, cell)
     }
 
@@ -197,15 +191,12 @@ impl Session {
     /// All tokens by logit after token `row`: sorted once, however the sliders move.
     pub fn ranking(&self, forward: &Forward, row: usize) -> Rc<Ranking> {
         let version = self.version.get_untracked();
-        let known = self
-            .ranking
-            .with_value(|known| known.clone().filter(|(v, r, _)| (*v, *r) == (version, row)));
+        let known = self.ranking.with_value(|known| known.clone().filter(|(v, r, _)| (*v, *r) == (version, row)));
         if let Some((_, _, ranking)) = known {
             return ranking;
         }
         let ranking = Rc::new(Ranking::new(forward.logits(row)));
-        self.ranking
-            .set_value(Some((version, row, ranking.clone())));
+        self.ranking.set_value(Some((version, row, ranking.clone())));
         ranking
     }
 
@@ -224,8 +215,7 @@ impl Session {
     fn keep_open(self) {
         let life = engine().life();
         let crashed = StoredValue::new(false);
-        let models_known =
-            Memo::new(move |_| self.store.models.with(|models| models.ready().is_some()));
+        let models_known = Memo::new(move |_| self.store.models.with(|models| models.ready().is_some()));
         Effect::new(move |before: Option<(u32, String, EngineChoice)>| {
             let model = self.model.get();
             let choice = self.choice.get();
@@ -243,11 +233,7 @@ impl Session {
                 return before.unwrap_or_default();
             }
             // A worker that died on the graphics device would die again: the next one stays on the CPU.
-            let choice = if crashed.get_value() {
-                EngineChoice::Cpu
-            } else {
-                choice
-            };
+            let choice = if crashed.get_value() { EngineChoice::Cpu } else { choice };
             self.open(&model, choice);
             (epoch, model, choice)
         });
@@ -260,10 +246,7 @@ impl Session {
             return;
         };
         self.opened.set(None);
-        let request = Request::Open(OpenModel {
-            model,
-            engine: choice,
-        });
+        let request = Request::Open(OpenModel { model, engine: choice });
         let on_progress = move |told: Progress| {
             self.status.update(|status| {
                 if let Status::Opening { progress, .. } = status {
@@ -272,17 +255,10 @@ impl Session {
             });
         };
         let (call, answer) = engine().call(request, Vec::new(), on_progress);
-        self.status.set(Status::Opening {
-            model: id.to_owned(),
-            call,
-            progress: None,
-        });
+        self.status.set(Status::Opening { model: id.to_owned(), call, progress: None });
         spawn_local(async move {
             match answer.await {
-                Ok(Answer {
-                    reply: Reply::Opened(opened),
-                    buffers,
-                }) => {
+                Ok(Answer { reply: Reply::Opened(opened), buffers }) => {
                     self.vocabulary.set_value(Rc::new(words(&opened, &buffers)));
                     self.status.set(Status::Tracing);
                     self.opened.set(Some(*opened));
@@ -323,17 +299,11 @@ impl Session {
         self.status.set(Status::Tracing);
         let (_, answer) = engine().call(Request::Trace { text }, Vec::new(), |_| {});
         match answer.await {
-            Ok(Answer {
-                reply: Reply::Traced(traced),
-                buffers,
-            }) => {
+            Ok(Answer { reply: Reply::Traced(traced), buffers }) => {
                 let Some(opened) = self.opened.get_untracked() else {
                     return;
                 };
-                let data = buffers
-                    .iter()
-                    .map(|b| Float32Array::new(b).to_vec())
-                    .collect();
+                let data = buffers.iter().map(|b| Float32Array::new(b).to_vec()).collect();
                 match Forward::new(opened.facts, *traced, data) {
                     Ok(forward) => self.take(forward, publish::now() - start),
                     Err(message) => self.status.set(Status::Failed(LabError::Other { message })),
@@ -351,20 +321,15 @@ impl Session {
         let facts = &forward.facts;
         let last = forward.tokens().len().saturating_sub(1);
         let at = self.at.get_untracked();
-        let inside = Head {
-            layer: at.layer.min(facts.n_layers as usize - 1),
-            head: at.head.min(facts.n_heads as usize - 1),
-        };
+        let inside =
+            Head { layer: at.layer.min(facts.n_layers as usize - 1), head: at.head.min(facts.n_heads as usize - 1) };
         if inside != at {
             self.at.set(inside);
         }
         self.hovered.set(None);
         let pinned = self.pinned.get_untracked();
         if self.follows_end.get_value() || pinned.row > last {
-            self.pinned.set(Cell {
-                row: last,
-                col: pinned.col.min(last),
-            });
+            self.pinned.set(Cell { row: last, col: pinned.col.min(last) });
         }
         publish::publish(&forward, answer_ms);
         self.forward.set_value(Some(Rc::new(forward)));
@@ -421,15 +386,7 @@ pub fn lab_model(model: Model) -> LabModel {
         hash: model.hearth.hash,
         key: client::key(),
         parameters: model.hearth.parameters,
-        files: model
-            .hearth
-            .files
-            .into_iter()
-            .map(|file| LabFile {
-                name: file.name,
-                bytes: file.bytes,
-            })
-            .collect(),
+        files: model.hearth.files.into_iter().map(|file| LabFile { name: file.name, bytes: file.bytes }).collect(),
         id: model.id,
     }
 }
@@ -440,11 +397,7 @@ fn words(opened: &Opened, buffers: &[ArrayBuffer]) -> Vocabulary {
         buffers.get(place)
     };
     Vocabulary {
-        bytes: buffer(TensorName::VocabularyBytes)
-            .map(|b| Uint8Array::new(b).to_vec())
-            .unwrap_or_default(),
-        ends: buffer(TensorName::VocabularyEnds)
-            .map(|b| Uint32Array::new(b).to_vec())
-            .unwrap_or_default(),
+        bytes: buffer(TensorName::VocabularyBytes).map(|b| Uint8Array::new(b).to_vec()).unwrap_or_default(),
+        ends: buffer(TensorName::VocabularyEnds).map(|b| Uint32Array::new(b).to_vec()).unwrap_or_default(),
     }
 }

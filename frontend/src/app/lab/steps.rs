@@ -19,12 +19,7 @@ pub fn Steps() -> impl IntoView {
     let session = use_session();
     let title = move || {
         let at = session.at.get();
-        t_string!(
-            i18n,
-            lab.head_title,
-            layer = at.layer + 1,
-            head = at.head + 1
-        )
+        t_string!(i18n, lab.head_title, layer = at.layer + 1, head = at.head + 1)
     };
     let kv = move || {
         let forward = session.forward()?;
@@ -92,10 +87,7 @@ fn Strip() -> impl IntoView {
     let session = use_session();
     let on_key = move |event: KeyboardEvent| {
         let step = session.step.get_untracked();
-        let place = Step::ALL
-            .iter()
-            .position(|&s| s == step)
-            .unwrap_or_default();
+        let place = Step::ALL.iter().position(|&s| s == step).unwrap_or_default();
         let to = match event.key().as_str() {
             "ArrowLeft" => place.checked_sub(1),
             "ArrowRight" => Some(place + 1),
@@ -230,9 +222,7 @@ fn Stage() -> impl IntoView {
     let session = use_session();
     let step = Signal::derive(move || session.step.get());
     let caption = move || {
-        let size = session
-            .forward()
-            .map_or(0, |forward| forward.facts.head_dim);
+        let size = session.forward().map_or(0, |forward| forward.facts.head_dim);
         long_name(i18n, step.get(), size)
     };
     let legend = move || {
@@ -242,26 +232,12 @@ fn Stage() -> impl IntoView {
         if step.get() == Step::Weights {
             return t_string!(i18n, lab.scale_root).to_owned();
         }
-        let limit = f64::from(heat::limit(
-            step.get(),
-            forward.picture(session.at.get(), step.get()),
-        ));
-        t_string!(
-            i18n,
-            lab.scale_to,
-            low = figure(-limit),
-            high = figure(limit)
-        )
+        let limit = f64::from(heat::limit(step.get(), forward.picture(session.at.get(), step.get())));
+        t_string!(i18n, lab.scale_to, low = figure(-limit), high = figure(limit))
     };
     let label = move || {
         let (_, cell) = session.active();
-        t_string!(
-            i18n,
-            lab.stage_label,
-            step = name(i18n, step.get()),
-            row = cell.row + 1,
-            col = cell.col + 1
-        )
+        t_string!(i18n, lab.stage_label, step = name(i18n, step.get()), row = cell.row + 1, col = cell.col + 1)
     };
     let axes = move || {
         let rows = match step.get() {
@@ -269,11 +245,7 @@ fn Stage() -> impl IntoView {
             Step::Values => t_string!(i18n, lab.axis_token),
             _ => t_string!(i18n, lab.axis_query),
         };
-        let cols = if step.get().is_square() {
-            t_string!(i18n, lab.axis_key)
-        } else {
-            t_string!(i18n, lab.axis_dim)
-        };
+        let cols = if step.get().is_square() { t_string!(i18n, lab.axis_key) } else { t_string!(i18n, lab.axis_dim) };
         format!("{rows} ↓ · {cols} →")
     };
     view! {
@@ -313,21 +285,12 @@ fn move_cell(session: Session, event: &KeyboardEvent) {
     session.hovered.set(None);
     let (_, Cell { row, col }) = session.active();
     let cell = match event.key().as_str() {
-        "ArrowUp" => Cell {
-            row: row.saturating_sub(1),
-            col,
-        },
+        "ArrowUp" => Cell { row: row.saturating_sub(1), col },
         "ArrowDown" => Cell { row: row + 1, col },
-        "ArrowLeft" => Cell {
-            row,
-            col: col.saturating_sub(1),
-        },
+        "ArrowLeft" => Cell { row, col: col.saturating_sub(1) },
         "ArrowRight" => Cell { row, col: col + 1 },
         "Home" => Cell { row, col: 0 },
-        "End" => Cell {
-            row,
-            col: usize::MAX,
-        },
+        "End" => Cell { row, col: usize::MAX },
         _ => return,
     };
     event.prevent_default();
@@ -346,15 +309,9 @@ fn Labels(along_rows: bool) -> impl IntoView {
             return Vec::new();
         };
         if along_rows || session.step.get().is_square() {
-            return forward
-                .tokens()
-                .iter()
-                .map(|token| visible(&token.text))
-                .collect();
+            return forward.tokens().iter().map(|token| visible(&token.text)).collect();
         }
-        (0..forward.facts.head_dim)
-            .map(|dim| dim.to_string())
-            .collect()
+        (0..forward.facts.head_dim).map(|dim| dim.to_string()).collect()
     });
     let mine = Memo::new(move |_| {
         let (from, cell) = session.active();

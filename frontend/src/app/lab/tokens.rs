@@ -13,13 +13,9 @@ pub fn Tokens() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let words = Memo::new(move |_| {
-        session.forward().map_or_else(Vec::new, |forward| {
-            forward
-                .tokens()
-                .iter()
-                .map(|token| token.text.clone())
-                .collect()
-        })
+        session
+            .forward()
+            .map_or_else(Vec::new, |forward| forward.tokens().iter().map(|token| token.text.clone()).collect())
     });
     let move_by = move |event: KeyboardEvent| {
         let row = session.row();
@@ -68,11 +64,7 @@ pub fn Tokens() -> impl IntoView {
 /// Makes a token the chosen one, keeping the column where the picture in hand has one.
 fn choose(session: Session, row: usize) {
     let pinned = session.pinned.get_untracked();
-    let col = if session.step.get_untracked().is_square() {
-        pinned.col.min(row)
-    } else {
-        pinned.col
-    };
+    let col = if session.step.get_untracked().is_square() { pinned.col.min(row) } else { pinned.col };
     session.pin(Cell { row, col });
 }
 
@@ -89,8 +81,7 @@ fn Token(index: usize, text: String) -> impl IntoView {
         let (query, _) = focus();
         let forward = session.forward()?;
         let weights = forward.picture(session.at.get(), Step::Weights);
-        (query < weights.rows && index <= query && index < weights.cols)
-            .then(|| f64::from(weights.at(query, index)))
+        (query < weights.rows && index <= query && index < weights.cols).then(|| f64::from(weights.at(query, index)))
     });
     let shade = move || format!("{:.1}%", weight.get().unwrap_or_default().sqrt() * 100.0);
     let label = {
@@ -108,13 +99,7 @@ fn Token(index: usize, text: String) -> impl IntoView {
     let point = move |_| {
         let query = session.row();
         if index <= query {
-            session.hovered.set(Some((
-                Step::Weights,
-                Cell {
-                    row: query,
-                    col: index,
-                },
-            )));
+            session.hovered.set(Some((Step::Weights, Cell { row: query, col: index })));
         } else {
             session.hovered.set(None);
         }

@@ -9,10 +9,7 @@ use wasm_bindgen::{JsCast, JsValue};
 ///
 /// # Errors
 /// The message does not serialise (a number that is not finite is written as null, so this does not happen for ours).
-pub fn pack<M: Serialize>(
-    message: &M,
-    buffers: &[ArrayBuffer],
-) -> Result<(JsValue, Array), JsValue> {
+pub fn pack<M: Serialize>(message: &M, buffers: &[ArrayBuffer]) -> Result<(JsValue, Array), JsValue> {
     let json = serde_json::to_string(message).map_err(|error| JsValue::from(error.to_string()))?;
     let transfer: Array = buffers.iter().map(JsValue::from).collect();
     let object = Object::new();
@@ -24,19 +21,13 @@ pub fn pack<M: Serialize>(
 /// # Errors
 /// The message is not one of ours.
 pub fn unpack<M: DeserializeOwned>(data: &JsValue) -> Result<(M, Vec<ArrayBuffer>), String> {
-    let json = Reflect::get(data, &"json".into())
-        .ok()
-        .and_then(|json| json.as_string())
-        .ok_or("the message has no text")?;
+    let json =
+        Reflect::get(data, &"json".into()).ok().and_then(|json| json.as_string()).ok_or("the message has no text")?;
     let message = serde_json::from_str(&json).map_err(|error| error.to_string())?;
     let buffers = Reflect::get(data, &"buffers".into())
         .ok()
         .and_then(|list| list.dyn_into::<Array>().ok())
-        .map(|list| {
-            list.iter()
-                .filter_map(|item| item.dyn_into().ok())
-                .collect()
-        })
+        .map(|list| list.iter().filter_map(|item| item.dyn_into().ok()).collect())
         .unwrap_or_default();
     Ok((message, buffers))
 }

@@ -40,12 +40,7 @@ pub fn AnswerView(
     let detail = move || {
         answer.with(|answer| {
             (answer.tokens > 0).then(|| {
-                t_string!(
-                    i18n,
-                    playground.detail,
-                    tokens = answer.tokens,
-                    first = format!("{:.0}", answer.first_ms)
-                )
+                t_string!(i18n, playground.detail, tokens = answer.tokens, first = format!("{:.0}", answer.first_ms))
             })
         })
     };
@@ -62,9 +57,7 @@ pub fn AnswerView(
             _ => None,
         })
     };
-    let empty = move || {
-        answer.with(|answer| answer.text.is_empty() && matches!(answer.state, State::Done(_)))
-    };
+    let empty = move || answer.with(|answer| answer.text.is_empty() && matches!(answer.state, State::Done(_)));
     view! {
         <section class="answer" class:busy=busy aria-busy=move || busy.get().to_string()>
             <header class="answer-head">
@@ -131,11 +124,8 @@ fn blocks(text: &str) -> impl IntoView + use<> {
             if index % 2 == 0 {
                 view! { <p>{part.trim_matches('\n').to_owned()}</p> }.into_any()
             } else {
-                let code = part
-                    .split_once('\n')
-                    .map_or(part.as_str(), |(_, code)| code);
-                view! { <pre tabindex="0"><code>{code.trim_end().to_owned()}</code></pre> }
-                    .into_any()
+                let code = part.split_once('\n').map_or(part.as_str(), |(_, code)| code);
+                view! { <pre tabindex="0"><code>{code.trim_end().to_owned()}</code></pre> }.into_any()
             }
         })
         .collect_view()

@@ -104,15 +104,9 @@ pub fn Composer(conversation: Conversation, settings: Settings) -> impl IntoView
 }
 
 fn is_near_end() -> bool {
-    let height = document()
-        .document_element()
-        .map_or(0, |root| root.scroll_height());
+    let height = document().document_element().map_or(0, |root| root.scroll_height());
     let seen = window().scroll_y().unwrap_or(0.0)
-        + window()
-            .inner_height()
-            .ok()
-            .and_then(|height| height.as_f64())
-            .unwrap_or(0.0);
+        + window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or(0.0);
     f64::from(height) - seen < FOLLOW_PX
 }
 

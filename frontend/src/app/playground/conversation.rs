@@ -41,8 +41,7 @@ impl Answer {
 
     /// None until there are two tokens to measure between.
     pub fn tokens_per_second(&self) -> Option<f64> {
-        (self.tokens > 1 && self.stream_ms > 0.0)
-            .then(|| (self.tokens - 1) as f64 / (self.stream_ms / 1000.0))
+        (self.tokens > 1 && self.stream_ms > 0.0).then(|| (self.tokens - 1) as f64 / (self.stream_ms / 1000.0))
     }
 }
 
@@ -83,27 +82,14 @@ impl Conversation {
         }
         let id = self.next.get_value();
         self.next.set_value(id + 1);
-        let answers: Vec<_> = seats
-            .iter()
-            .map(|model| {
-                ArcRwSignal::new(Answer {
-                    model: model.clone(),
-                    ..Answer::default()
-                })
-            })
-            .collect();
+        let answers: Vec<_> =
+            seats.iter().map(|model| ArcRwSignal::new(Answer { model: model.clone(), ..Answer::default() })).collect();
         let before = self.exchanges.get_untracked();
         for (seat, answer) in answers.iter().enumerate() {
             let messages = history(&before, seat, &prompt, &settings.system.get_untracked());
             self.stream(messages, answer.clone(), settings);
         }
-        self.exchanges.update(|all| {
-            all.push(Exchange {
-                id,
-                prompt,
-                answers,
-            })
-        });
+        self.exchanges.update(|all| all.push(Exchange { id, prompt, answers }));
     }
 
     /// Asks the last prompt again, of the model that sits there now.
@@ -120,16 +106,8 @@ impl Conversation {
             .seats
             .with_untracked(|seats| seats.get(seat).cloned())
             .unwrap_or_else(|| answer.with_untracked(|answer| answer.model.clone()));
-        answer.set(Answer {
-            model,
-            ..Answer::default()
-        });
-        let messages = history(
-            &before,
-            seat,
-            &last.prompt,
-            &settings.system.get_untracked(),
-        );
+        answer.set(Answer { model, ..Answer::default() });
+        let messages = history(&before, seat, &last.prompt, &settings.system.get_untracked());
         self.stream(messages, answer.clone(), settings);
     }
 
@@ -154,18 +132,12 @@ impl Conversation {
         let Ok(abort) = AbortController::new() else {
             return;
         };
-        self.running
-            .update_value(|running| running.push(abort.clone()));
+        self.running.update_value(|running| running.push(abort.clone()));
         self.busy.update(|busy| *busy += 1);
         let request = ChatRequest {
             stream: Some(true),
-            stream_options: Some(StreamOptions {
-                include_usage: true,
-            }),
-            ..settings.request(
-                answer.with_untracked(|answer| answer.model.clone()),
-                messages,
-            )
+            stream_options: Some(StreamOptions { include_usage: true }),
+            ..settings.request(answer.with_untracked(|answer| answer.model.clone()), messages)
         };
         spawn_local(async move {
             let result = receive(&request, &answer, &abort).await;
@@ -224,9 +196,7 @@ async fn receive(
         let time = now();
         answer.update(|answer| {
             let choice = chunk.choices.into_iter().next();
-            if let Some(text) = choice
-                .as_ref()
-                .and_then(|choice| choice.delta.content.as_deref())
+            if let Some(text) = choice.as_ref().and_then(|choice| choice.delta.content.as_deref())
                 && !text.is_empty()
             {
                 let first = *first.get_or_insert(time);
@@ -262,7 +232,5 @@ fn finish(answer: &mut Answer, result: Result<(), ClientError>) {
 }
 
 fn now() -> f64 {
-    window()
-        .performance()
-        .map_or(0.0, |performance| performance.now())
+    window().performance().map_or(0.0, |performance| performance.now())
 }

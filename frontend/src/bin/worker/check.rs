@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use hearth_model::{
-    bundle::ModelHead, chat_template::ChatTemplate, tokenizer::Special, tokenizer::Tokenizer,
-};
+use hearth_model::{bundle::ModelHead, chat_template::ChatTemplate, tokenizer::Special, tokenizer::Tokenizer};
 use hearth_shared::{
     lab::{CheckDataset, LabError, LabModel, Reply, Stage},
     text::{Example, Report, TokenCount, TokenCounter, Validator},
@@ -28,48 +26,31 @@ pub async fn check(
     request: CheckDataset,
     buffers: &[ArrayBuffer],
 ) -> Result<Done, LabError> {
-    let bytes = buffers
-        .first()
-        .map(|buffer| Uint8Array::new(buffer).to_vec());
-    let bytes = bytes.ok_or_else(|| LabError::Other {
-        message: "no data set came with the call".to_owned(),
-    })?;
+    let bytes = buffers.first().map(|buffer| Uint8Array::new(buffer).to_vec());
+    let bytes = bytes.ok_or_else(|| LabError::Other { message: "no data set came with the call".to_owned() })?;
     let context = request.max_tokens;
     let report = match request.model {
         None => validate(task, &bytes, None, context).await?,
         Some(model) => match open.filter(|open| open.hash == model.hash) {
             Some(open) => {
                 let bundle = &open.bundle;
-                let counter = Counter {
-                    tokenizer: &bundle.tokenizer,
-                    template: bundle.template.as_ref(),
-                };
+                let counter = Counter { tokenizer: &bundle.tokenizer, template: bundle.template.as_ref() };
                 validate(task, &bytes, Some(&counter), context).await?
             }
             None => {
                 let head = head(task, &model).await?;
-                let counter = Counter {
-                    tokenizer: &head.tokenizer,
-                    template: head.template.as_ref(),
-                };
+                let counter = Counter { tokenizer: &head.tokenizer, template: head.template.as_ref() };
                 validate(task, &bytes, Some(&counter), context).await?
             }
         },
     };
-    let report = serde_json::to_string(&report).map_err(|error| LabError::Other {
-        message: error.to_string(),
-    })?;
-    Ok(Done {
-        reply: Reply::Checked { report },
-        buffers: Vec::new(),
-    })
+    let report = serde_json::to_string(&report).map_err(|error| LabError::Other { message: error.to_string() })?;
+    Ok(Done { reply: Reply::Checked { report }, buffers: Vec::new() })
 }
 
 async fn head(task: &Rc<Task>, model: &LabModel) -> Result<ModelHead, LabError> {
     let files = Files(fetch::model(task, model, fetch::is_needed).await?);
-    ModelHead::from_source(&files).map_err(|error| LabError::Load {
-        message: error.to_string(),
-    })
+    ModelHead::from_source(&files).map_err(|error| LabError::Load { message: error.to_string() })
 }
 
 async fn validate(
@@ -101,17 +82,12 @@ impl TokenCounter for Counter<'_> {
         let messages = match example {
             Example::Text(text) => {
                 let total = self.tokenizer.encode(text, Special::Plain).len() as u32;
-                return Ok(TokenCount {
-                    total,
-                    trained: total,
-                });
+                return Ok(TokenCount { total, trained: total });
             }
             Example::Chat(messages) => messages,
         };
         let template = self.template.ok_or("the model has no chat template")?;
-        let tokens = template
-            .encode_training(self.tokenizer, messages)
-            .map_err(|error| error.to_string())?;
+        let tokens = template.encode_training(self.tokenizer, messages).map_err(|error| error.to_string())?;
         let trained = tokens
             .spans
             .iter()
@@ -119,9 +95,6 @@ impl TokenCounter for Counter<'_> {
             // The first token of all is never predicted.
             .map(|span| span.ids.end.saturating_sub(span.ids.start.max(1)) as u32)
             .sum();
-        Ok(TokenCount {
-            total: tokens.ids.len() as u32,
-            trained,
-        })
+        Ok(TokenCount { total: tokens.ids.len() as u32, trained })
     }
 }

@@ -84,12 +84,7 @@ impl Task {
             &Event::Progress {
                 id: self.id,
                 generation: self.generation,
-                progress: Progress {
-                    stage,
-                    done,
-                    total,
-                    item: item.map(str::to_owned),
-                },
+                progress: Progress { stage, done, total, item: item.map(str::to_owned) },
             },
             &[],
         );
@@ -117,10 +112,7 @@ pub struct Desk {
 
 impl Desk {
     pub fn new() -> Self {
-        Self {
-            lanes: Rc::default(),
-            lab: Rc::default(),
-        }
+        Self { lanes: Rc::default(), lab: Rc::default() }
     }
 
     pub fn take(&self, call: Call, buffers: Vec<ArrayBuffer>) {
@@ -131,18 +123,11 @@ impl Desk {
         let task = Rc::new(Task::new(&call));
         let mut lanes = self.lanes.borrow_mut();
         let lane = lanes.entry(kind).or_default();
-        let older = lane
-            .running
-            .iter()
-            .chain(lane.queue.iter().map(|w| &w.task));
+        let older = lane.running.iter().chain(lane.queue.iter().map(|w| &w.task));
         for older in older.filter(|older| older.generation < task.generation) {
             older.stop(LabError::Superseded);
         }
-        lane.queue.push_back(Waiting {
-            task,
-            request: call.request,
-            buffers,
-        });
+        lane.queue.push_back(Waiting { task, request: call.request, buffers });
         if lane.running.is_none() {
             drop(lanes);
             let desk = self.clone();
@@ -152,10 +137,7 @@ impl Desk {
 
     fn cancel(&self, id: u64) {
         for lane in self.lanes.borrow().values() {
-            let tasks = lane
-                .running
-                .iter()
-                .chain(lane.queue.iter().map(|w| &w.task));
+            let tasks = lane.running.iter().chain(lane.queue.iter().map(|w| &w.task));
             for task in tasks.filter(|task| task.id == id) {
                 task.stop(LabError::Cancelled);
             }
@@ -165,33 +147,15 @@ impl Desk {
     /// Works a lane until it is empty.
     async fn work(&self, kind: &'static str) {
         while let Some(waiting) = self.advance(kind) {
-            let Waiting {
-                task,
-                request,
-                buffers,
-            } = waiting;
+            let Waiting { task, request, buffers } = waiting;
             let outcome = match task.breathe().await {
                 Ok(()) => self.lab.run(&task, request, buffers).await,
                 Err(error) => Err(error),
             };
             let (id, generation) = (task.id, task.generation);
             match outcome {
-                Ok(Done { reply, buffers }) => port::post(
-                    &Event::Reply {
-                        id,
-                        generation,
-                        reply,
-                    },
-                    &buffers,
-                ),
-                Err(error) => port::post(
-                    &Event::Failed {
-                        id,
-                        generation,
-                        error,
-                    },
-                    &[],
-                ),
+                Ok(Done { reply, buffers }) => port::post(&Event::Reply { id, generation, reply }, &buffers),
+                Err(error) => port::post(&Event::Failed { id, generation, error }, &[]),
             }
         }
     }

@@ -10,8 +10,8 @@ use hearth_model::{
     look::{LookError, last_logits},
 };
 use hearth_shared::lab::{
-    Engine, EngineChoice, EngineReason, EngineReport, LabError, LabModel, ModelFacts, OpenModel,
-    Opened, Reply, Request, Stage, WebGpu, fit,
+    Engine, EngineChoice, EngineReason, EngineReport, LabError, LabModel, ModelFacts, OpenModel, Opened, Reply,
+    Request, Stage, WebGpu, fit,
 };
 use js_sys::ArrayBuffer;
 
@@ -55,10 +55,7 @@ impl Source for Files {
             .iter()
             .find(|file| file.name == name)
             .map(|file| file.bytes.as_slice())
-            .ok_or_else(|| CheckpointError::Missing {
-                file: name.to_owned(),
-                found: self.names().join(", "),
-            })
+            .ok_or_else(|| CheckpointError::Missing { file: name.to_owned(), found: self.names().join(", ") })
     }
 }
 
@@ -71,12 +68,7 @@ struct Chosen {
 impl Lab {
     /// # Errors
     /// Whatever ends the call.
-    pub async fn run(
-        &self,
-        task: &Rc<Task>,
-        request: Request,
-        buffers: Vec<ArrayBuffer>,
-    ) -> Result<Done, LabError> {
+    pub async fn run(&self, task: &Rc<Task>, request: Request, buffers: Vec<ArrayBuffer>) -> Result<Done, LabError> {
         match request {
             Request::Open(request) => self.open(task, request).await,
             Request::Trace { text } => {
@@ -99,10 +91,8 @@ impl Lab {
         // The model in hand goes first: two large ones do not fit beside each other.
         let before = self.open.borrow_mut().take();
         drop(before);
-        let room = fit::Room {
-            used: (core::arch::wasm32::memory_size::<0>() as u64) << 16,
-            machine: probe::device_memory(),
-        };
+        let room =
+            fit::Room { used: (core::arch::wasm32::memory_size::<0>() as u64) << 16, machine: probe::device_memory() };
         fit::memory(fit::needed(files, model.parameters), room)?;
         let source = Files(fetch::model(task, &model, fetch::is_needed).await?);
         task.breathe().await?;
@@ -113,24 +103,12 @@ impl Lab {
     }
 
     /// Puts the model in its place and describes it.
-    fn opened(
-        &self,
-        model: &LabModel,
-        bundle: ModelBundle,
-        report: EngineReport,
-        load_ms: f64,
-    ) -> Done {
+    fn opened(&self, model: &LabModel, bundle: ModelBundle, report: EngineReport, load_ms: f64) -> Done {
         let facts = facts(&bundle);
         let (tensors, buffers) = traced::vocabulary(&bundle);
         let max_tokens = fit::max_tokens(facts.parameters, facts.max_positions);
-        let opened = Opened {
-            id: model.id.clone(),
-            facts: facts.clone(),
-            engine: report.clone(),
-            max_tokens,
-            load_ms,
-            tensors,
-        };
+        let opened =
+            Opened { id: model.id.clone(), facts: facts.clone(), engine: report.clone(), max_tokens, load_ms, tensors };
         *self.open.borrow_mut() = Some(Rc::new(Open {
             id: model.id.clone(),
             hash: model.hash.clone(),
@@ -139,26 +117,16 @@ impl Lab {
             facts,
             max_tokens,
         }));
-        Done {
-            reply: Reply::Opened(Box::new(opened)),
-            buffers,
-        }
+        Done { reply: Reply::Opened(Box::new(opened)), buffers }
     }
 
     /// Loads the model where it will run. On `Auto` it is measured on both engines, unless WebGPU is missing or software.
-    async fn choose(
-        &self,
-        task: &Rc<Task>,
-        source: &Files,
-        choice: EngineChoice,
-    ) -> Result<Chosen, LabError> {
+    async fn choose(&self, task: &Rc<Task>, source: &Files, choice: EngineChoice) -> Result<Chosen, LabError> {
         let webgpu = probe::webgpu().await;
         let reason_for_cpu = match (&webgpu, choice) {
             (_, EngineChoice::Cpu) => Some(EngineReason::Chosen),
             (WebGpu::Missing { .. } | WebGpu::NoAdapter, _) => Some(EngineReason::NoWebGpu),
-            (WebGpu::Adapter(adapter), EngineChoice::Auto) if adapter.software => {
-                Some(EngineReason::SoftwareAdapter)
-            }
+            (WebGpu::Adapter(adapter), EngineChoice::Auto) if adapter.software => Some(EngineReason::SoftwareAdapter),
             _ => None,
         };
         let mut report = EngineReport {
@@ -194,36 +162,20 @@ impl Lab {
                 }
             }
             Err(error) => {
-                report.reason = EngineReason::WebGpuFailed {
-                    message: error.to_string(),
-                };
+                report.reason = EngineReason::WebGpuFailed { message: error.to_string() };
             }
         }
-        Ok(Chosen {
-            bundle: on_cpu,
-            report,
-        })
+        Ok(Chosen { bundle: on_cpu, report })
     }
 
-    async fn on_cpu(
-        &self,
-        task: &Rc<Task>,
-        source: &Files,
-    ) -> Result<(ModelBundle, f64), LabError> {
+    async fn on_cpu(&self, task: &Rc<Task>, source: &Files) -> Result<(ModelBundle, f64), LabError> {
         let bundle = load(task, source, &device::cpu()).await?;
         let ms = measure(task, &bundle).await?;
         Ok((bundle, ms))
     }
 
-    async fn on_gpu(
-        &self,
-        task: &Rc<Task>,
-        source: &Files,
-    ) -> Result<(ModelBundle, f64), LabError> {
-        let device = self
-            .gpu()
-            .await
-            .map_err(|message| LabError::Load { message })?;
+    async fn on_gpu(&self, task: &Rc<Task>, source: &Files) -> Result<(ModelBundle, f64), LabError> {
+        let device = self.gpu().await.map_err(|message| LabError::Load { message })?;
         let bundle = load(task, source, &device).await?;
         let ms = measure(task, &bundle).await?;
         Ok((bundle, ms))
@@ -245,17 +197,11 @@ async fn load(task: &Rc<Task>, source: &Files, device: &Device) -> Result<ModelB
     let stopped = task.clone();
     let mut progress = |step: hearth_model::bundle::Progress| {
         stopped.tell(Stage::Load, step.done, Some(step.total), None);
-        if stopped.check().is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if stopped.check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let bundle = ModelBundle::from_source(source, device, &mut progress);
     task.check()?;
-    bundle.map_err(|error| LabError::Load {
-        message: error.to_string(),
-    })
+    bundle.map_err(|error| LabError::Load { message: error.to_string() })
 }
 
 /// One pass warms up (shaders, allocations), the best of the next ones counts. A slow warm-up on the CPU is the answer.
@@ -283,18 +229,14 @@ async fn measure(task: &Rc<Task>, bundle: &ModelBundle) -> Result<f64, LabError>
 }
 
 pub fn lost(error: LookError) -> LabError {
-    LabError::DeviceLost {
-        message: error.to_string(),
-    }
+    LabError::DeviceLost { message: error.to_string() }
 }
 
 fn facts(bundle: &ModelBundle) -> ModelFacts {
     let config = &bundle.config;
     let architecture = serde_json::to_value(config.model_type).ok();
     ModelFacts {
-        architecture: architecture
-            .and_then(|name| name.as_str().map(str::to_owned))
-            .unwrap_or_default(),
+        architecture: architecture.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
         position: match config.position {
             Position::Rope { .. } => "rope",
             Position::Learned => "learned",

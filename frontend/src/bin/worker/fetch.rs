@@ -30,22 +30,13 @@ pub fn is_needed(name: &str) -> bool {
 ///
 /// # Errors
 /// The task is stopped, the server refuses or goes away, or there is no room to keep a large file.
-pub async fn model(
-    task: &Rc<Task>,
-    model: &LabModel,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<Fetched>, LabError> {
-    let files: Vec<&LabFile> = model
-        .files
-        .iter()
-        .filter(|file| wanted(&file.name))
-        .collect();
+pub async fn model(task: &Rc<Task>, model: &LabModel, wanted: impl Fn(&str) -> bool) -> Result<Vec<Fetched>, LabError> {
+    let files: Vec<&LabFile> = model.files.iter().filter(|file| wanted(&file.name)).collect();
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     let mut done = 0;
     let mut fetched = Vec::new();
     for file in files {
-        let progress =
-            |bytes: u64| task.tell(Stage::Fetch, done + bytes, Some(total), Some(&file.name));
+        let progress = |bytes: u64| task.tell(Stage::Fetch, done + bytes, Some(total), Some(&file.name));
         progress(0);
         let bytes = if file.bytes > LARGE {
             kept(task, model, file, &progress).await?
@@ -62,29 +53,17 @@ pub async fn model(
             bytes
         };
         if bytes.len() as u64 != file.bytes {
-            return Err(LabError::Damaged {
-                name: file.name.clone(),
-                expected: file.bytes,
-                found: bytes.len() as u64,
-            });
+            return Err(LabError::Damaged { name: file.name.clone(), expected: file.bytes, found: bytes.len() as u64 });
         }
         done += file.bytes;
-        fetched.push(Fetched {
-            name: file.name.clone(),
-            bytes,
-        });
+        fetched.push(Fetched { name: file.name.clone(), bytes });
     }
     task.tell(Stage::Fetch, total, Some(total), None);
     Ok(fetched)
 }
 
 /// A large file: what is kept of it, and the rest from the server.
-async fn kept(
-    task: &Rc<Task>,
-    model: &LabModel,
-    file: &LabFile,
-    progress: &impl Fn(u64),
-) -> Result<Vec<u8>, LabError> {
+async fn kept(task: &Rc<Task>, model: &LabModel, file: &LabFile, progress: &impl Fn(u64)) -> Result<Vec<u8>, LabError> {
     let kept = Kept::open(&model.hash, &file.name).await?;
     let mut have = kept.size()?;
     if have > file.bytes {
@@ -95,10 +74,7 @@ async fn kept(
         if let Some(available) = probe::free_storage().await
             && file.bytes - have > available
         {
-            return Err(LabError::Storage {
-                needed: file.bytes - have,
-                available,
-            });
+            return Err(LabError::Storage { needed: file.bytes - have, available });
         }
         let stream = Stream::open(task, model, &file.name, have).await?;
         let mut at = stream.from;
@@ -131,43 +107,25 @@ impl Stream {
         let failed = |error: JsValue| failure(task, &url, &error);
         let headers = Headers::new().map_err(failed)?;
         if let Some(key) = &model.key {
-            headers
-                .set("authorization", &format!("Bearer {key}"))
-                .map_err(failed)?;
+            headers.set("authorization", &format!("Bearer {key}")).map_err(failed)?;
         }
         if from > 0 {
-            headers
-                .set("range", &format!("bytes={from}-"))
-                .map_err(failed)?;
+            headers.set("range", &format!("bytes={from}-")).map_err(failed)?;
         }
         let init = RequestInit::new();
         init.set_headers(&headers);
         init.set_signal(task.signal().as_ref());
         // A blob or data URL of the worker's script has no base of its own, so the address is made absolute.
         let absolute = format!("{}{url}", scope().location().origin());
-        let response = JsFuture::from(scope().fetch_with_str_and_init(&absolute, &init))
-            .await
-            .map_err(failed)?;
+        let response = JsFuture::from(scope().fetch_with_str_and_init(&absolute, &init)).await.map_err(failed)?;
         let response: Response = response.dyn_into().map_err(failed)?;
         if !response.ok() {
-            return Err(LabError::Fetch {
-                url,
-                message: format!("HTTP {}", response.status()),
-            });
+            return Err(LabError::Fetch { url, message: format!("HTTP {}", response.status()) });
         }
-        let body = response.body().ok_or_else(|| LabError::Fetch {
-            url: url.clone(),
-            message: "no body".to_owned(),
-        })?;
-        let reader = body
-            .get_reader()
-            .dyn_into()
-            .map_err(|object| failed(object.into()))?;
-        Ok(Self {
-            reader,
-            from: if response.status() == 206 { from } else { 0 },
-            url,
-        })
+        let body =
+            response.body().ok_or_else(|| LabError::Fetch { url: url.clone(), message: "no body".to_owned() })?;
+        let reader = body.get_reader().dyn_into().map_err(|object| failed(object.into()))?;
+        Ok(Self { reader, from: if response.status() == 206 { from } else { 0 }, url })
     }
 
     async fn drain(
@@ -177,15 +135,12 @@ impl Stream {
     ) -> Result<(), LabError> {
         loop {
             task.check()?;
-            let read = JsFuture::from(self.reader.read())
-                .await
-                .map_err(|error| failure(task, &self.url, &error))?;
+            let read = JsFuture::from(self.reader.read()).await.map_err(|error| failure(task, &self.url, &error))?;
             let read: JsValue = read.into();
             if Reflect::get(&read, &"done".into()).is_ok_and(|done| done.is_truthy()) {
                 return Ok(());
             }
-            let chunk = Reflect::get(&read, &"value".into())
-                .map_err(|error| failure(task, &self.url, &error))?;
+            let chunk = Reflect::get(&read, &"value".into()).map_err(|error| failure(task, &self.url, &error))?;
             take(&Uint8Array::new(&chunk))?;
         }
     }
@@ -193,16 +148,10 @@ impl Stream {
 
 /// A stopped task ends its fetch: then the stop is the reason, not the fetch.
 fn failure(task: &Task, url: &str, error: &JsValue) -> LabError {
-    task.check().err().unwrap_or_else(|| LabError::Fetch {
-        url: url.to_owned(),
-        message: message(error),
-    })
+    task.check().err().unwrap_or_else(|| LabError::Fetch { url: url.to_owned(), message: message(error) })
 }
 
 /// What a JavaScript error says.
 pub fn message(error: &JsValue) -> String {
-    error.dyn_ref::<js_sys::Error>().map_or_else(
-        || format!("{error:?}"),
-        |error| String::from(error.message()),
-    )
+    error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |error| String::from(error.message()))
 }

@@ -5,8 +5,8 @@ use hearth_shared::lab::LabError;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
-    FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemSyncAccessHandle,
+    FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions, FileSystemGetFileOptions,
+    FileSystemReadWriteOptions, FileSystemSyncAccessHandle,
 };
 
 use crate::{fetch::message, port::scope};
@@ -24,16 +24,12 @@ impl Kept {
     /// # Errors
     /// The browser has no such storage (a private window), or another tab is writing the file.
     pub async fn open(hash: &str, name: &str) -> Result<Self, LabError> {
-        Self::try_open(hash, name)
-            .await
-            .map_err(|error| failed(&error))
+        Self::try_open(hash, name).await.map_err(|error| failed(&error))
     }
 
     async fn try_open(hash: &str, name: &str) -> Result<Self, JsValue> {
         let root: FileSystemDirectoryHandle =
-            JsFuture::from(scope().navigator().storage().get_directory())
-                .await?
-                .dyn_into()?;
+            JsFuture::from(scope().navigator().storage().get_directory()).await?.dyn_into()?;
         let models = folder(&root, FOLDER).await?;
         let model = folder(&models, hash).await?;
         let options = FileSystemGetFileOptions::new();
@@ -41,12 +37,8 @@ impl Kept {
         // A name is flat in OPFS: shards in folders keep their place by an escaped slash.
         let name = name.replace('/', "%2F");
         let file: FileSystemFileHandle =
-            JsFuture::from(model.get_file_handle_with_options(&name, &options))
-                .await?
-                .dyn_into()?;
-        let file = JsFuture::from(file.create_sync_access_handle())
-            .await?
-            .dyn_into()?;
+            JsFuture::from(model.get_file_handle_with_options(&name, &options)).await?.dyn_into()?;
+        let file = JsFuture::from(file.create_sync_access_handle()).await?.dyn_into()?;
         Ok(Self { file })
     }
 
@@ -55,25 +47,17 @@ impl Kept {
     }
 
     pub fn cut(&self, size: u64) -> Result<(), LabError> {
-        self.file
-            .truncate_with_f64(size as f64)
-            .map_err(|error| failed(&error))
+        self.file.truncate_with_f64(size as f64).map_err(|error| failed(&error))
     }
 
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), LabError> {
         let options = FileSystemReadWriteOptions::new();
         options.set_at(at as f64);
-        let written = self
-            .file
-            .write_with_u8_array_and_options(bytes, &options)
-            .map_err(|error| failed(&error))?;
+        let written = self.file.write_with_u8_array_and_options(bytes, &options).map_err(|error| failed(&error))?;
         if written as usize == bytes.len() {
             return Ok(());
         }
-        Err(LabError::Storage {
-            needed: bytes.len() as u64,
-            available: written as u64,
-        })
+        Err(LabError::Storage { needed: bytes.len() as u64, available: written as u64 })
     }
 
     pub fn flush(&self) -> Result<(), LabError> {
@@ -85,10 +69,7 @@ impl Kept {
         let mut bytes = vec![0; self.size()? as usize];
         let options = FileSystemReadWriteOptions::new();
         options.set_at(0.0);
-        let read = self
-            .file
-            .read_with_u8_array_and_options(&mut bytes, &options)
-            .map_err(|error| failed(&error))?;
+        let read = self.file.read_with_u8_array_and_options(&mut bytes, &options).map_err(|error| failed(&error))?;
         bytes.truncate(read as usize);
         Ok(bytes)
     }
@@ -100,19 +81,12 @@ impl Drop for Kept {
     }
 }
 
-async fn folder(
-    parent: &FileSystemDirectoryHandle,
-    name: &str,
-) -> Result<FileSystemDirectoryHandle, JsValue> {
+async fn folder(parent: &FileSystemDirectoryHandle, name: &str) -> Result<FileSystemDirectoryHandle, JsValue> {
     let options = FileSystemGetDirectoryOptions::new();
     options.set_create(true);
-    JsFuture::from(parent.get_directory_handle_with_options(name, &options))
-        .await?
-        .dyn_into()
+    JsFuture::from(parent.get_directory_handle_with_options(name, &options)).await?.dyn_into()
 }
 
 fn failed(error: &JsValue) -> LabError {
-    LabError::Other {
-        message: format!("the browser's storage: {}", message(error)),
-    }
+    LabError::Other { message: format!("the browser's storage: {}", message(error)) }
 }

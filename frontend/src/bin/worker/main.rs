@@ -31,24 +31,13 @@ fn main() {
     // A panic ends this instance; its last words tell the page to start another.
     std::panic::set_hook(Box::new(|info| {
         console_error_panic_hook::hook(info);
-        port::post(
-            &Event::Crashed {
-                message: info.to_string(),
-            },
-            &[],
-        );
+        port::post(&Event::Crashed { message: info.to_string() }, &[]);
     }));
     let desk = desk::Desk::new();
     port::listen(move |call, buffers| desk.take(call, buffers));
     wasm_bindgen_futures::spawn_local(async {
         let webgpu = probe::webgpu().await;
-        port::post(
-            &Event::Ready {
-                build_id: BUILD.unwrap_or("dev").to_owned(),
-                webgpu,
-            },
-            &[],
-        );
+        port::post(&Event::Ready { build_id: BUILD.unwrap_or("dev").to_owned(), webgpu }, &[]);
     });
 }
 

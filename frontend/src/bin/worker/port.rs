@@ -14,9 +14,7 @@ pub fn scope() -> DedicatedWorkerGlobalScope {
 
 /// Milliseconds by the worker's own clock.
 pub fn now() -> f64 {
-    scope()
-        .performance()
-        .map_or_else(js_sys::Date::now, |clock| clock.now())
+    scope().performance().map_or_else(js_sys::Date::now, |clock| clock.now())
 }
 
 /// Says something to the page; the buffers move there.
@@ -30,13 +28,10 @@ pub fn post(event: &Event, buffers: &[ArrayBuffer]) {
 
 /// Hears every call from now on.
 pub fn listen(hear: impl Fn(Call, Vec<ArrayBuffer>) + 'static) {
-    let closure =
-        Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-            match wire::unpack(&event.data()) {
-                Ok((call, buffers)) => hear(call, buffers),
-                Err(error) => web_sys::console::error_1(&error.into()),
-            }
-        });
+    let closure = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| match wire::unpack(&event.data()) {
+        Ok((call, buffers)) => hear(call, buffers),
+        Err(error) => web_sys::console::error_1(&error.into()),
+    });
     scope().set_onmessage(Some(closure.as_ref().unchecked_ref()));
     // The worker listens as long as it lives.
     closure.forget();

@@ -13,18 +13,14 @@ fn field(object: &JsValue, name: &str) -> Option<JsValue> {
 }
 
 fn text(object: &JsValue, name: &str) -> String {
-    field(object, name)
-        .and_then(|value| value.as_string())
-        .unwrap_or_default()
+    field(object, name).and_then(|value| value.as_string()).unwrap_or_default()
 }
 
 /// Asks for an adapter and describes it. web-sys has these types only behind its unstable flag, hence by name.
 pub async fn webgpu() -> WebGpu {
     let navigator: JsValue = scope().navigator().into();
     let Some(gpu) = field(&navigator, "gpu") else {
-        return WebGpu::Missing {
-            secure_context: scope().is_secure_context(),
-        };
+        return WebGpu::Missing { secure_context: scope().is_secure_context() };
     };
     match adapter(&gpu).await {
         Some(adapter) => WebGpu::Adapter(adapter),
@@ -45,15 +41,8 @@ async fn adapter(gpu: &JsValue) -> Option<Adapter> {
     let description = text(&info, "description");
     let names_software = ["swiftshader", "llvmpipe", "warp", "basic render"]
         .iter()
-        .any(|name| {
-            architecture.to_lowercase().contains(name) || description.to_lowercase().contains(name)
-        });
-    Some(Adapter {
-        vendor: text(&info, "vendor"),
-        architecture,
-        description,
-        software: fallback || names_software,
-    })
+        .any(|name| architecture.to_lowercase().contains(name) || description.to_lowercase().contains(name));
+    Some(Adapter { vendor: text(&info, "vendor"), architecture, description, software: fallback || names_software })
 }
 
 /// Memory of the machine in bytes as the browser tells it (rounded, and capped by most).

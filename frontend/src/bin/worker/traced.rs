@@ -7,9 +7,7 @@ use hearth_model::{
     look::{Look, look},
     tokenizer::{Special, Tokenizer},
 };
-use hearth_shared::lab::{
-    LabError, Reply, Stage, TensorInfo, TensorName, Timing, TokenView, Traced,
-};
+use hearth_shared::lab::{LabError, Reply, Stage, TensorInfo, TensorName, Timing, TokenView, Traced};
 use js_sys::{ArrayBuffer, Float32Array, Uint8Array, Uint32Array};
 
 use crate::{
@@ -38,13 +36,7 @@ pub async fn trace(task: &Rc<Task>, open: &Open, text: &str) -> Result<Done, Lab
     let traced = Traced {
         model: open.id.clone(),
         engine: open.engine,
-        tokens: ids
-            .iter()
-            .map(|&id| TokenView {
-                id,
-                text: shown(tokenizer, id),
-            })
-            .collect(),
+        tokens: ids.iter().map(|&id| TokenView { id, text: shown(tokenizer, id) }).collect(),
         cut_from: (whole > open.max_tokens).then_some(whole),
         scale: 1.0 / (open.facts.head_dim as f32).sqrt(),
         timing: Timing {
@@ -54,52 +46,20 @@ pub async fn trace(task: &Rc<Task>, open: &Open, text: &str) -> Result<Done, Lab
         },
         tensors,
     };
-    Ok(Done {
-        reply: Reply::Traced(Box::new(traced)),
-        buffers,
-    })
+    Ok(Done { reply: Reply::Traced(Box::new(traced)), buffers })
 }
 
 fn pack(open: &Open, look: &Look, time: u32) -> (Vec<TensorInfo>, Vec<ArrayBuffer>) {
     let facts = &open.facts;
-    let (layers, heads, kv, size) = (
-        facts.n_layers,
-        facts.n_heads,
-        facts.kv_heads,
-        facts.head_dim,
-    );
+    let (layers, heads, kv, size) = (facts.n_layers, facts.n_heads, facts.kv_heads, facts.head_dim);
     let parts: [(TensorName, Vec<u32>, &[f32]); 7] = [
-        (
-            TensorName::Queries,
-            vec![layers, heads, time, size],
-            &look.queries,
-        ),
+        (TensorName::Queries, vec![layers, heads, time, size], &look.queries),
         (TensorName::Keys, vec![layers, kv, time, size], &look.keys),
-        (
-            TensorName::Values,
-            vec![layers, kv, time, size],
-            &look.values,
-        ),
-        (
-            TensorName::Scores,
-            vec![layers, heads, time, time],
-            &look.scores,
-        ),
-        (
-            TensorName::Weights,
-            vec![layers, heads, time, time],
-            &look.weights,
-        ),
-        (
-            TensorName::Outputs,
-            vec![layers, heads, time, size],
-            &look.outputs,
-        ),
-        (
-            TensorName::Logits,
-            vec![time, facts.vocab_size],
-            &look.logits,
-        ),
+        (TensorName::Values, vec![layers, kv, time, size], &look.values),
+        (TensorName::Scores, vec![layers, heads, time, time], &look.scores),
+        (TensorName::Weights, vec![layers, heads, time, time], &look.weights),
+        (TensorName::Outputs, vec![layers, heads, time, size], &look.outputs),
+        (TensorName::Logits, vec![time, facts.vocab_size], &look.logits),
     ];
     parts
         .into_iter()
@@ -124,15 +84,9 @@ pub fn vocabulary(bundle: &ModelBundle) -> (Vec<TensorInfo>, Vec<ArrayBuffer>) {
     bytes.copy_from(text.as_bytes());
     let numbers = Uint32Array::new_with_length(ends.len() as u32);
     numbers.copy_from(&ends);
-    let info = |name, length| TensorInfo {
-        name,
-        shape: vec![length],
-    };
+    let info = |name, length| TensorInfo { name, shape: vec![length] };
     (
-        vec![
-            info(TensorName::VocabularyBytes, bytes.length()),
-            info(TensorName::VocabularyEnds, numbers.length()),
-        ],
+        vec![info(TensorName::VocabularyBytes, bytes.length()), info(TensorName::VocabularyEnds, numbers.length())],
         vec![bytes.buffer(), numbers.buffer()],
     )
 }

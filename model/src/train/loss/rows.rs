@@ -18,10 +18,7 @@ pub(super) fn to_gradients(logits: &mut [f32], targets: &[i32], scale: f32) -> S
         each = logits.chunks_mut(vocab).zip(targets).map(one).collect();
     }
     // Summed here, in row order, so that threads don't change the bits.
-    let mut sums = Sums {
-        count: targets.len() as u64,
-        ..Sums::default()
-    };
+    let mut sums = Sums { count: targets.len() as u64, ..Sums::default() };
     for (loss, correct) in each {
         sums.loss += loss;
         sums.correct += u64::from(correct);
@@ -53,11 +50,7 @@ fn plain(row: &mut [f32], target: usize, scale: f32) -> (f64, bool) {
     let wanted = row[target];
     let mut best = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
-    let mut max = chunks
-        .remainder()
-        .iter()
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
+    let mut max = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for chunk in chunks {
         for (best, x) in best.iter_mut().zip(chunk) {
             *best = if *x > *best { *x } else { *best };
@@ -120,10 +113,7 @@ mod tests {
         for i in 0..100_000 {
             let x = -(i as f32) * 1e-3;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!(
-                (got - want).abs() <= want * 3e-7 + 1e-37,
-                "{x}: {got} {want}"
-            );
+            assert!((got - want).abs() <= want * 3e-7 + 1e-37, "{x}: {got} {want}");
         }
         assert_eq!((exp(0.0), exp(-1e4)), (1.0, 0.0));
     }
@@ -131,9 +121,7 @@ mod tests {
     #[test]
     fn equals_softmax_in_f64() {
         for vocab in [1, 7, 16, 50, 4096, 5001] {
-            let logits: Vec<f32> = (0..vocab * 3)
-                .map(|i| ((i * 7919) % 1013) as f32 / 100.0 - 5.0)
-                .collect();
+            let logits: Vec<f32> = (0..vocab * 3).map(|i| ((i * 7919) % 1013) as f32 / 100.0 - 5.0).collect();
             let targets = [0, (vocab / 2) as i32, (vocab - 1) as i32];
             let mut got = logits.clone();
             let sums = to_gradients(&mut got, &targets, 0.5);
@@ -147,11 +135,7 @@ mod tests {
                     assert!((f64::from(got[r * vocab + i]) - want).abs() < 1e-6);
                 }
             }
-            assert!(
-                (sums.loss - loss).abs() < 1e-5 * loss.max(1.0),
-                "{vocab}: {} {loss}",
-                sums.loss
-            );
+            assert!((sums.loss - loss).abs() < 1e-5 * loss.max(1.0), "{vocab}: {} {loss}", sums.loss);
         }
     }
 

@@ -15,10 +15,7 @@ impl TokenCounter for Characters {
         Ok(match example {
             Example::Text(text) => {
                 let total = text.chars().count() as u32;
-                TokenCount {
-                    total,
-                    trained: total,
-                }
+                TokenCount { total, trained: total }
             }
             Example::Chat(messages) => {
                 let count = |m: &Message| m.content.chars().count() as u32;
@@ -37,43 +34,30 @@ fn check(text: &str) -> Report {
 
 fn broken(text: &str) -> Vec<(u64, String, &'static str)> {
     let report = check(text);
-    let errors = report
-        .problems
-        .into_iter()
-        .filter(|p| p.severity == Severity::Error);
+    let errors = report.problems.into_iter().filter(|p| p.severity == Severity::Error);
     errors.map(|p| (p.row, p.field, p.rule.id())).collect()
 }
 
-const GOOD: &str =
-    r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}"#;
+const GOOD: &str = r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}"#;
 
 #[test]
 fn formats_are_detected_and_mean_the_same() {
     let alpaca = json!([{"instruction": "hi", "input": "", "output": "hello"}]).to_string();
-    let sharegpt = json!({"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}).to_string();
-    let cases = [
-        (GOOD, Format::OpenaiChat),
-        (&alpaca, Format::Alpaca),
-        (&sharegpt, Format::Sharegpt),
-    ];
+    let sharegpt =
+        json!({"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}).to_string();
+    let cases = [(GOOD, Format::OpenaiChat), (&alpaca, Format::Alpaca), (&sharegpt, Format::Sharegpt)];
     for (text, format) in cases {
         let report = check(text);
         assert_eq!(report.format, Some(format));
         assert!(report.is_valid(), "{report:?}");
         let (_, read) = examples(text.as_bytes()).unwrap();
-        let wanted = vec![
-            Message::new(Role::User, "hi"),
-            Message::new(Role::Assistant, "hello"),
-        ];
+        let wanted = vec![Message::new(Role::User, "hi"), Message::new(Role::Assistant, "hello")];
         assert_eq!(read, [(1, Example::Chat(wanted))]);
         let tokens = report.tokens.unwrap();
         assert_eq!((tokens.total, tokens.trained, tokens.masked), (11, 5, 6));
     }
     let report = check("One.\nTwo.\n\nThree.");
-    assert_eq!(
-        (report.format, report.rows, report.errors),
-        (Some(Format::Text), 2, 0)
-    );
+    assert_eq!((report.format, report.rows, report.errors), (Some(Format::Text), 2, 0));
 }
 
 #[test]
@@ -81,63 +65,30 @@ fn bad_rows_are_named() {
     let row = |value: Value| broken(&format!("{GOOD}\n\n{value}"));
     let one = |field: &str, rule| vec![(3, field.to_owned(), rule)];
     assert_eq!(row(json!([])), one("", "row.not_object"));
-    assert_eq!(
-        row(json!({"instruction": "a", "output": "b"})),
-        one("", "row.mixed_format")
-    );
+    assert_eq!(row(json!({"instruction": "a", "output": "b"})), one("", "row.mixed_format"));
     assert_eq!(row(json!({"prompt": 1})), one("messages", "field.missing"));
-    assert_eq!(
-        row(json!({"messages": []})),
-        vec![(3, "messages".into(), "messages.empty")]
-    );
+    assert_eq!(row(json!({"messages": []})), vec![(3, "messages".into(), "messages.empty")]);
     let messages = |list: Value| row(json!({"messages": list}));
     let user = json!({"role": "user", "content": "a"});
     let assistant = json!({"role": "assistant", "content": "b"});
     assert_eq!(messages(json!([user])).len(), 2);
-    assert_eq!(
-        messages(json!([{"role": "bot", "content": "a"}, assistant])),
-        one("messages[0].role", "role.unknown")
-    );
-    assert_eq!(
-        messages(json!([{"content": "a"}, assistant])),
-        one("messages[0].role", "field.missing")
-    );
-    assert_eq!(
-        messages(json!([user, {"role": "assistant"}])),
-        one("messages[1].content", "field.missing")
-    );
+    assert_eq!(messages(json!([{"role": "bot", "content": "a"}, assistant])), one("messages[0].role", "role.unknown"));
+    assert_eq!(messages(json!([{"content": "a"}, assistant])), one("messages[0].role", "field.missing"));
+    assert_eq!(messages(json!([user, {"role": "assistant"}])), one("messages[1].content", "field.missing"));
     assert_eq!(
         messages(json!([user, {"role": "assistant", "content": " "}])),
         one("messages[1].content", "content.empty")
     );
-    assert_eq!(
-        messages(json!([user, {"role": "assistant", "content": 7}])),
-        one("messages[1].content", "field.type")
-    );
+    assert_eq!(messages(json!([user, {"role": "assistant", "content": 7}])), one("messages[1].content", "field.type"));
     let weighted = |weight| json!([user, {"role": "assistant", "content": "b", "weight": weight}]);
-    assert_eq!(
-        messages(weighted(0.5)),
-        one("messages[1].weight", "weight.value")
-    );
-    assert_eq!(
-        messages(weighted(0.0)),
-        one("messages", "messages.nothing_trained")
-    );
+    assert_eq!(messages(weighted(0.5)), one("messages[1].weight", "weight.value"));
+    assert_eq!(messages(weighted(0.0)), one("messages", "messages.nothing_trained"));
     assert_eq!(messages(weighted(1.0)), vec![]);
     let long = "x".repeat(60);
-    assert_eq!(
-        messages(json!([user, {"role": "assistant", "content": long}])),
-        one("", "tokens.too_long")
-    );
-    assert_eq!(
-        broken(&format!("{GOOD}\n{{")),
-        vec![(2, String::new(), "row.syntax")]
-    );
+    assert_eq!(messages(json!([user, {"role": "assistant", "content": long}])), one("", "tokens.too_long"));
+    assert_eq!(broken(&format!("{GOOD}\n{{")), vec![(2, String::new(), "row.syntax")]);
     assert_eq!(broken(""), vec![(0, String::new(), "file.empty")]);
-    assert_eq!(
-        broken(&format!("[{GOOD}")),
-        vec![(0, String::new(), "file.unclosed_array")]
-    );
+    assert_eq!(broken(&format!("[{GOOD}")), vec![(0, String::new(), "file.unclosed_array")]);
     let report = validate(b"{\"messages\": \"\xff\"}", None, None);
     assert_eq!(report.problems[0].rule, Rule::RowEncoding);
 }
@@ -156,33 +107,15 @@ fn a_weight_of_zero_masks_its_message() {
 #[test]
 fn duplicates_name_the_first() {
     let report = check(&format!("{GOOD}\n{GOOD}\n{GOOD}"));
-    assert_eq!(
-        (report.duplicates, report.examples, report.errors),
-        (2, 3, 0)
-    );
-    let duplicate = report
-        .problems
-        .iter()
-        .find(|p| p.rule == Rule::Duplicate)
-        .unwrap();
-    assert_eq!(
-        (duplicate.row, duplicate.detail.as_deref()),
-        (2, Some("row 1"))
-    );
+    assert_eq!((report.duplicates, report.examples, report.errors), (2, 3, 0));
+    let duplicate = report.problems.iter().find(|p| p.rule == Rule::Duplicate).unwrap();
+    assert_eq!((duplicate.row, duplicate.detail.as_deref()), (2, Some("row 1")));
 }
 
 #[test]
 fn long_lists_are_counted_to_the_end() {
     let report = check(&"{\n".repeat(250));
-    assert_eq!(
-        (
-            report.rows,
-            report.errors,
-            report.problems.len(),
-            report.unlisted
-        ),
-        (250, 250, 101, 150)
-    );
+    assert_eq!((report.rows, report.errors, report.problems.len(), report.unlisted), (250, 250, 101, 150));
     assert_eq!(report.rules["row.syntax"], 250);
 }
 
