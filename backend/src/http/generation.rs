@@ -63,7 +63,7 @@ impl Common<'_> {
         if sampling.stop.len() > MOST_STOPS {
             return Err(Error::invalid("stop", format!("at most {MOST_STOPS} stop sequences")));
         }
-        sampling.validate().map_err(|error| outside(error))?;
+        sampling.validate().map_err(outside)?;
         Ok(sampling)
     }
 

@@ -64,7 +64,7 @@ pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
     let folder = folder(data_dir, id);
     let order = listen();
     let _lock = lock(&folder)?;
-    let mouth = Mouth::default();
+    let mouth = Mouth;
     mouth.beat();
     let outcome = match work(&folder, attempt, &order, &mouth) {
         Ok(outcome) => outcome,

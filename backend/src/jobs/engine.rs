@@ -31,7 +31,7 @@ type Emit<'a> = &'a mut dyn FnMut(RunEvent) -> Result<()>;
 /// Runs to the end or to an order. Checkpoints go to `checkpoints/`, the result to `result/`.
 pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
     // This process does nothing else.
-    hearth_model::device::keep_memory();
+    device::keep_memory();
     let mut work = Work::open(spec, folder)?;
     let resumed = work.run.progress().step;
     if resumed > 0 {
