@@ -31,9 +31,7 @@ fn address(text: &str, rest: &str) -> String {
 /// Opens the lab and waits for its numbers.
 async fn look_at(browser: &Browser, server: &Server, path: &str) -> Result<Pass> {
     browser.goto(&server.url(path)).await?;
-    browser
-        .wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE)
-        .await?;
+    browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
     pass(browser).await
 }
 
@@ -155,9 +153,7 @@ async fn every_look_of_the_lab_is_kept_as_a_picture() -> Result<()> {
     for (name, look) in looks {
         let browser = Browser::open(&look).await?;
         look_at(&browser, &server, "/lab/attention").await.context(name)?;
-        let wide: bool = browser
-            .eval("return document.documentElement.scrollWidth <= window.innerWidth + 1")
-            .await?;
+        let wide: bool = browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
         browser.screenshot(name).await?;
         ensure!(wide, "{name}: the page is wider than its window");
         browser.close().await?;
