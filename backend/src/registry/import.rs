@@ -250,10 +250,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
         fs::write(&file, "{}").unwrap();
-        let (hash, bytes) = store(&dir.path().join("models"), &[file.clone()], "test").unwrap();
+        let (hash, bytes) = store(&dir.path().join("models"), std::slice::from_ref(&file), "test").unwrap();
         assert_eq!(bytes, 2);
         assert!(dir.path().join("models").join(&hash).join("config.json").is_file());
-        assert_eq!(store(&dir.path().join("models"), &[file.clone()], "again").unwrap().0, hash);
+        assert_eq!(store(&dir.path().join("models"), std::slice::from_ref(&file), "again").unwrap().0, hash);
         fs::write(&file, "[]").unwrap();
         assert_ne!(content_hash(&[file]).unwrap().0, hash);
     }
