@@ -52,7 +52,13 @@ impl NormLayer {
 
 /// The feed-forward half of a block.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few of them live as long as the model, each with megabytes behind it")]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(
+        clippy::large_enum_variant,
+        reason = "a few of them live as long as the model, each with megabytes behind it"
+    )
+)]
 pub enum Mlp {
     Gated(GatedMlp),
     Plain(PlainMlp),

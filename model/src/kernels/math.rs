@@ -105,6 +105,7 @@ fn parallelism() -> gemm::Parallelism {
 }
 
 /// Elements one thread should have to make it worth waking.
+#[cfg(not(target_arch = "wasm32"))]
 const GRAIN: usize = 1 << 14;
 
 /// Runs `f(row, slice)` for every row of `out`, on all threads when there is enough to do. `cost` is the number of

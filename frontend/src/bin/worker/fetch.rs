@@ -136,7 +136,6 @@ impl Stream {
         loop {
             task.check()?;
             let read = JsFuture::from(self.reader.read()).await.map_err(|error| failure(task, &self.url, &error))?;
-            let read: JsValue = read.into();
             if Reflect::get(&read, &"done".into()).is_ok_and(|done| done.is_truthy()) {
                 return Ok(());
             }
