@@ -5,6 +5,7 @@ mod api_chat;
 mod api_client;
 mod api_files;
 mod api_system;
+mod browser_lab;
 mod harness;
 mod jobs_killed;
 mod jobs_tuning;
