@@ -22,6 +22,5 @@ pub mod rope;
 pub mod sampler;
 pub mod tokenizer;
 pub mod trace;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod train;
 pub mod transformer;

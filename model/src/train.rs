@@ -1,18 +1,29 @@
 //! The training engine: examples → batches → loss → gradients → AdamW → checkpoints. The server's jobs, the command line and
 //! the recipe of hearth-nano all go through the one [`Run::step`]. It knows no HTTP, no database and no clock.
+//!
+//! The browser gets the reading of examples only: its report must count what the server will train on.
 
+#[cfg(not(target_arch = "wasm32"))]
 pub mod adamw;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod batches;
 pub mod data;
 pub mod encoder;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod loss;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod ngram;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod run;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod save;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod schedule;
 
+#[cfg(not(target_arch = "wasm32"))]
 pub use batches::Batches;
 pub use data::{Encoder, Sequence};
+#[cfg(not(target_arch = "wasm32"))]
 pub use run::{Evaluation, Run, StepReport};
 
 /// Why a run can't begin or go on.
@@ -34,5 +45,5 @@ pub enum TrainError {
     Checkpoint { path: String, reason: String },
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;

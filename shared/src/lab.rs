@@ -10,6 +10,8 @@ pub mod fit;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::Example;
+
 /// One call from the page. `generation` grows by one with every call of the same kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
@@ -83,6 +85,18 @@ pub struct CheckDataset {
     pub max_tokens: Option<u32>,
     /// The file's name as the person sees it.
     pub filename: String,
+    /// Examples of the set to be cut into [`Piece`]s, as training will see them.
+    pub preview: Vec<Example>,
+}
+
+/// Neighbouring tokens of an example that are all trained, or all only read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// What the tokens say, the template's own among them; a character cut between two pieces shows as U+FFFD.
+    pub text: String,
+    pub tokens: u32,
+    /// Whether the loss counts them.
+    pub trained: bool,
 }
 
 /// Which engine the person wants.
@@ -183,9 +197,11 @@ pub enum Stage {
 pub enum Reply {
     Opened(Box<Opened>),
     Traced(Box<Traced>),
-    /// The validator's report as the JSON text the server would write.
+    /// The validator's report as the JSON text the server would write, and what was asked to be previewed; an example that the
+    /// model's template refuses has no pieces.
     Checked {
         report: String,
+        preview: Vec<Vec<Piece>>,
     },
 }
 

@@ -37,7 +37,7 @@ async fn start(folder: &Path) -> Result<Server> {
 }
 
 /// Processes that run this job.
-fn children(id: &str) -> Vec<u32> {
+pub(crate) fn children(id: &str) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pid = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
     let runs = |pid: &u32| {

@@ -6,6 +6,7 @@ mod api_client;
 mod api_files;
 mod api_system;
 mod browser_lab;
+mod browser_story;
 mod harness;
 mod jobs_killed;
 mod jobs_tuning;

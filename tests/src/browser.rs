@@ -206,6 +206,13 @@ impl Browser {
         Ok(())
     }
 
+    /// Lets the page save files into `folder` without asking.
+    pub async fn save_into(&self, folder: &Path) -> Result<()> {
+        let parameters = json!({"behavior": "allow", "downloadPath": folder});
+        self.driver()?.cdp().send_raw("Browser.setDownloadBehavior", parameters).await?;
+        Ok(())
+    }
+
     /// An element's visible text.
     pub async fn text(&self, css: &str) -> Result<String> {
         Ok(self.find(css).await?.text().await?)

@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: set-up for the benches, then `tests/benches/NAME.rs` in release mode.
+//! `cargo xtask bench NAME`: set-up for the benches, then `tests/benches/NAME`.
 
 use anyhow::{Result, bail};
 
@@ -15,8 +15,9 @@ pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
         bail!("there is no bench {name:?}, only: {}", names(paths).join(", "));
     }
     let program = server::build(paths)?;
-    setup::models(paths)?;
+    setup::for_tests(paths)?;
     parity::environment(paths)?;
+    parity::llama_cpp(paths)?;
     let binary = format!("bench-{name}");
     let hint = "read the compiler's message above";
     step(paths, &binary, hint, |step| step.run(paths.cargo_native("build").args(["--release", "--bin", &binary])))?;
@@ -33,16 +34,11 @@ pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Files in `tests/benches`.
+/// Folders of `tests/benches`.
 fn names(paths: &Paths) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(paths.root.join("tests/benches"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
-        .collect();
+    let entries = std::fs::read_dir(paths.root.join("tests/benches")).into_iter().flatten().flatten();
+    let benches = entries.filter(|entry| entry.path().join("main.rs").is_file());
+    let mut names: Vec<String> = benches.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

@@ -45,11 +45,13 @@ pub fn run(paths: &Paths) -> Result<()> {
     fs::create_dir_all(&exported)?;
     let hint = "our side failed to write its exports: run the test `parity_export` alone";
     step(paths, "export for the references", hint, |step| {
-        step.run(paths.cargo_native("test").env("HEARTH_PARITY_OUT", &exported).args(["--test", "parity"]).args([
-            "--",
-            "--ignored",
-            "parity_export",
-        ]))
+        step.run(
+            paths
+                .cargo_native("test")
+                .env("HEARTH_PARITY_OUT", &exported)
+                .args(["--release", "--test", "parity"])
+                .args(["--", "--ignored", "parity_export"]),
+        )
     })?;
     for script in scripts(&golden, "check_")? {
         let name = file_name(&script);
@@ -74,7 +76,7 @@ fn reference(paths: &Paths, script: &Path) -> Command {
 }
 
 /// Node's binding of llama.cpp, prebuilt, in a folder of its own.
-fn llama_cpp(paths: &Paths) -> Result<PathBuf> {
+pub fn llama_cpp(paths: &Paths) -> Result<PathBuf> {
     let folder = paths.tools().join("llama");
     let hint = "install Node.js with npm, and see that npm reaches its registry";
     step(paths, "llama.cpp for Node", hint, |step| {

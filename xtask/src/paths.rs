@@ -116,7 +116,10 @@ fn without_build_folders(value: &OsString) -> Option<OsString> {
     let kept: Vec<PathBuf> = env::split_paths(value)
         .filter(|folder| {
             let text = folder.to_string_lossy();
-            !text.contains("rustlib") && !text.contains("/debug") && !text.contains(".rustup")
+            !text.contains("rustlib")
+                && !text.contains("/debug")
+                && !text.contains("/release")
+                && !text.contains(".rustup")
         })
         .collect();
     if kept.is_empty() {

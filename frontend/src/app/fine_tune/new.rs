@@ -144,24 +144,25 @@ fn count_in_background(form: Form) {
         let Some((name, _, model)) = wanted.get() else {
             return;
         };
-        let Some(bytes) = form.data.with_untracked(|data| Some(data.as_ref()?.bytes.clone())) else {
+        let Some(set) = form.data.get_untracked() else {
             return;
         };
         form.counting.set(true);
         let id = model.id.clone();
         spawn_local(async move {
-            let report = data::count_tokens(name.clone(), &bytes, model).await;
+            let counted = data::count_tokens(&set, model).await;
             let still = form.model.try_get_untracked().flatten().is_some_and(|model| model.id == id);
             if !still {
                 return;
             }
             let _ = form.counting.try_set(false);
-            if let Ok(report) = report {
+            if let Ok(counted) = counted {
                 let _ = form.data.try_update(|data| {
                     if let Some(data) = data
                         && data.name == name
                     {
-                        data.report = report;
+                        data.report = counted.report;
+                        data.pieces = counted.pieces;
                     }
                 });
             }

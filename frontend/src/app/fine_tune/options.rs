@@ -144,19 +144,19 @@ pub fn OptionsForm(
     view! {
         <div class="options">
             <NumberField
-                label=word!(epochs) hint=word!(epochs_reason) value=options.epochs
+                label=word!(epochs) hint=word!(epochs_reason) value=options.epochs name="n_epochs"
                 automatic=automatic(|spec| spec.n_epochs.to_string()) min=1.0 max=100.0
             />
             <NumberField
-                label=word!(batch) hint=batch_reason value=options.batch_size
+                label=word!(batch) hint=batch_reason value=options.batch_size name="batch_size"
                 automatic=automatic(|spec| spec.batch_size.to_string()) min=1.0 max=1024.0
             />
             <NumberField
-                label=word!(lr) hint=lr_reason value=options.learning_rate
+                label=word!(lr) hint=lr_reason value=options.learning_rate name="learning_rate"
                 automatic=automatic(|spec| format::small(spec.learning_rate)) min=1e-7 max=1.0
             />
             <NumberField
-                label=word!(rank) hint=word!(rank_reason) value=options.rank
+                label=word!(rank) hint=word!(rank_reason) value=options.rank name="r"
                 automatic=automatic(|spec| {
                     spec.lora.as_ref().map_or(0, |lora| lora.r).to_string()
                 }) min=1.0 max=512.0
@@ -166,22 +166,22 @@ pub fn OptionsForm(
             <summary>{t!(i18n, tune.more_options)}</summary>
             <div class="options">
                 <NumberField
-                    label=word!(length) hint=word!(length_reason) value=options.max_length
+                    label=word!(length) hint=word!(length_reason) value=options.max_length name="max_length"
                     automatic=automatic(|spec| spec.max_length.to_string()) min=16.0
                 />
                 <NumberField
-                    label=word!(dropout) hint=word!(dropout_reason) value=options.dropout
+                    label=word!(dropout) hint=word!(dropout_reason) value=options.dropout name="dropout"
                     automatic=automatic(|spec| {
                         spec.lora.as_ref().map_or(0.0, |lora| lora.dropout).to_string()
                     }) min=0.0 max=0.95
                 />
                 <NumberField
                     label=word!(checkpoint) hint=word!(checkpoint_reason)
-                    value=options.checkpoint_every
+                    value=options.checkpoint_every name="checkpoint_every"
                     automatic=automatic(|spec| spec.checkpoint_every.to_string()) min=1.0
                 />
                 <NumberField
-                    label=word!(seed) hint=word!(seed_reason) value=options.seed
+                    label=word!(seed) hint=word!(seed_reason) value=options.seed name="seed"
                     automatic=automatic(|spec| spec.seed.to_string())
                 />
             </div>

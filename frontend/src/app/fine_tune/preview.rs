@@ -1,5 +1,6 @@
 //! What the model will see: one example at a time, with what is trained apart from what is masked.
 
+use hearth_shared::lab::Piece;
 use hearth_shared::text::{Example, Message, Role};
 use leptos::prelude::*;
 
@@ -14,7 +15,11 @@ pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
     let count = Memo::new(move |_| data.with(|data| data.as_ref().map_or(0, |data| data.examples.len())));
     let now = Memo::new(move |_| {
         let index = index.get().min(count.get().saturating_sub(1));
-        data.with(|data| data.as_ref()?.examples.get(index).cloned())
+        data.with(|data| {
+            let data = data.as_ref()?;
+            let (row, example) = data.examples.get(index)?.clone();
+            Some((row, example, data.pieces.get(index).cloned().unwrap_or_default()))
+        })
     });
     let step = move |by: isize| {
         let last = count.get_untracked().saturating_sub(1);
@@ -51,7 +56,16 @@ pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
                     </div>
                 </header>
                 <div class="preview-body">
-                    {move || now.get().map(|(_, example)| view! { <Turns example/> })}
+                    {move || {
+                        now.get()
+                            .map(|(_, example, pieces)| {
+                                if pieces.is_empty() {
+                                    view! { <Turns example/> }.into_any()
+                                } else {
+                                    view! { <Pieces pieces/> }.into_any()
+                                }
+                            })
+                    }}
                 </div>
                 <div class="chart-legend">
                     <span class="chart-key" style="--key: var(--ember)">{t!(i18n, tune.is_trained)}</span>
@@ -62,6 +76,30 @@ pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
     }
 }
 
+/// The example as the model's template writes it, cut at the very token where training begins and ends.
+#[component]
+fn Pieces(pieces: Vec<Piece>) -> impl IntoView {
+    let i18n = use_i18n();
+    let total: u32 = pieces.iter().map(|piece| piece.tokens).sum();
+    let trained: u32 = pieces.iter().filter(|piece| piece.trained).map(|piece| piece.tokens).sum();
+    let spans = pieces
+        .into_iter()
+        .map(|piece| {
+            let state = move || match piece.trained {
+                true => t_string!(i18n, tune.trained),
+                false => t_string!(i18n, tune.masked),
+            };
+            let title = move || format!("{} · {}", state(), piece.tokens);
+            view! { <span class="piece" class:trained=piece.trained title=title>{piece.text}</span> }
+        })
+        .collect_view();
+    view! {
+        <p class="pieces mono" data-trained=trained.to_string()>{spans}</p>
+        <p class="hint num">{move || t_string!(i18n, tune.piece_count, trained = trained, total = total)}</p>
+    }
+}
+
+/// The turns of an example whose tokens nobody has cut yet.
 #[component]
 fn Turns(example: Example) -> impl IntoView {
     match example {

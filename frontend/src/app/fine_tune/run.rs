@@ -202,25 +202,25 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
     view! {
         <div class="run-actions">
             <Show when=move || status.get() == JobStatus::Running>
-                <button class="button" disabled=busy on:click=move |_| act("pause")>
+                <button class="button" data-act="pause" disabled=busy on:click=move |_| act("pause")>
                     <Icon name="pause" size=16/> {t!(i18n, tune.pause)}
                 </button>
             </Show>
             <Show when=move || status.get() == JobStatus::Paused>
-                <button class="button primary" disabled=busy on:click=move |_| act("resume")>
+                <button class="button primary" data-act="resume" disabled=busy on:click=move |_| act("resume")>
                     <Icon name="play" size=16/> {t!(i18n, tune.resume)}
                 </button>
             </Show>
             <Show when=move || !status.get().ended()>
-                <button class="button" disabled=busy on:click=cancel>
+                <button class="button" data-act="cancel" disabled=busy on:click=cancel>
                     <Icon name="stop" size=16/> {t!(i18n, tune.cancel)}
                 </button>
             </Show>
             <Show when=move || tuned.with(Option::is_some)>
-                <button class="button" on:click=save>
+                <button class="button" data-act="download" on:click=save>
                     <Icon name="download" size=16/> {t!(i18n, tune.download)}
                 </button>
-                <a class="button primary" href=chat>
+                <a class="button primary" data-act="chat" href=chat>
                     <Icon name="chat" size=16/> {t!(i18n, tune.chat)}
                 </a>
             </Show>

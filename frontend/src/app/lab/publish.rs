@@ -1,4 +1,4 @@
-//! What the lab shares with the browser around it: the address, the clock, the system's theme, and `window.__hearth.lab`,
+//! What the lab shares with the browser around it: the address, the clock, the system's theme, and `window.__hearth`,
 //! where tests and curious people find the numbers of the last pass.
 
 use hearth_shared::lab::Engine;
@@ -70,7 +70,7 @@ pub fn on_system_theme(action: impl Fn() + 'static) {
 }
 
 /// Puts the pass's numbers on `window.__hearth.lab`.
-pub fn publish(forward: &Forward, answer_ms: f64) {
+pub fn publish_pass(forward: &Forward, answer_ms: f64) {
     let traced = &forward.traced;
     let last = traced.tokens.len().saturating_sub(1);
     let lab = Object::new();
@@ -96,11 +96,16 @@ pub fn publish(forward: &Forward, answer_ms: f64) {
         .map(|at| JsValue::from(Float32Array::from(forward.picture(at, Step::Weights).data)))
         .collect();
     set("weights", weights.into());
+    publish("lab", &lab);
+}
+
+/// Puts a value on `window.__hearth`, for tests and for curious people with a console.
+pub fn publish(name: &str, value: &JsValue) {
     let window: JsValue = window().into();
     let root = Reflect::get(&window, &"__hearth".into())
         .ok()
         .filter(JsValue::is_object)
         .unwrap_or_else(|| Object::new().into());
-    let _ = Reflect::set(&root, &"lab".into(), &lab);
+    let _ = Reflect::set(&root, &name.into(), value);
     let _ = Reflect::set(&window, &"__hearth".into(), &root);
 }

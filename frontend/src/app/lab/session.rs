@@ -331,7 +331,7 @@ impl Session {
         if self.follows_end.get_value() || pinned.row > last {
             self.pinned.set(Cell { row: last, col: pinned.col.min(last) });
         }
-        publish::publish(&forward, answer_ms);
+        publish::publish_pass(&forward, answer_ms);
         self.forward.set_value(Some(Rc::new(forward)));
         self.answer_ms.set(Some(answer_ms));
         self.version.update(|version| *version += 1);

@@ -205,7 +205,7 @@ pub fn SettingsPanel(settings: Settings, open: RwSignal<bool>) -> impl IntoView 
             />
             <NumberField
                 label=word!(seed) hint=word!(seed_hint)
-                value=settings.seed automatic=word!(seed_auto)
+                value=settings.seed name="seed" automatic=word!(seed_auto)
             />
         </aside>
         <div class="veil" class:open=move || open.get() on:click=move |_| open.set(false)></div>

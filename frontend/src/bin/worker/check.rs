@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use hearth_model::{bundle::ModelHead, chat_template::ChatTemplate, tokenizer::Special, tokenizer::Tokenizer};
+use hearth_model::{bundle::ModelHead, train::data::Counter};
 use hearth_shared::{
     lab::{CheckDataset, LabError, LabModel, Reply, Stage},
-    text::{Example, Report, TokenCount, TokenCounter, Validator},
+    text::{Report, TokenCounter, Validator},
 };
 use js_sys::{ArrayBuffer, Uint8Array};
 
@@ -29,23 +29,22 @@ pub async fn check(
     let bytes = buffers.first().map(|buffer| Uint8Array::new(buffer).to_vec());
     let bytes = bytes.ok_or_else(|| LabError::Other { message: "no data set came with the call".to_owned() })?;
     let context = request.max_tokens;
-    let report = match request.model {
-        None => validate(task, &bytes, None, context).await?,
-        Some(model) => match open.filter(|open| open.hash == model.hash) {
-            Some(open) => {
-                let bundle = &open.bundle;
-                let counter = Counter { tokenizer: &bundle.tokenizer, template: bundle.template.as_ref() };
-                validate(task, &bytes, Some(&counter), context).await?
-            }
-            None => {
-                let head = head(task, &model).await?;
-                let counter = Counter { tokenizer: &head.tokenizer, template: head.template.as_ref() };
-                validate(task, &bytes, Some(&counter), context).await?
-            }
-        },
+    let (report, preview) = match request.model {
+        None => (validate(task, &bytes, None, context).await?, Vec::new()),
+        Some(model) => {
+            let open = open.filter(|open| open.hash == model.hash);
+            let head = if open.is_none() { Some(head(task, &model).await?) } else { None };
+            let voice = match (&open, &head) {
+                (Some(open), _) => open.bundle.voice(),
+                (None, Some(head)) => head.voice(),
+                (None, None) => return Err(LabError::NoModel),
+            };
+            let report = validate(task, &bytes, Some(&Counter(&voice)), context).await?;
+            (report, request.preview.iter().map(|example| voice.pieces(example).unwrap_or_default()).collect())
+        }
     };
     let report = serde_json::to_string(&report).map_err(|error| LabError::Other { message: error.to_string() })?;
-    Ok(Done { reply: Reply::Checked { report }, buffers: Vec::new() })
+    Ok(Done { reply: Reply::Checked { report, preview }, buffers: Vec::new() })
 }
 
 async fn head(task: &Rc<Task>, model: &LabModel) -> Result<ModelHead, LabError> {
@@ -69,32 +68,4 @@ async fn validate(
         task.breathe().await?;
     }
     Ok(validator.finish())
-}
-
-/// Counts as the trainer does: a conversation through its template, the loss on assistant messages only.
-struct Counter<'m> {
-    tokenizer: &'m Tokenizer,
-    template: Option<&'m ChatTemplate>,
-}
-
-impl TokenCounter for Counter<'_> {
-    fn count(&self, example: &Example) -> Result<TokenCount, String> {
-        let messages = match example {
-            Example::Text(text) => {
-                let total = self.tokenizer.encode(text, Special::Plain).len() as u32;
-                return Ok(TokenCount { total, trained: total });
-            }
-            Example::Chat(messages) => messages,
-        };
-        let template = self.template.ok_or("the model has no chat template")?;
-        let tokens = template.encode_training(self.tokenizer, messages).map_err(|error| error.to_string())?;
-        let trained = tokens
-            .spans
-            .iter()
-            .filter(|span| messages.get(span.message).is_some_and(|m| m.is_trained()))
-            // The first token of all is never predicted.
-            .map(|span| span.ids.end.saturating_sub(span.ids.start.max(1)) as u32)
-            .sum();
-        Ok(TokenCount { total: tokens.ids.len() as u32, trained })
-    }
 }

@@ -1,0 +1,91 @@
+"""The PyTorch side of `bench spine`: orders as JSON lines on standard input, answers as JSON lines on standard output.
+
+Each answer has the seconds that the work itself took. What both sides must agree on (logits, losses) goes into the answer too,
+outside the measured time."""
+
+import json
+import resource
+import sys
+import time
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, DynamicCache
+
+THREADS = 2
+
+
+class Peer:
+    def __init__(self):
+        torch.set_num_threads(THREADS)
+        self.model = None
+        self.optimizer = None
+        self.cached = None
+
+    def load(self, path):
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        return {}
+
+    @torch.inference_mode()
+    def prefill(self, ids):
+        tokens = torch.tensor([ids])
+        started = time.perf_counter()
+        out = self.model(tokens, past_key_values=DynamicCache(config=self.model.config), use_cache=True, logits_to_keep=1)
+        logits = out.logits[0, -1]
+        best = int(logits.argmax())
+        return {"seconds": time.perf_counter() - started, "best": best, "logits": logits.tolist()}
+
+    @torch.inference_mode()
+    def decode(self, prompt, forced):
+        """Given tokens one at a time behind a prompt; the most likely token is taken each time, as greedy decoding does."""
+        cache = DynamicCache(config=self.model.config)
+        self.model(torch.tensor([prompt]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        best = []
+        started = time.perf_counter()
+        for token in forced:
+            out = self.model(torch.tensor([[token]]), past_key_values=cache, use_cache=True)
+            best.append(int(out.logits[0, -1].argmax()))
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "best": best, "logits": out.logits[0, -1].tolist()}
+
+    def lora(self, base, adapter, learning_rate, max_grad_norm):
+        from peft import PeftModel
+
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        self.model = PeftModel.from_pretrained(model, adapter, is_trainable=True).train()
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.trained, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, fused=True
+        )
+        self.max_grad_norm = max_grad_norm
+        return {"parameters": sum(p.numel() for p in self.trained)}
+
+    def step(self, rows):
+        tokens = torch.tensor(rows)
+        started = time.perf_counter()
+        logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
+        loss = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        return {"seconds": time.perf_counter() - started, "loss": value}
+
+    def memory(self):
+        return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def main():
+    answers = sys.stdout
+    # Whatever a library prints must not get between the answers.
+    sys.stdout = sys.stderr
+    peer = Peer()
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = getattr(peer, order.pop("do"))(**order)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
