@@ -14,28 +14,28 @@ const SENTENCE: &str = "The old man and the sea. The old man";
 
 /// What `window.__hearth.lab` says of the last pass.
 #[derive(Debug, Deserialize)]
-struct Pass {
-    engine: String,
-    tokens: Vec<u32>,
-    forward_ms: f64,
-    answer_ms: f64,
-    logits: Vec<f64>,
-    weights: Vec<Vec<f64>>,
+pub(crate) struct Pass {
+    pub(crate) engine: String,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) forward_ms: f64,
+    pub(crate) answer_ms: f64,
+    pub(crate) logits: Vec<f64>,
+    pub(crate) weights: Vec<Vec<f64>>,
 }
 
-fn address(text: &str, rest: &str) -> String {
+pub(crate) fn address(text: &str, rest: &str) -> String {
     let text: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
     format!("/lab/attention?text={text}{rest}")
 }
 
 /// Opens the lab and waits for its numbers.
-async fn look_at(browser: &Browser, server: &Server, path: &str) -> Result<Pass> {
+pub(crate) async fn look_at(browser: &Browser, server: &Server, path: &str) -> Result<Pass> {
     browser.goto(&server.url(path)).await?;
     browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
     pass(browser).await
 }
 
-async fn pass(browser: &Browser) -> Result<Pass> {
+pub(crate) async fn pass(browser: &Browser) -> Result<Pass> {
     browser
         .eval(
             "const { engine, tokens, forward_ms, answer_ms, logits, weights } = window.__hearth.lab;
@@ -44,7 +44,7 @@ async fn pass(browser: &Browser) -> Result<Pass> {
         .await
 }
 
-fn furthest(left: &[f64], right: &[f64]) -> f64 {
+pub(crate) fn furthest(left: &[f64], right: &[f64]) -> f64 {
     left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 

@@ -110,7 +110,7 @@ async fn from_a_data_set_to_a_model_that_talks() -> Result<()> {
     .await?;
     let answers: Vec<String> =
         browser.eval("return [...document.querySelectorAll('.answer-text')].map(text => text.textContent)").await?;
-    ensure!(answers[0].contains("colour") && answers[0] != answers[1], "{answers:?}");
+    ensure!(answers[0].trim().starts_with("{\"col") && !answers[1].contains('{'), "{answers:?}");
     browser.screenshot("story-6-chat").await?;
     let complaints = browser.severe_messages().await?;
     ensure!(complaints.is_empty(), "{complaints:?}");

@@ -18,6 +18,7 @@ mod test;
 #[cfg(test)]
 #[path = "../../tests/it/tidy.rs"]
 mod tidy;
+mod tree;
 
 use anyhow::{Result, bail};
 use paths::Paths;
@@ -31,7 +32,8 @@ cargo xtask test [--only NAME]   set-up, format, clippy, tidy rules, unit, API a
                                  (NAME: fmt, clippy, unit, page, it, or a filter for test names)
 cargo xtask parity               regenerate the golden files with torch, transformers and PEFT and compare; load our exports there
 cargo xtask check-gpu            build with the features `cuda` and `vulkan`
-cargo xtask bench NAME           run tests/benches/NAME.rs
+cargo xtask bench NAME           run tests/benches/NAME
+cargo xtask tree                 write the list of sources in README anew
 ";
 
 fn main() {
@@ -67,6 +69,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "parity" => parity::run(&paths),
         "check-gpu" => check_gpu::run(&paths),
         "bench" => bench::run(&paths, rest),
+        "tree" => tree::write(&paths.root),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -68,12 +68,15 @@ async fn fetch(config: &Config, registry: Registry, name: &str) -> Result<()> {
     let known = pull::known(name).with_context(|| format!("`{name}` is not known; there is: {}", names.join(", ")))?;
     let pulls = Pulls::new(registry, &config.data_dir);
     pulls.start(known);
-    let bar = ProgressBar::new(0);
-    let style = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    bar.set_style(ProgressStyle::with_template(style)?);
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
+    let measured = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?;
     loop {
         let state = pulls.get(name).context("the download is known")?;
-        bar.set_length(state.bytes_total.unwrap_or(0));
+        if let Some(total) = state.bytes_total.filter(|_| bar.length().is_none()) {
+            bar.set_length(total);
+            bar.set_style(measured.clone());
+        }
+        bar.tick();
         bar.set_position(state.bytes_done);
         bar.set_message(format!("{:?}", state.state).to_lowercase());
         match state.state {

@@ -6,7 +6,7 @@ mod pulls;
 
 use leptos::prelude::*;
 
-use super::components::icons::Icon;
+use super::components::icons::{Icon, Mark};
 use super::i18n::{t, t_string, use_i18n};
 
 #[component]
@@ -35,7 +35,7 @@ pub fn Home() -> impl IntoView {
                     <h1>{t!(i18n, home.title)}</h1>
                     <p class="hero-lead">{t!(i18n, home.lead)}</p>
                 </div>
-                <Weave/>
+                <div class="hero-mark"><Mark/></div>
             </section>
             <section aria-label=move || t_string!(i18n, home.start)>
                 <ul class="paths">
@@ -63,40 +63,5 @@ pub fn Home() -> impl IntoView {
             <machine::Machine/>
             <models::Models/>
         </div>
-    }
-}
-
-/// Rows of the drawing beside the title.
-const WEAVE: usize = 11;
-
-/// A causal attention pattern as a drawing: every row looks back at itself, at the row before, and at the first. It shows
-/// no model's numbers; the lab does that.
-#[component]
-fn Weave() -> impl IntoView {
-    let cell = |row: usize, column: usize| {
-        let back = (row - column) as f64;
-        let recent = (-back * 0.55).exp();
-        let sink = if column == 0 { 0.42 } else { 0.0 };
-        let echo = if row >= 4 && back == 4.0 { 0.5 } else { 0.0 };
-        let strength = (0.10 + recent * 0.9 + sink + echo).min(1.0);
-        view! {
-            <rect
-                x=column * 20
-                y=row * 20
-                width="17"
-                height="17"
-                rx="4"
-                style:--strength=format!("{strength:.2}")
-                style:--wait=format!("{}ms", row * 45 + column * 18)
-            ></rect>
-        }
-    };
-    let side = WEAVE * 20;
-    view! {
-        <svg class="weave" viewBox=format!("-2 -2 {side} {side}") aria-hidden="true" focusable="false">
-            {(0..WEAVE)
-                .flat_map(|row| (0..=row).map(move |column| cell(row, column)))
-                .collect_view()}
-        </svg>
     }
 }

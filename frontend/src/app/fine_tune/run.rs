@@ -84,7 +84,8 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
     let title = move || {
         job.with(|job| {
             let job = job.as_ref()?;
-            Some(job.user_provided_suffix.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| job.id.clone()))
+            let name = job.user_provided_suffix.clone().filter(|name| !name.is_empty());
+            Some(name.unwrap_or_else(|| t_string!(i18n, tune.run_of, base = job.model.clone())))
         })
     };
     let base = move || job.with(|job| job.as_ref().map(|job| job.model.clone()).unwrap_or_default());

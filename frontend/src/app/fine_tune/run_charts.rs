@@ -8,8 +8,8 @@ use crate::app::components::chart::{Chart, Series, Stroke};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
 
-/// The mean looks back over this share of the run, so that short runs are not lagged away.
-const LOOK_BACK: f64 = 0.05;
+/// The mean reaches this share of the run to either side.
+const LOOK_AROUND: f64 = 0.03;
 
 #[component]
 pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
@@ -114,16 +114,14 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
     }
 }
 
-/// An exponential mean, corrected for its empty beginning (as Adam corrects its moments).
+/// Each point's mean over its neighbours to both sides, as many before as after, so that the curve does not lag behind.
 fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let new = 1.0 / (1.0 + LOOK_BACK * points.len() as f64);
-    let (mut mean, mut weight) = (0.0, 0.0);
-    points
-        .iter()
-        .map(|&(x, y)| {
-            mean += new * (y - mean);
-            weight += new * (1.0 - weight);
-            (x, mean / weight)
+    let reach = (LOOK_AROUND * points.len() as f64) as usize;
+    (0..points.len())
+        .map(|at| {
+            let reach = reach.min(at).min(points.len() - 1 - at);
+            let near = &points[at - reach..=at + reach];
+            (points[at].0, near.iter().map(|point| point.1).sum::<f64>() / near.len() as f64)
         })
         .collect()
 }
@@ -136,5 +134,11 @@ mod tests {
     fn a_constant_stays_what_it_is() {
         let points: Vec<_> = (0..5).map(|step| (f64::from(step), 2.5)).collect();
         assert!(smooth(&points).iter().all(|point| (point.1 - 2.5).abs() < 1e-12));
+    }
+
+    #[test]
+    fn a_falling_line_is_not_lifted() {
+        let points: Vec<_> = (0..200).map(|step| (f64::from(step), -f64::from(step))).collect();
+        assert!(smooth(&points).iter().zip(&points).all(|(smooth, point)| (smooth.1 - point.1).abs() < 1e-9));
     }
 }
