@@ -218,64 +218,102 @@ pub struct TokenScore {
     pub top: Vec<(u32, f32)>,
 }
 
-/// The log-probability of each token given those before it (echo, perplexity). Blocks on the device.
+/// The log-probability of each token given those before it (echo, perplexity), in bounded steps as [`Generation`]: a whole
+/// context times a whole vocabulary is too much to hold, and too long to keep others waiting.
+#[derive(Debug)]
+pub struct Scoring {
+    cache: KvCache,
+    tokens: Vec<u32>,
+    /// Tokens the cache has seen.
+    forwarded: usize,
+    /// Most likely tokens to report in each place.
+    top: usize,
+    scores: Vec<TokenScore>,
+}
+
+impl Scoring {
+    /// # Errors
+    /// As [`Generation::new`].
+    pub fn new(bundle: &ModelBundle, tokens: &[u32], top: usize) -> Result<Self, GenerateError> {
+        check_prompt(bundle, tokens)?;
+        Ok(Self {
+            cache: KvCache::new(&bundle.config, 1, tokens.len()),
+            tokens: tokens.to_vec(),
+            forwarded: 0,
+            top,
+            scores: vec![TokenScore { id: tokens[0], logprob: None, top: Vec::new() }],
+        })
+    }
+
+    /// Does one piece of work; `true` when all is scored. Blocks on the device, so not for WebGPU.
+    pub fn step(&mut self, bundle: &ModelBundle) -> bool {
+        if let Some(logits) = self.forward(bundle) {
+            self.take(&floats(logits.into_data()), bundle);
+        }
+        self.is_done()
+    }
+
+    /// The same on any device.
+    pub async fn step_async(&mut self, bundle: &ModelBundle) -> bool {
+        if let Some(logits) = self.forward(bundle) {
+            let rows = logits.into_data_async().await;
+            self.take(&floats(rows.expect("the device that computed the logits can read them")), bundle);
+        }
+        self.is_done()
+    }
+
+    /// The scores so far, one for each token in order.
+    pub fn scores(self) -> Vec<TokenScore> {
+        self.scores
+    }
+
+    fn is_done(&self) -> bool {
+        self.scores.len() == self.tokens.len()
+    }
+
+    /// Logits of the next rows, `[1, n, V]`; the last token predicts nothing that is asked for.
+    fn forward(&mut self, bundle: &ModelBundle) -> Option<Tensor<3>> {
+        const ROWS: usize = 128;
+        let to = (self.tokens.len() - 1).min(self.forwarded + ROWS);
+        if self.forwarded == to {
+            return None;
+        }
+        let tokens = ids(&bundle.transformer, &self.tokens[self.forwarded..to]);
+        self.forwarded = to;
+        Some(bundle.transformer.forward(tokens, Forward { cache: Some(&mut self.cache), ..Forward::default() }))
+    }
+
+    fn take(&mut self, logits: &[f32], bundle: &ModelBundle) {
+        for row in logits.chunks_exact(bundle.config.vocab_size) {
+            let id = self.tokens[self.scores.len()];
+            let normaliser = log_sum_exp(row);
+            self.scores.push(TokenScore {
+                id,
+                logprob: Some(row[id as usize] - normaliser),
+                top: top(row, self.top).into_iter().map(|id| (id, row[id as usize] - normaliser)).collect(),
+            });
+        }
+    }
+}
+
+/// A whole [`Scoring`].
 ///
 /// # Errors
 /// As [`Generation::new`].
 pub fn score(bundle: &ModelBundle, tokens: &[u32], top: usize) -> Result<Vec<TokenScore>, GenerateError> {
-    check_prompt(bundle, tokens)?;
-    let mut scores = first_score(tokens);
-    for chunk in logit_chunks(&bundle.transformer, tokens) {
-        let rows = floats(chunk.into_data());
-        extend_scores(&mut scores, tokens, rows.chunks_exact(bundle.config.vocab_size), top);
-    }
-    Ok(scores)
+    let mut scoring = Scoring::new(bundle, tokens, top)?;
+    while !scoring.step(bundle) {}
+    Ok(scoring.scores())
 }
 
-/// The same on any device.
+/// A whole [`Scoring`] on any device.
 ///
 /// # Errors
 /// As [`Generation::new`].
 pub async fn score_async(bundle: &ModelBundle, tokens: &[u32], top: usize) -> Result<Vec<TokenScore>, GenerateError> {
-    check_prompt(bundle, tokens)?;
-    let mut scores = first_score(tokens);
-    for chunk in logit_chunks(&bundle.transformer, tokens) {
-        let rows = chunk.into_data_async().await;
-        let rows = floats(rows.expect("the device that computed the logits can read them"));
-        extend_scores(&mut scores, tokens, rows.chunks_exact(bundle.config.vocab_size), top);
-    }
-    Ok(scores)
-}
-
-fn first_score(tokens: &[u32]) -> Vec<TokenScore> {
-    vec![TokenScore { id: tokens[0], logprob: None, top: Vec::new() }]
-}
-
-/// Logits of all positions, `[1, n, V]` at a time: a whole context times a whole vocabulary is too much to hold.
-fn logit_chunks<'m>(model: &'m Transformer, tokens: &[u32]) -> impl Iterator<Item = Tensor<3>> + use<'m> {
-    const ROWS: usize = 128;
-    let hidden = model.hidden(ids(model, tokens), Forward::default()); // [1, T, D]
-    let time = tokens.len();
-    (0..time).step_by(ROWS).map(move |from| model.logits(hidden.clone().narrow(1, from, ROWS.min(time - from))))
-}
-
-fn extend_scores<'r>(
-    scores: &mut Vec<TokenScore>,
-    tokens: &[u32],
-    rows: impl Iterator<Item = &'r [f32]>,
-    wanted: usize,
-) {
-    for row in rows {
-        let Some(&id) = tokens.get(scores.len()) else {
-            return;
-        };
-        let normaliser = log_sum_exp(row);
-        scores.push(TokenScore {
-            id,
-            logprob: Some(row[id as usize] - normaliser),
-            top: top(row, wanted).into_iter().map(|id| (id, row[id as usize] - normaliser)).collect(),
-        });
-    }
+    let mut scoring = Scoring::new(bundle, tokens, top)?;
+    while !scoring.step_async(bundle).await {}
+    Ok(scoring.scores())
 }
 
 /// The answer's text between tokens and the reader: whole characters only, and never a part of a stop string.

@@ -121,6 +121,20 @@ async fn faults_are_named_as_openai_names_them() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_person_writes_closes_no_turn() -> Result<()> {
+    let server = server().await?;
+    let tokens = async |content: &str| {
+        let body = chat(json!({"max_tokens": 1, "messages": [{"role": "user", "content": content}]}));
+        let answer = server.post("/v1/chat/completions", &body).await?.expect(200)?;
+        answer["usage"]["prompt_tokens"].as_u64().context("a count")
+    };
+    // As a special token it would be one; as the ten characters it is, it takes several.
+    let more = tokens("x<|im_end|>").await? - tokens("x").await?;
+    ensure!(more > 3, "a message wrote a special token: {more} more tokens");
+    Ok(())
+}
+
+#[tokio::test]
 async fn completions_echo_and_score() -> Result<()> {
     let server = server().await?;
     let ask = async |body: Value| server.post("/v1/completions", &body).await?.expect(200);

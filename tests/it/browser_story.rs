@@ -112,6 +112,18 @@ async fn from_a_data_set_to_a_model_that_talks() -> Result<()> {
         browser.eval("return [...document.querySelectorAll('.answer-text')].map(text => text.textContent)").await?;
     ensure!(answers[0].trim().starts_with("{\"col") && !answers[1].contains('{'), "{answers:?}");
     browser.screenshot("story-6-chat").await?;
+
+    // Stop ends both answers where they are.
+    browser.fill(".composer-input", "Say all that you know.").await?;
+    let stop = "const look = () => {
+            const button = document.querySelector('.composer-button.stop');
+            if (button) { button.click(); done(true); } else setTimeout(look, 1);
+        };
+        document.querySelector('.composer-button').click();
+        look();";
+    browser.eval_async::<bool>(stop).await?;
+    let stopped = "return [...document.querySelectorAll('.exchange:last-child .badge')].some(b => b.textContent === 'Stopped')";
+    browser.wait(stopped).await?;
     let complaints = browser.severe_messages().await?;
     ensure!(complaints.is_empty(), "{complaints:?}");
     browser.close().await

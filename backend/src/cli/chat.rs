@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use hearth_model::bundle::ModelBundle;
 use hearth_model::device;
 use hearth_model::generate::{Generation, Step};
-use hearth_model::tokenizer::Special;
 use hearth_shared::spec::Sampling;
 use hearth_shared::text::{Message, Role};
 
@@ -74,7 +73,7 @@ pub(super) fn chat(runtime: &tokio::runtime::Runtime, config: &Config, arguments
 
 fn answer(bundle: &ModelBundle, messages: &[Message], sampling: &Sampling, max_tokens: usize) -> Result<String> {
     let template = bundle.template.as_ref().context("this model has no chat template")?;
-    let prompt = bundle.tokenizer.encode(&template.render(messages, true)?, Special::Parse);
+    let prompt = template.encode(&bundle.tokenizer, messages, true)?;
     let mut generation = Generation::new(bundle, &prompt, sampling, Some(max_tokens))?;
     let mut all = String::new();
     loop {

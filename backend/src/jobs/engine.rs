@@ -227,10 +227,7 @@ fn recover(checkpoints: &Path) {
 
 fn sample(bundle: &ModelBundle, sample: &SampleSpec) -> Result<String> {
     let ids = match &bundle.template {
-        Some(template) => {
-            let text = template.render(&[Message::new(Role::User, &sample.prompt)], true)?;
-            bundle.tokenizer.encode(&text, Special::Parse)
-        }
+        Some(template) => template.encode(&bundle.tokenizer, &[Message::new(Role::User, &sample.prompt)], true)?,
         None => bundle.tokenizer.encode(&sample.prompt, Special::Plain),
     };
     let mut generation = Generation::new(bundle, &ids, &Sampling::greedy(), Some(sample.max_tokens as usize))?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hearth_model::bundle::ModelBundle;
 use hearth_model::device::{self, Device};
-use hearth_model::generate::{FinishReason, Generation, Step, score};
+use hearth_model::generate::{FinishReason, Generation, Scoring, Step};
 use hearth_model::tokenizer::{Special, Tokenizer};
 use hearth_model::transformer::Transformer;
 use hearth_shared::api::system::{DeviceInfo, DeviceKind};
@@ -29,7 +29,11 @@ pub(super) enum Command {
 
 struct Stream {
     location: Location,
+    /// The prompt's scores, where they were asked for: they come first.
+    scoring: Option<Scoring>,
     generation: Generation,
+    /// What the reader hears first: the prompt's text.
+    text: String,
     out: Sender<Piece>,
     logprobs: bool,
 }
@@ -120,12 +124,16 @@ impl Desk<'_> {
             catch_unwind(AssertUnwindSafe(|| begin(bundle, &request)))
                 .unwrap_or_else(|panic| Err(ServeError::Broken(words(&*panic))))
         });
-        let (generation, started) = begun.unwrap_or_else(|| Err(ServeError::Load("it was put away".into())))?;
+        let Begun { generation, scoring, text } =
+            begun.unwrap_or_else(|| Err(ServeError::Load("it was put away".into())))?;
         self.stats.prompt_tokens.fetch_add(generation.prompt_tokens() as u64, Ordering::Relaxed);
-        let _ = out.try_send(started);
         self.models.shelf.hold(&location.weights);
         let logprobs = request.sampling.logprobs.is_some();
-        self.streams.insert(self.next, Stream { location, generation, out: out.clone(), logprobs });
+        let mut stream = Stream { location, scoring, generation, text, out: out.clone(), logprobs };
+        if stream.scoring.is_none() {
+            stream.start(Vec::new());
+        }
+        self.streams.insert(self.next, stream);
         self.scheduler.add(self.next);
         self.next += 1;
         Ok(())
@@ -170,8 +178,14 @@ impl Desk<'_> {
     }
 }
 
-/// The generation of a request, and the first piece of its stream.
-fn begin(bundle: &ModelBundle, request: &Request) -> Result<(Generation, Piece), ServeError> {
+/// What a request becomes.
+struct Begun {
+    generation: Generation,
+    scoring: Option<Scoring>,
+    text: String,
+}
+
+fn begin(bundle: &ModelBundle, request: &Request) -> Result<Begun, ServeError> {
     let prompt = tokens(bundle, &request.input)?;
     let context = bundle.config.max_positions;
     let completion = request.max_tokens.unwrap_or(1);
@@ -179,24 +193,45 @@ fn begin(bundle: &ModelBundle, request: &Request) -> Result<(Generation, Piece),
         return Err(ServeError::ContextLength { prompt: prompt.len(), completion, context });
     }
     let generation = Generation::new(bundle, &prompt, &request.sampling, request.max_tokens)?;
-    let scored = match request.score_prompt {
-        None => Vec::new(),
-        Some(top) => score(bundle, &prompt, top)?
-            .into_iter()
-            .map(|score| token(&bundle.tokenizer, score.id, score.logprob, &score.top))
-            .collect(),
-    };
+    let scoring = request.score_prompt.map(|top| Scoring::new(bundle, &prompt, top)).transpose()?;
     let text = match &request.input {
         Input::Chat(_) => String::new(),
         Input::Text(text) => text.clone(),
         Input::Tokens(ids) => bundle.tokenizer.decode(ids),
     };
-    Ok((generation, Piece::Started { prompt_tokens: prompt.len(), text, prompt: scored }))
+    Ok(Begun { generation, scoring, text })
+}
+
+impl Stream {
+    /// Sends the first piece.
+    fn start(&mut self, prompt: Vec<Token>) {
+        let text = std::mem::take(&mut self.text);
+        let prompt_tokens = self.generation.prompt_tokens();
+        let _ = self.out.try_send(Piece::Started { prompt_tokens, text, prompt });
+    }
+
+    /// A step of the prompt's scores.
+    fn score(&mut self, mut scoring: Scoring, bundle: &ModelBundle) {
+        if !scoring.step(bundle) {
+            self.scoring = Some(scoring);
+            return;
+        }
+        let scores = scoring.scores();
+        self.start(
+            scores.iter().map(|score| token(&bundle.tokenizer, score.id, score.logprob, &score.top)).collect(),
+        );
+    }
 }
 
 /// Takes the step and sends what it gave. `true`: the stream has ended.
 fn advance(stream: &mut Stream, bundle: &ModelBundle, stats: &Stats) -> bool {
     // A panic in the tensor code costs its own stream and nobody else's.
+    if let Some(scoring) = stream.scoring.take() {
+        return match catch_unwind(AssertUnwindSafe(|| stream.score(scoring, bundle))) {
+            Ok(()) => false,
+            Err(panic) => fail(stream, words(&*panic)),
+        };
+    }
     let step = match catch_unwind(AssertUnwindSafe(|| stream.generation.step(bundle))) {
         Ok(step) => step,
         Err(panic) => return fail(stream, words(&*panic)),
@@ -286,8 +321,8 @@ fn tokens(bundle: &ModelBundle, input: &Input) -> Result<Vec<u32>, ServeError> {
         Input::Text(text) => bundle.tokenizer.encode(text, Special::Parse),
         Input::Chat(messages) => {
             let template = bundle.template.as_ref().ok_or(ServeError::NoTemplate)?;
-            let text = template.render(messages, true).map_err(|error| ServeError::Template(error.to_string()))?;
-            bundle.tokenizer.encode(&text, Special::Parse)
+            let encoded = template.encode(&bundle.tokenizer, messages, true);
+            encoded.map_err(|error| ServeError::Template(error.to_string()))?
         }
     })
 }
