@@ -1,6 +1,7 @@
 //! Where tensors live: the only file that names a burn backend and the only one that probes hardware.
 
 pub use burn::tensor::Device;
+pub use hearth_shared::api::system::{DeviceInfo, DeviceKind};
 
 /// The CPU backend whose raw memory `kernels` may touch.
 pub(crate) type CpuBackend = burn::backend::Flex;
@@ -13,27 +14,6 @@ pub(crate) type CpuAutodiff = burn::backend::Autodiff<burn::backend::Flex>;
 pub struct DeviceError {
     pub wanted: &'static str,
     pub reason: String,
-}
-
-/// What kind of hardware a [`Device`] stands for.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceKind {
-    Cpu,
-    Cuda,
-    Vulkan,
-    WebGpu,
-}
-
-/// What a person wants to know about the device. Memory in bytes; none where the platform does not tell.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
-pub struct DeviceInfo {
-    pub name: String,
-    pub kind: DeviceKind,
-    /// Threads that compute at once; 1 in a browser tab.
-    pub threads: usize,
-    pub memory_total: Option<u64>,
-    pub memory_available: Option<u64>,
 }
 
 /// The CPU, always there.
@@ -51,10 +31,14 @@ pub fn best() -> Device {
         return Device::cuda(0usize);
     }
     #[cfg(all(feature = "vulkan", not(target_arch = "wasm32")))]
-    if wanted == "vulkan" || (wanted.is_empty() && has_vulkan()) {
+    if (wanted.is_empty() || wanted == "vulkan") && has_vulkan() {
         return vulkan_device();
     }
-    let _ = wanted;
+    if !["", "cpu"].contains(&wanted.as_str()) {
+        eprintln!(
+            "HEARTH_DEVICE={wanted} is not to be had here (this machine or this build lacks it): computing on the CPU"
+        );
+    }
     cpu()
 }
 
@@ -121,7 +105,7 @@ fn kind_of(device: &burn::backend::DispatchDevice) -> DeviceKind {
         DispatchDevice::Flex(_) => DeviceKind::Cpu,
         DispatchDevice::Autodiff(inner) => kind_of(inner),
         #[cfg(any(feature = "cuda", feature = "vulkan", target_arch = "wasm32"))]
-        _ if cfg!(target_arch = "wasm32") => DeviceKind::WebGpu,
+        _ if cfg!(target_arch = "wasm32") => DeviceKind::Webgpu,
         #[cfg(any(feature = "cuda", feature = "vulkan", target_arch = "wasm32"))]
         other if format!("{other:?}").contains("Cuda") => DeviceKind::Cuda,
         #[cfg(any(feature = "cuda", feature = "vulkan", target_arch = "wasm32"))]

@@ -71,6 +71,7 @@ async fn from_a_data_set_to_a_model_that_talks() -> Result<()> {
     ensure!(on_server.text() == in_tab, "the reports differ:\n{}\n{in_tab}", on_server.text());
     let trained = browser.find(".pieces").await?.attr("data-trained").await?.context("a count")?;
     ensure!(trained.parse::<u32>()? > 5 && browser.count(".piece.trained").await? == 1, "{trained} tokens trained");
+    browser.find(".preview").await?.scroll_into_view().await?;
     browser.screenshot("story-3-good-data").await?;
 
     // Start, watch, pause, reload, resume.
@@ -122,7 +123,8 @@ async fn from_a_data_set_to_a_model_that_talks() -> Result<()> {
         document.querySelector('.composer-button').click();
         look();";
     browser.eval_async::<bool>(stop).await?;
-    let stopped = "return [...document.querySelectorAll('.exchange:last-child .badge')].some(b => b.textContent === 'Stopped')";
+    let stopped =
+        "return [...document.querySelectorAll('.exchange:last-child .badge')].some(b => b.textContent === 'Stopped')";
     browser.wait(stopped).await?;
     let complaints = browser.severe_messages().await?;
     ensure!(complaints.is_empty(), "{complaints:?}");

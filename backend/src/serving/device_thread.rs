@@ -14,7 +14,6 @@ use hearth_model::device::{self, Device};
 use hearth_model::generate::{FinishReason, Generation, Scoring, Step};
 use hearth_model::tokenizer::{Special, Tokenizer};
 use hearth_model::transformer::Transformer;
-use hearth_shared::api::system::{DeviceInfo, DeviceKind};
 use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::scheduler::Scheduler;
@@ -68,7 +67,7 @@ impl Family {
 /// Serves until every handle is gone.
 pub(super) fn run(mut inbox: Receiver<Command>, stats: &Stats, budget: u64) {
     let device = device::best();
-    *stats.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(info(&device));
+    *stats.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(device::info(&device));
     let mut desk = Desk {
         models: Models { device, shelf: Shelf::new(budget), loaded: HashMap::new() },
         streams: HashMap::new(),
@@ -217,9 +216,7 @@ impl Stream {
             return;
         }
         let scores = scoring.scores();
-        self.start(
-            scores.iter().map(|score| token(&bundle.tokenizer, score.id, score.logprob, &score.top)).collect(),
-        );
+        self.start(scores.iter().map(|score| token(&bundle.tokenizer, score.id, score.logprob, &score.top)).collect());
     }
 }
 
@@ -296,22 +293,6 @@ impl Models {
                 self.shelf.remove(&location.weights);
             }
         }
-    }
-}
-
-fn info(device: &Device) -> DeviceInfo {
-    let found = device::info(device);
-    DeviceInfo {
-        name: found.name,
-        kind: match found.kind {
-            device::DeviceKind::Cpu => DeviceKind::Cpu,
-            device::DeviceKind::Cuda => DeviceKind::Cuda,
-            device::DeviceKind::Vulkan => DeviceKind::Vulkan,
-            device::DeviceKind::WebGpu => DeviceKind::Webgpu,
-        },
-        threads: found.threads,
-        memory_total: found.memory_total,
-        memory_available: found.memory_available,
     }
 }
 

@@ -30,11 +30,14 @@ pub struct SystemInfo {
 pub struct DeviceInfo {
     pub name: String,
     pub kind: DeviceKind,
+    /// Threads that compute at once; 1 in a browser tab.
     pub threads: usize,
+    /// Bytes; none where the platform does not tell.
     pub memory_total: Option<u64>,
     pub memory_available: Option<u64>,
 }
 
+/// What kind of hardware it is.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

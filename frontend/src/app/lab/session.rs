@@ -7,7 +7,7 @@ use std::rc::Rc;
 use gloo::timers::{callback::Timeout, future::TimeoutFuture};
 use hearth_shared::api::models::Model;
 use hearth_shared::lab::{
-    EngineChoice, LabError, LabFile, LabModel, OpenModel, Opened, Progress, Reply, Request, TensorName,
+    EngineChoice, EngineReason, LabError, LabFile, LabModel, OpenModel, Opened, Progress, Reply, Request, TensorName,
 };
 use js_sys::{ArrayBuffer, Float32Array, Uint8Array, Uint32Array};
 use leptos::prelude::*;
@@ -214,7 +214,8 @@ impl Session {
     /// Opens the chosen model whenever it, the engine choice or the worker changes.
     fn keep_open(self) {
         let life = engine().life();
-        let crashed = StoredValue::new(false);
+        // Why the last worker died, until the person chooses an engine anew.
+        let crashed = StoredValue::new(None::<String>);
         let models_known = Memo::new(move |_| self.store.models.with(|models| models.ready().is_some()));
         Effect::new(move |before: Option<(u32, String, EngineChoice)>| {
             let model = self.model.get();
@@ -222,8 +223,8 @@ impl Session {
             let models_known = models_known.get();
             let epoch = match life.get() {
                 Life::Ready { epoch, .. } => epoch,
-                Life::Restarting { .. } => {
-                    crashed.set_value(true);
+                Life::Restarting { reason } => {
+                    crashed.set_value(Some(reason));
                     self.opened.set(None);
                     return before.unwrap_or_default();
                 }
@@ -232,14 +233,18 @@ impl Session {
             if !models_known {
                 return before.unwrap_or_default();
             }
-            // A worker that died on the graphics device would die again: the next one stays on the CPU.
-            let choice = if crashed.get_value() { EngineChoice::Cpu } else { choice };
-            self.open(&model, choice);
+            if before.is_some_and(|(.., chosen)| chosen != choice) {
+                crashed.set_value(None);
+            }
+            self.open(&model, choice, crashed.get_value());
             (epoch, model, choice)
         });
     }
 
-    fn open(self, id: &str, choice: EngineChoice) {
+    /// `crashed`: why the last worker died. On the graphics device the next one would die again, so it stays on the CPU.
+    fn open(self, id: &str, choice: EngineChoice, crashed: Option<String>) {
+        let crashed = crashed.filter(|_| choice != EngineChoice::Cpu);
+        let choice = if crashed.is_some() { EngineChoice::Cpu } else { choice };
         let Some(model) = self.store.model(id).map(lab_model) else {
             let message = format!("there is no model {id:?}");
             self.status.set(Status::Failed(LabError::Other { message }));
@@ -258,7 +263,10 @@ impl Session {
         self.status.set(Status::Opening { model: id.to_owned(), call, progress: None });
         spawn_local(async move {
             match answer.await {
-                Ok(Answer { reply: Reply::Opened(opened), buffers }) => {
+                Ok(Answer { reply: Reply::Opened(mut opened), buffers }) => {
+                    if let Some(message) = crashed {
+                        opened.engine.reason = EngineReason::WebGpuFailed { message };
+                    }
                     self.vocabulary.set_value(Rc::new(words(&opened, &buffers)));
                     self.status.set(Status::Tracing);
                     self.opened.set(Some(*opened));
