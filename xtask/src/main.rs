@@ -20,6 +20,8 @@ mod test;
 mod tidy;
 mod tree;
 
+use std::fs::File;
+
 use anyhow::{Result, bail};
 use paths::Paths;
 
@@ -50,6 +52,7 @@ fn run(arguments: &[String]) -> Result<()> {
         None => ("help", arguments),
     };
     let paths = Paths::find()?;
+    let _alone = alone(&paths)?;
     match command {
         "up" => server::up(&paths, without_dashes(rest)),
         "build" => {
@@ -76,6 +79,17 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         other => bail!("there is no command {other:?}\n\n{USAGE}"),
     }
+}
+
+/// Two runs at once would build the page into each other's files: the second waits. Starting a server ends the wait.
+fn alone(paths: &Paths) -> Result<File> {
+    std::fs::create_dir_all(&paths.target)?;
+    let file = File::create(paths.target.join("xtask.lock"))?;
+    if file.try_lock().is_err() {
+        println!("another `cargo xtask` works in {}; waiting for it to end", paths.target.display());
+        file.lock()?;
+    }
+    Ok(file)
 }
 
 /// `up -- --addr …` and `up --addr …` mean the same.

@@ -48,6 +48,12 @@ pub fn Pulls() -> impl IntoView {
     }
 }
 
+/// The server's download of this model, if it knows one.
+async fn under_way(name: &str) -> Option<Pull> {
+    let list = client::get::<List<Pull>>(PULLS).await.ok()?;
+    list.data.into_iter().find(|pull| pull.name == name)
+}
+
 #[component]
 fn Offer(offer: Pullable) -> impl IntoView {
     let i18n = use_i18n();
@@ -58,8 +64,7 @@ fn Offer(offer: Pullable) -> impl IntoView {
     let follow = move || {
         spawn_local(async move {
             loop {
-                let path = format!("{PULLS}/{}", client::path_escape(&name.get_value()));
-                let Ok(now) = client::get::<Pull>(&path).await else {
+                let Some(now) = under_way(&name.get_value()).await else {
                     return;
                 };
                 let state = now.state;
@@ -84,10 +89,7 @@ fn Offer(offer: Pullable) -> impl IntoView {
     };
     // Take up a download that was already running, without claiming one that ended long ago.
     spawn_local(async move {
-        let path = format!("{PULLS}/{}", client::path_escape(&name.get_value()));
-        if let Ok(now) = client::get::<Pull>(&path).await
-            && !now.state.ended()
-        {
+        if under_way(&name.get_value()).await.is_some_and(|now| !now.state.ended()) {
             follow();
         }
     });
