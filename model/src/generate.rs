@@ -6,6 +6,7 @@ use hearth_shared::spec::{Sampling, SpecError};
 
 use crate::bundle::ModelBundle;
 use crate::cache::KvCache;
+use crate::device;
 use crate::projection::floats;
 use crate::sampler::{Sampler, log_sum_exp, top};
 use crate::tokenizer::{Tokenizer, Utf8Stream};
@@ -120,11 +121,11 @@ impl Generation {
 
     /// Does one piece of work. Blocks on the device, so not for WebGPU.
     pub fn step(&mut self, bundle: &ModelBundle) -> Step {
-        match self.forward(bundle) {
+        device::compute(&bundle.transformer.device(), || match self.forward(bundle) {
             Work::Ended(reason) => Step::Finished(reason),
             Work::Read => Step::Prefilled,
             Work::Logits(logits) => self.take(&floats(logits.into_data()), bundle),
-        }
+        })
     }
 
     /// The same on any device.
@@ -247,9 +248,11 @@ impl Scoring {
 
     /// Does one piece of work; `true` when all is scored. Blocks on the device, so not for WebGPU.
     pub fn step(&mut self, bundle: &ModelBundle) -> bool {
-        if let Some(logits) = self.forward(bundle) {
-            self.take(&floats(logits.into_data()), bundle);
-        }
+        device::compute(&bundle.transformer.device(), || {
+            if let Some(logits) = self.forward(bundle) {
+                self.take(&floats(logits.into_data()), bundle);
+            }
+        });
         self.is_done()
     }
 

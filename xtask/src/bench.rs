@@ -25,6 +25,7 @@ pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
     let status = paths
         .command(executable)
         .env("HEARTH_PROGRAM", program)
+        .env("RUST_LIB_BACKTRACE", "0")
         .env("HEARTH_PYTHON", paths.python("parity"))
         .args(rest)
         .status()?;

@@ -12,6 +12,7 @@ use super::batches::{Batches, MicroBatch};
 use super::data::Sequence;
 use super::loss::{self, Sums};
 use super::schedule::Schedule;
+use crate::device;
 use crate::projection::{DropoutKey, ParamRef, floats};
 use crate::transformer::{Forward, Transformer};
 
@@ -155,6 +156,10 @@ impl Run {
     /// # Errors
     /// [`TrainError::Diverged`]; the weights are left as they were.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        device::compute(&self.model.device(), || self.step_here())
+    }
+
+    fn step_here(&mut self) -> Result<StepReport, TrainError> {
         let step = self.progress.step + 1;
         let passes = self.batches.step(self.progress.step);
         let counted: usize = passes.iter().map(|pass| pass.positions.len()).sum();
@@ -250,7 +255,7 @@ impl Run {
 pub fn evaluate(model: &Transformer, passes: &[MicroBatch]) -> Evaluation {
     let mut sums = Sums::default();
     for pass in passes {
-        sums.add(loss::evaluate(model, hidden(model, pass, None), pass));
+        sums.add(device::compute(&model.device(), || loss::evaluate(model, hidden(model, pass, None), pass)));
     }
     let count = sums.count.max(1) as f64;
     Evaluation { loss: sums.loss / count, accuracy: sums.correct as f64 / count, tokens: sums.count }
