@@ -12,7 +12,7 @@ use crate::sampler::{Sampler, log_sum_exp, top};
 use crate::tokenizer::{Tokenizer, Utf8Stream};
 use crate::transformer::{Forward, Transformer};
 
-/// Prompt tokens of one step: under a second for a small model on two cores. Half as many cost a quarter of the speed there, because a
+/// Prompt tokens of one step: under a second for a small model on two cores. Half as many cost a fifth of the speed there, because a
 /// product of few rows spends its time arranging the weight.
 const PREFILL: usize = 512;
 
