@@ -86,7 +86,7 @@ fn alone(paths: &Paths) -> Result<File> {
     std::fs::create_dir_all(&paths.target)?;
     let file = File::create(paths.target.join("xtask.lock"))?;
     if file.try_lock().is_err() {
-        println!("another `cargo xtask` works in {}; waiting for it to end", paths.target.display());
+        eprintln!("another `cargo xtask` works in {}; waiting for it to end", paths.target.display());
         file.lock()?;
     }
     Ok(file)

@@ -66,11 +66,11 @@ pub fn step<T>(paths: &Paths, name: &str, hint: &str, work: impl FnOnce(&Step) -
     match result {
         Ok(value) => {
             let note = step.note.take().unwrap_or_default();
-            println!("  ok    {name:<34} {seconds:>7.1} s  {note}");
+            eprintln!("  ok    {name:<34} {seconds:>7.1} s  {note}");
             Ok(value)
         }
         Err(error) => {
-            println!("  FAIL  {name:<34} {seconds:>7.1} s");
+            eprintln!("  FAIL  {name:<34} {seconds:>7.1} s");
             Err(anyhow!("{name}: {error:#}\n\nWhat to do: {hint}"))
         }
     }
@@ -107,10 +107,10 @@ impl Step {
     /// off meanwhile. The program's exit status is the caller's to judge.
     pub fn stream(&self, command: &mut Command) -> Result<(ExitStatus, Vec<String>)> {
         self.live.silent.store(true, Ordering::Release);
-        if std::io::stdout().is_terminal() {
-            print!("\r\x1b[2K");
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[2K");
         }
-        println!("  --    {}", self.live.name);
+        eprintln!("  --    {}", self.live.name);
         let result = self.spawn(command, None, true);
         self.live.silent.store(false, Ordering::Release);
         result
@@ -201,7 +201,7 @@ impl Output {
 /// The live line: a spinner on a terminal, a plain line now and then elsewhere. Nothing in the first second.
 fn show(live: Arc<Live>) -> JoinHandle<()> {
     thread::spawn(move || {
-        let terminal = std::io::stdout().is_terminal();
+        let terminal = std::io::stderr().is_terminal();
         let pause = Duration::from_millis(if terminal { 120 } else { 500 });
         let mut frame = 0;
         let mut shown = Duration::ZERO;
@@ -218,16 +218,16 @@ fn show(live: Arc<Live>) -> JoinHandle<()> {
             if terminal {
                 frame += 1;
                 let spinner = ['|', '/', '-', '\\'][frame % 4];
-                print!("\r\x1b[2K  {spinner}     {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
-                let _ = std::io::stdout().flush();
+                eprint!("\r\x1b[2K  {spinner}     {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
+                let _ = std::io::stderr().flush();
             } else if shown.is_zero() || elapsed - shown >= Duration::from_secs(60) {
                 shown = elapsed;
-                println!("  ..    {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
+                eprintln!("  ..    {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
             }
         }
         if terminal {
-            print!("\r\x1b[2K");
-            let _ = std::io::stdout().flush();
+            eprint!("\r\x1b[2K");
+            let _ = std::io::stderr().flush();
         }
     })
 }

@@ -82,7 +82,8 @@ async fn fetch(config: &Config, registry: Registry, name: &str) -> Result<()> {
         match state.state {
             PullState::Succeeded => {
                 bar.finish_and_clear();
-                println!("{name} is here; try `hearth chat --model {name}`");
+                let folder = config.data_dir.display();
+                println!("{name} is here; try `hearth chat --model {name} --data-dir {folder}`");
                 return Ok(());
             }
             PullState::Failed => {

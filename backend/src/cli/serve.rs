@@ -25,7 +25,12 @@ pub(super) async fn serve(config: Config) -> Result<()> {
             config.data_dir.display()
         );
     }
-    let listener = TcpListener::bind(config.addr).await.with_context(|| format!("cannot listen on {}", config.addr))?;
+    let listener = TcpListener::bind(config.addr).await.with_context(|| {
+        format!(
+            "cannot listen on {}: is another server there? `--addr 127.0.0.1:PORT` takes another, PORT 0 any free one",
+            config.addr
+        )
+    })?;
     let address = listener.local_addr()?;
     // One line that programs can wait for.
     println!("hearth listens on http://{address}");

@@ -44,14 +44,16 @@ fn refuse(param: &str, report: &Report) -> Result<(), JobError> {
         return Ok(());
     }
     let first = report.problems.iter().find(|problem| problem.severity == hearth_shared::text::Severity::Error);
-    let example = first
-        .map(|problem| format!(" First: row {}, {}: {} {}", problem.row, problem.field, problem.message, problem.fix));
+    let example = first.map(|problem| {
+        let field = if problem.field.is_empty() { String::new() } else { format!(", {}", problem.field) };
+        format!(" First: row {}{field}: {} {}", problem.row, problem.message, problem.fix)
+    });
     Err(JobError {
         code: format!("invalid_{param}"),
         message: format!(
-            "The file has {} errors in {} rows.{}",
-            report.errors,
+            "The file's {} rows hold {} errors; `hearth.report` has them all.{}",
             report.rows,
+            report.errors,
             example.unwrap_or_default()
         ),
         param: Some(param.to_owned()),
