@@ -115,7 +115,7 @@ fn kind_of(device: &burn::backend::DispatchDevice) -> DeviceKind {
 
 /// Does `work` on a thread of the CPU kernels' own pool, with the pool's other threads kept awake. A pass is hundreds of small
 /// products: from any other thread each would be handed over and waited for, and a thread that fell asleep between two of them
-/// costs a wake-up; together that was half of the time of a decoded token.
+/// costs a wake-up; together that was a fifth of the time of a decoded token.
 ///
 /// Other devices order their work by the thread it comes from, so there `work` stays where it is.
 pub fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {

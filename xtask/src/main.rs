@@ -52,7 +52,8 @@ fn run(arguments: &[String]) -> Result<()> {
         None => ("help", arguments),
     };
     let paths = Paths::find()?;
-    let _alone = alone(&paths)?;
+    let builds = !["tree", "help", "--help", "-h"].contains(&command);
+    let _alone = if builds { Some(alone(&paths)?) } else { None };
     match command {
         "up" => server::up(&paths, without_dashes(rest)),
         "build" => {

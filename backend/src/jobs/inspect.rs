@@ -51,9 +51,10 @@ fn refuse(param: &str, report: &Report) -> Result<(), JobError> {
     Err(JobError {
         code: format!("invalid_{param}"),
         message: format!(
-            "The file's {} rows hold {} errors; `hearth.report` has them all.{}",
+            "The file's {} rows hold {} errors; `hearth.{}` lists them.{}",
             report.rows,
             report.errors,
+            if param == "training_file" { "report" } else { "validation_report" },
             example.unwrap_or_default()
         ),
         param: Some(param.to_owned()),

@@ -20,7 +20,6 @@ class Peer:
         torch.set_num_threads(THREADS)
         self.model = None
         self.optimizer = None
-        self.cached = None
 
     def load(self, path):
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
