@@ -1,12 +1,15 @@
 //! `softmax(Q Kᵀ / √E + mask) V`, the only attention call of the model (Vaswani 2017; grouped queries: Ainslie 2023).
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use crate::cache::KvCache;
-use crate::config::{Architecture, ModelConfig};
+use crate::config::{InputNames, ModelConfig, Position};
 use crate::kernels;
-use crate::projection::{Projection, Site};
+use crate::layers::NormLayer;
+use crate::projection::{ParamMut, ParamRef, Projection, Site};
 use crate::rope::Rotation;
 use crate::trace::LayerTrace;
 
@@ -14,10 +17,12 @@ use crate::trace::LayerTrace;
 #[derive(Module, Debug)]
 pub struct Attention {
     pub inputs: Inputs,
-    /// `[D, H·E]`; GPT-2's name for it is `c_proj`.
+    /// `[E]`, of every query and key head, where the model normalises them
+    pub qk_norm: Option<QkNorm>,
+    /// `[D, H·E]`, under its family's name: `o_proj`, `c_proj`, `dense`, `out_proj`
     pub o_proj: Projection,
     #[module(skip)]
-    heads: Heads,
+    kind: Kind,
 }
 
 /// Where queries, keys and values come from.
@@ -25,7 +30,7 @@ pub struct Attention {
 #[expect(clippy::large_enum_variant, reason = "a few of them live as long as the model, each with megabytes behind it")]
 pub enum Inputs {
     Split(SplitInputs),
-    Fused(FusedInputs),
+    Joined(JoinedInputs),
 }
 
 #[derive(Module, Debug)]
@@ -38,21 +43,40 @@ pub struct SplitInputs {
     pub v_proj: Projection,
 }
 
-/// GPT-2 has one matrix for all three; kept whole, so that an adapter on it is the one PEFT knows.
+/// One matrix for all three; kept whole, so that an adapter on it is the one PEFT knows.
 #[derive(Module, Debug)]
-pub struct FusedInputs {
+pub struct JoinedInputs {
     /// `[H·E + 2·K·E, D]`
-    pub c_attn: Projection,
+    pub all: Projection,
+    #[module(skip)]
+    name: &'static str,
+    /// Query, key and value of one head lie together, not all queries.
+    #[module(skip)]
+    by_head: bool,
 }
 
+/// Norms of queries and keys.
+#[derive(Module, Debug)]
+pub struct QkNorm {
+    pub q: NormLayer,
+    pub k: NormLayer,
+}
+
+/// What one layer's attention is, weights aside.
 #[derive(Clone, Copy, Debug)]
-struct Heads {
+struct Kind {
     /// `H`
     q: usize,
     /// `K`
     kv: usize,
     /// `E`
     size: usize,
+    rotates: bool,
+    /// It has the model's sliding window.
+    slides: bool,
+    output_name: &'static str,
+    /// Of the weights, while training.
+    dropout: f32,
 }
 
 /// What every layer's attention of one forward pass shares.
@@ -60,8 +84,52 @@ struct Heads {
 pub(crate) struct Context<'a> {
     pub rotation: Option<Rotation>,
     pub mask: Mask,
+    /// The same with the model's sliding window.
+    pub windowed: Mask,
+    pub rule: ScoreRule,
     pub cache: Option<&'a mut KvCache>,
     pub traced: bool,
+}
+
+/// How the product of a query and a key becomes a score, before hidden keys are masked.
+#[derive(Clone, Debug)]
+pub(crate) struct ScoreRule {
+    /// The product is multiplied by this.
+    pub scale: f32,
+    /// Then it becomes `cap · tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// Then `slope · distance` is taken away: `H` slopes.
+    pub slopes: Option<Arc<[f32]>>,
+}
+
+impl ScoreRule {
+    pub fn new(config: &ModelConfig) -> Self {
+        Self {
+            scale: (1.0 / config.query_scalar.unwrap_or(config.head_dim as f64).sqrt()) as f32,
+            softcap: config.attention_softcap.map(|cap| cap as f32),
+            slopes: (config.position == Position::Alibi).then(|| alibi_slopes(config.n_heads)),
+        }
+    }
+
+    /// `1 / √E` and nothing else.
+    #[cfg(test)]
+    pub fn plain(size: usize) -> Self {
+        Self { scale: 1.0 / (size as f32).sqrt(), softcap: None, slopes: None }
+    }
+
+    /// A scale is all there is.
+    pub fn is_linear(&self) -> bool {
+        self.softcap.is_none() && self.slopes.is_none()
+    }
+}
+
+/// `2^(-8h/n)` for `n` heads; where `n` is no power of two, the missing ones come from between those of `2n` (Press 2021 and
+/// its code).
+fn alibi_slopes(heads: usize) -> Arc<[f32]> {
+    let power = 1usize << heads.ilog2();
+    let slope = |i: usize, n: usize| 2f64.powf(-8.0 * i as f64 / n as f64) as f32;
+    let between = (0..heads - power).map(|i| slope(2 * i + 1, 2 * power));
+    (1..=power).map(|i| slope(i, power)).chain(between).collect()
 }
 
 /// Which keys a query may see.
@@ -136,22 +204,35 @@ impl Mask {
 }
 
 impl Attention {
-    pub fn empty(config: &ModelConfig, device: &Device) -> Self {
+    pub fn empty(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let (d, q, kv) = (config.d_model, config.q_width(), config.kv_width());
         let bias = config.attention_bias;
-        let inputs = if config.model_type == Architecture::Gpt2 {
-            Inputs::Fused(FusedInputs { c_attn: Projection::empty(d, q + 2 * kv, bias, device) })
-        } else {
-            Inputs::Split(SplitInputs {
+        let joined = |name, by_head| {
+            Inputs::Joined(JoinedInputs { all: Projection::empty(d, q + 2 * kv, bias, device), name, by_head })
+        };
+        let inputs = match config.input_names() {
+            InputNames::Joined(name) => joined(name, false),
+            InputNames::ByHead(name) => joined(name, true),
+            InputNames::Split => Inputs::Split(SplitInputs {
                 q_proj: Projection::empty(d, q, bias, device),
                 k_proj: Projection::empty(d, kv, bias, device),
                 v_proj: Projection::empty(d, kv, bias, device),
-            })
+            }),
         };
+        let norm = || NormLayer::rms(config.head_dim, config, device);
         Self {
             inputs,
+            qk_norm: config.qk_norm.then(|| QkNorm { q: norm(), k: norm() }),
             o_proj: Projection::empty(q, d, config.output_bias, device),
-            heads: Heads { q: config.n_heads, kv: config.kv_heads, size: config.head_dim },
+            kind: Kind {
+                q: config.n_heads,
+                kv: config.kv_heads,
+                size: config.head_dim,
+                rotates: config.rotates(layer),
+                slides: config.window(layer).is_some(),
+                output_name: config.output_name(),
+                dropout: config.dropout.attention,
+            },
         }
     }
 
@@ -163,81 +244,118 @@ impl Attention {
         site: Site<'_>,
     ) -> (Tensor<3>, Option<Traced>) {
         let [batch, time, _] = x.dims();
-        let (q, k, v) = self.inputs(x, site);
-        let heads = |x: Tensor<3>, n| x.reshape([batch, time, n, self.heads.size]).swap_dims(1, 2);
-        let mut q = heads(q, self.heads.q); // [B, H, T, E]
-        let mut k = heads(k, self.heads.kv); // [B, K, T, E]
-        let mut v = heads(v, self.heads.kv); // [B, K, T, E]
-        if let Some(rotation) = &context.rotation {
+        let (mut q, mut k, v) = self.inputs(x, site); // [B, T, H or K, E]
+        if let Some(norm) = &self.qk_norm {
+            q = norm.q.forward_heads(q);
+            k = norm.k.forward_heads(k);
+        }
+        let mut q = q.swap_dims(1, 2); // [B, H, T, E]
+        let mut k = k.swap_dims(1, 2); // [B, K, T, E]
+        let mut v = v.swap_dims(1, 2); // [B, K, T, E]
+        if let Some(rotation) = context.rotation.as_ref().filter(|_| self.kind.rotates) {
             q = kernels::rope(q, rotation);
             k = kernels::rope(k, rotation);
         }
         if let Some(cache) = &mut context.cache {
             (k, v) = cache.append(site.layer, k, v); // [B, K, S, E]
         }
-        let mask = &mut context.mask;
-        let fused = if context.traced {
+        let mask = if self.kind.slides { &mut context.windowed } else { &mut context.mask };
+        let drops = site.dropout.is_some() && self.kind.dropout > 0.0;
+        let fused = if context.traced || drops {
             None
         } else {
-            kernels::attention(&q, &k, &v, mask) // [B, T, H·E]
+            kernels::attention(&q, &k, &v, mask, &context.rule) // [B, T, H·E]
         };
         let (y, traced) = match fused {
             Some(y) => (y, None),
             None => {
-                let steps = attend_in_steps(q, k, v, mask);
+                let steps = attend_in_steps([q, k, v], mask, &context.rule, (self.kind.dropout, site));
                 let y = steps.output.clone().swap_dims(1, 2); // [B, T, H, E]
-                let y = y.reshape([batch, time, self.heads.q * self.heads.size]); // [B, T, H·E]
+                let y = y.reshape([batch, time, self.kind.q * self.kind.size]); // [B, T, H·E]
                 (y, context.traced.then_some(steps))
             }
         };
-        let name = match self.inputs {
-            Inputs::Split(_) => "o_proj",
-            Inputs::Fused(_) => "attention.c_proj",
-        };
+        // GPT-2 has two matrices of that name.
+        let name = if self.kind.output_name == "c_proj" { "attention.c_proj" } else { self.kind.output_name };
         (self.o_proj.forward(y, site.named(name)), traced)
     }
 
-    fn inputs(&self, x: Tensor<3>, site: Site<'_>) -> (Tensor<3>, Tensor<3>, Tensor<3>) {
+    /// `[B, T, H, E]`, `[B, T, K, E]` twice.
+    fn inputs(&self, x: Tensor<3>, site: Site<'_>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        let [batch, time, _] = x.dims();
+        let Kind { q: q_heads, kv: kv_heads, size, .. } = self.kind;
+        let heads = |x: Tensor<3>, n| x.reshape([batch, time, n, size]);
         match &self.inputs {
             Inputs::Split(split) => (
-                split.q_proj.forward(x.clone(), site.named("q_proj")),
-                split.k_proj.forward(x.clone(), site.named("k_proj")),
-                split.v_proj.forward(x, site.named("v_proj")),
+                heads(split.q_proj.forward(x.clone(), site.named("q_proj")), q_heads),
+                heads(split.k_proj.forward(x.clone(), site.named("k_proj")), kv_heads),
+                heads(split.v_proj.forward(x, site.named("v_proj")), kv_heads),
             ),
-            Inputs::Fused(fused) => {
-                let all = fused.c_attn.forward(x, site.named("c_attn"));
-                let (q, kv) = (self.heads.q * self.heads.size, self.heads.kv * self.heads.size);
-                (all.clone().narrow(2, 0, q), all.clone().narrow(2, q, kv), all.narrow(2, q + kv, kv))
+            Inputs::Joined(joined) => {
+                let all = joined.all.forward(x, site.named(joined.name));
+                if joined.by_head {
+                    let all = all.reshape([batch, time, q_heads, 3 * size]);
+                    let part = |i: usize| all.clone().narrow(3, i * size, size);
+                    return (part(0), part(1), part(2));
+                }
+                let (q, kv) = (q_heads * size, kv_heads * size);
+                let part = |from, width, n| heads(all.clone().narrow(2, from, width), n);
+                (part(0, q, q_heads), part(q, kv, kv_heads), part(q + kv, kv, kv_heads))
             }
         }
     }
 
     /// Short name and projection, in the order of the forward pass.
     pub fn projections(&self) -> Vec<(&'static str, &Projection)> {
-        match &self.inputs {
-            Inputs::Split(split) => vec![
-                ("q_proj", &split.q_proj),
-                ("k_proj", &split.k_proj),
-                ("v_proj", &split.v_proj),
-                ("o_proj", &self.o_proj),
-            ],
-            Inputs::Fused(fused) => vec![("c_attn", &fused.c_attn), ("c_proj", &self.o_proj)],
-        }
+        let mut out = match &self.inputs {
+            Inputs::Split(split) => {
+                vec![("q_proj", &split.q_proj), ("k_proj", &split.k_proj), ("v_proj", &split.v_proj)]
+            }
+            Inputs::Joined(joined) => vec![(joined.name, &joined.all)],
+        };
+        out.push((self.kind.output_name, &self.o_proj));
+        out
     }
 
     pub fn projections_mut(&mut self) -> Vec<(&'static str, &mut Projection)> {
-        match &mut self.inputs {
-            Inputs::Split(split) => vec![
-                ("q_proj", &mut split.q_proj),
-                ("k_proj", &mut split.k_proj),
-                ("v_proj", &mut split.v_proj),
-                ("o_proj", &mut self.o_proj),
-            ],
-            Inputs::Fused(fused) => {
-                vec![("c_attn", &mut fused.c_attn), ("c_proj", &mut self.o_proj)]
-            }
+        projections_mut(&mut self.inputs, &mut self.o_proj, self.kind.output_name)
+    }
+
+    pub(crate) fn params<'a>(&'a self, path: &str, out: &mut Vec<(String, ParamRef<'a>)>) {
+        for (name, projection) in self.projections() {
+            projection.params(&format!("{path}.{name}"), out);
+        }
+        if let Some(norm) = &self.qk_norm {
+            norm.q.params(&format!("{path}.q_norm"), out);
+            norm.k.params(&format!("{path}.k_norm"), out);
         }
     }
+
+    pub(crate) fn params_mut<'a>(&'a mut self, path: &str, out: &mut Vec<(String, ParamMut<'a>)>) {
+        let Self { inputs, qk_norm, o_proj, kind } = self;
+        for (name, projection) in projections_mut(inputs, o_proj, kind.output_name) {
+            projection.params_mut(&format!("{path}.{name}"), out);
+        }
+        if let Some(norm) = qk_norm {
+            norm.q.params_mut(&format!("{path}.q_norm"), out);
+            norm.k.params_mut(&format!("{path}.k_norm"), out);
+        }
+    }
+}
+
+fn projections_mut<'a>(
+    inputs: &'a mut Inputs,
+    o_proj: &'a mut Projection,
+    output_name: &'static str,
+) -> Vec<(&'static str, &'a mut Projection)> {
+    let mut out = match inputs {
+        Inputs::Split(split) => {
+            vec![("q_proj", &mut split.q_proj), ("k_proj", &mut split.k_proj), ("v_proj", &mut split.v_proj)]
+        }
+        Inputs::Joined(joined) => vec![(joined.name, &mut joined.all)],
+    };
+    out.push((output_name, o_proj));
+    out
 }
 
 /// The steps of one attention call.
@@ -275,17 +393,58 @@ impl Traced {
 
 /// Attention with every intermediate result: what the labs show, and what the fused kernels are tested against.
 ///
-/// `q` is `[B, H, T, E]`; `k` and `v` are `[B, K, S, E]`.
-pub(crate) fn attend_in_steps(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &mut Mask) -> Traced {
+/// `q` is `[B, H, T, E]`; `k` and `v` are `[B, K, S, E]`. Weights are dropped with probability `rate` where the site is in training.
+pub(crate) fn attend_in_steps(
+    [q, k, v]: [Tensor<4>; 3],
+    mask: &mut Mask,
+    rule: &ScoreRule,
+    (rate, site): (f32, Site<'_>),
+) -> Traced {
     let [b, h, t, e] = q.dims();
     let [_, kv, s, _] = k.dims();
     // Queries of one group share a key head: line the group up along time, and no key is copied.
     let group = h / kv;
     let grouped = q.clone().reshape([b, kv, group * t, e]);
-    let scores = grouped.matmul(k.clone().swap_dims(2, 3)) / (e as f64).sqrt(); // [B, K, G·T, S]
-    let scores = scores.reshape([b, h, t, s]);
+    let scores = grouped.matmul(k.clone().swap_dims(2, 3)) * rule.scale; // [B, K, G·T, S]
+    let mut scores = scores.reshape([b, h, t, s]);
+    if let Some(cap) = rule.softcap {
+        scores = (scores / cap).tanh() * cap;
+    }
+    if let Some(slopes) = &rule.slopes {
+        scores = scores + distances(slopes, mask.past, [t, s], &q.device());
+    }
     let bias = mask.bias(&q.device());
     let weights = activation::softmax(scores.clone() + bias, 3); // [B, H, T, S]
-    let output = weights.clone().reshape([b, kv, group * t, s]).matmul(v.clone()); // [B, K, G·T, E]
+    let kept = match site.dropout {
+        Some(key) if rate > 0.0 => kernels::dropout_weights(weights.clone(), rate, *key, site),
+        _ => weights.clone(),
+    };
+    let output = kept.reshape([b, kv, group * t, s]).matmul(v.clone()); // [B, K, G·T, E]
     Traced { q, k, v, scores, weights, output: output.reshape([b, h, t, e]) }
+}
+
+/// `[1, H, T, S]`: what ALiBi adds to the scores. Keys after the query are masked anyway.
+fn distances(slopes: &[f32], past: usize, [t, s]: [usize; 2], device: &Device) -> Tensor<4> {
+    let mut values = Vec::with_capacity(slopes.len() * t * s);
+    for slope in slopes {
+        for i in 0..t {
+            values.extend((0..s).map(|j| -slope * (past + i).saturating_sub(j) as f32));
+        }
+    }
+    Tensor::from_data(TensorData::new(values, [1, slopes.len(), t, s]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the paper's code gives them for 8 and 12 heads.
+    #[test]
+    fn slopes_are_the_papers() {
+        assert_eq!(alibi_slopes(8).to_vec(), (1..=8).map(|i| 0.5f32.powi(i)).collect::<Vec<_>>());
+        let twelve = alibi_slopes(12);
+        assert_eq!(twelve[..8], alibi_slopes(8)[..]);
+        let between: Vec<f32> = [0.5f64, 1.5, 2.5, 3.5].map(|p| 0.5f64.powf(p) as f32).to_vec();
+        assert_eq!(twelve[8..], between);
+    }
 }

@@ -143,7 +143,7 @@ fn gguf_parts<'a>(gguf: &Gguf<'a>) -> Result<Parts<'a>, LoadError> {
 }
 
 fn hf_parts(source: &dyn Source) -> Result<Parts<'_>, LoadError> {
-    let config = ModelConfig::from_hf(&json(source, "config.json")?)?;
+    let config = ModelConfig::from_json(&json(source, "config.json")?)?;
     let weights = safetensors::from_source(source)?.named(
         &config,
         |name| names::from_hf(config.model_type, name),

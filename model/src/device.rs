@@ -60,6 +60,11 @@ pub fn is_cpu(device: &Device) -> bool {
     kind(device) == DeviceKind::Cpu
 }
 
+/// Whether numbers of a tensor there can be read without waiting on an event loop, which a page's worker has no way to block on.
+pub fn reads_at_once(device: &Device) -> bool {
+    is_cpu(device) || !cfg!(target_arch = "wasm32")
+}
+
 /// Lets this process keep the memory it has freed, for work that allocates the same tensors step after step: a fifth of a
 /// training step on the CPU was the system handing out cleared pages. For processes that do nothing else, as what was
 /// once needed is never given back. Does nothing where the allocator isn't glibc's.

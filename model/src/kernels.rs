@@ -10,7 +10,7 @@ mod tests;
 
 use burn::tensor::{DType, Tensor, TensorData, activation};
 
-use crate::attention::Mask;
+use crate::attention::{Mask, ScoreRule};
 use crate::config::RopeStyle;
 use crate::device::CpuBackend;
 use crate::projection::{DropoutKey, Lora, Site};
@@ -147,11 +147,15 @@ fn rms(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// `(x - mean) / √(variance + eps) · w + b` over the last dimension.
-pub(crate) fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<3> {
+pub(crate) fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f64) -> Tensor<3> {
     let width = x.dims()[2];
     let x = x.clone() - x.mean_dim(2);
     let scale = (x.clone().square().mean_dim(2) + eps).sqrt().recip(); // [B, T, 1]
-    x * scale * weight.reshape([1, 1, width]) + bias.reshape([1, 1, width])
+    let y = x * scale * weight.reshape([1, 1, width]);
+    match bias {
+        Some(bias) => y + bias.reshape([1, 1, width]),
+        None => y,
+    }
 }
 
 /// `silu(gate) · up`
@@ -201,8 +205,13 @@ pub(crate) fn rope(x: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
 }
 
 fn plain_rope(x: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
-    let [b, h, t, e] = x.dims();
-    let half = e / 2;
+    let [b, h, t, whole] = x.dims();
+    let half = rotation.pairs();
+    let e = 2 * half;
+    if e < whole {
+        let turned = plain_rope(x.clone().narrow(3, 0, e), rotation);
+        return Tensor::cat(vec![turned, x.narrow(3, e, whole - e)], 3);
+    }
     let table = |values: &Tensor<3>| values.clone().unsqueeze_dim::<4>(1); // [B or 1, 1, T, E/2]
     let (cos, sin) = rotation.tensors();
     let (cos, sin) = (table(cos), table(sin));
@@ -241,7 +250,7 @@ fn rotate(x: &Raw, rotation: &Rotation, direction: f32) -> Vec<f32> {
         None => (x.to_contiguous(), [heads * time * size, time * size, size]),
     };
     let data = &x.storage::<f32>()[x.layout().start_offset()..];
-    let half = size / 2;
+    let half = rotation.pairs();
     let mut y = vec![0.0; shape.num_elements()];
     math::rows(&mut y, size, size * 2, |row, y| {
         let (b, h, t) = (row / (heads * time), row / time % heads, row % time);
@@ -249,6 +258,8 @@ fn rotate(x: &Raw, rotation: &Rotation, direction: f32) -> Vec<f32> {
         let x = &data[start..start + size];
         let table = (b % rotation.rows * time + t) * half;
         let (cos, sin) = (&rotation.cos[table..table + half], &rotation.sin[table..table + half]);
+        let ((x, rest), (y, y_rest)) = (x.split_at(2 * half), y.split_at_mut(2 * half));
+        y_rest.copy_from_slice(rest);
         math::wide(
             #[inline(always)]
             || turn_pairs(x, y, (cos, sin, direction), rotation.style),
@@ -280,9 +291,15 @@ fn turn_pairs(x: &[f32], y: &mut [f32], (cos, sin, direction): (&[f32], &[f32], 
 }
 
 /// A fused attention where this device has one: `[B, H, T, E]`, `[B, K, S, E]` twice → `[B, T, H·E]`.
-pub(crate) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, mask: &Mask) -> Option<Tensor<3>> {
+pub(crate) fn attention(
+    q: &Tensor<4>,
+    k: &Tensor<4>,
+    v: &Tensor<4>,
+    mask: &Mask,
+    rule: &ScoreRule,
+) -> Option<Tensor<3>> {
     if q.is_autodiff() {
-        return tape::attention(q, k, v, mask);
+        return tape::attention([q, k, v], mask, rule);
     }
     let [batch, heads, time, size] = q.dims();
     let inputs = [q, k, v].map(|x| x.clone().try_into_primitive::<CpuBackend>().ok());
@@ -293,7 +310,7 @@ pub(crate) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, mask: &Mask
         return None;
     }
     let [q, k, v] = [together(q), together(k), together(v)];
-    let attended = heads::attend(&heads::Inputs { q: head_view(&q), k: head_view(&k), v: head_view(&v), mask });
+    let attended = heads::attend(&heads::Inputs { q: head_view(&q), k: head_view(&k), v: head_view(&v), mask, rule });
     Some(tensor(attended.y, [batch, time, heads * size]))
 }
 
@@ -332,6 +349,27 @@ pub(crate) fn dropout(x: Tensor<3>, p: f32, key: DropoutKey, site: Site<'_>) -> 
     });
     let mask = Tensor::from_data(TensorData::new(mask, [batch, time, width]), &x.device());
     x * mask
+}
+
+/// [`dropout`] of attention's weights, `[B, H, T, S]`. What is dropped depends on head, query and key, not on how long the
+/// batch is.
+pub(crate) fn dropout_weights(weights: Tensor<4>, p: f32, key: DropoutKey, site: Site<'_>) -> Tensor<4> {
+    let [batch, heads, time, keys] = weights.dims();
+    let keep = 1.0 / (1.0 - p);
+    let threshold = (f64::from(p) * (1u64 << 32) as f64) as u64;
+    let site = site.named("weights");
+    let mut mask = vec![0.0; batch * heads * time * keys];
+    math::rows(&mut mask, keys, keys, |at, row| {
+        let (b, h, t) = (at / (heads * time), at / time % heads, at % time);
+        let key = mix(row_key(key, site, b as u64) ^ mix((h as u64) << 32 | t as u64));
+        for (s, value) in (0u64..).zip(row) {
+            if mix(key ^ mix(s)) >> 32 >= threshold {
+                *value = keep;
+            }
+        }
+    });
+    let mask = Tensor::from_data(TensorData::new(mask, [batch, heads, time, keys]), &weights.device());
+    weights * mask
 }
 
 /// The generator's key for one row of the step's batch in one projection.

@@ -3,36 +3,65 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation as act};
 
-use crate::config::{Activation, ModelConfig, Norm};
+use crate::config::{Activation, MlpNames, ModelConfig, Norm};
 use crate::kernels;
 use crate::projection::{ParamMut, ParamRef, Projection, Site, filled_when_used, zeros_when_used};
 
-/// RMSNorm (weight only) or LayerNorm (weight and bias) over the last dimension.
+/// RMSNorm (weight only) or LayerNorm (weight, and mostly a bias) over the last dimension.
 #[derive(Module, Debug)]
 pub struct NormLayer {
     /// `[D]`
     pub weight: Param<Tensor<1>>,
-    /// `[D]`; its presence makes this a LayerNorm.
+    /// `[D]`
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
-    pub eps: f64,
+    kind: NormKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct NormKind {
+    /// The mean is taken away first.
+    centred: bool,
+    eps: f64,
+    /// Added to the weight.
+    offset: f64,
 }
 
 impl NormLayer {
+    /// The model's own kind, `D` wide.
     pub fn empty(config: &ModelConfig, device: &Device) -> Self {
+        let bias = config.norm == Norm::Layer;
         Self {
-            weight: filled_when_used([config.d_model], 1.0, device),
-            bias: (config.norm == Norm::Layer).then(|| zeros_when_used([config.d_model], device)),
-            eps: config.norm_eps,
+            bias: bias.then(|| zeros_when_used([config.d_model], device)),
+            kind: NormKind { centred: config.norm != Norm::Rms, eps: config.norm_eps, offset: config.norm_offset },
+            ..Self::rms(config.d_model, config, device)
+        }
+    }
+
+    /// An RMSNorm of any width.
+    pub fn rms(width: usize, config: &ModelConfig, device: &Device) -> Self {
+        Self {
+            weight: filled_when_used([width], 1.0 - config.norm_offset as f32, device),
+            bias: None,
+            kind: NormKind { centred: false, eps: config.norm_eps, offset: config.norm_offset },
         }
     }
 
     /// `[B, T, D]` → `[B, T, D]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        match &self.bias {
-            None => kernels::rms_norm(x, self.weight.val(), self.eps),
-            Some(bias) => kernels::layer_norm(x, self.weight.val(), bias.val(), self.eps),
+        let NormKind { centred, eps, offset } = self.kind;
+        let weight = self.weight.val();
+        let weight = if offset == 0.0 { weight } else { weight + offset };
+        match centred {
+            false => kernels::rms_norm(x, weight, eps),
+            true => kernels::layer_norm(x, weight, self.bias.as_ref().map(Param::val), eps),
         }
+    }
+
+    /// Every head by itself: `[B, T, heads, E]` → `[B, T, heads, E]`
+    pub fn forward_heads(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, time, heads, size] = x.dims();
+        self.forward(x.reshape([batch, time * heads, size])).reshape([batch, time, heads, size])
     }
 
     pub(crate) fn params<'a>(&'a self, path: &str, out: &mut Vec<(String, ParamRef<'a>)>) {
@@ -50,7 +79,7 @@ impl NormLayer {
     }
 }
 
-/// The feed-forward half of a block.
+/// The feed-forward network of a block, or of one expert.
 #[derive(Module, Debug)]
 #[cfg_attr(
     not(target_arch = "wasm32"),
@@ -61,6 +90,7 @@ impl NormLayer {
 )]
 pub enum Mlp {
     Gated(GatedMlp),
+    Joined(JoinedMlp),
     Plain(PlainMlp),
 }
 
@@ -74,29 +104,48 @@ pub struct GatedMlp {
     pub activation: Activation,
 }
 
-/// `c_proj(act(c_fc(x)))`, named as in GPT-2.
+/// The same with gate and up in one matrix, as Phi-3 has it.
+#[derive(Module, Debug)]
+pub struct JoinedMlp {
+    /// `[2F, D]`, gate first
+    pub gate_up_proj: Projection,
+    pub down_proj: Projection,
+    #[module(skip)]
+    pub activation: Activation,
+}
+
+/// `output(act(input(x)))`, under their family's names.
 #[derive(Module, Debug)]
 pub struct PlainMlp {
-    pub c_fc: Projection,
-    pub c_proj: Projection,
+    pub input: Projection,
+    pub output: Projection,
+    #[module(skip)]
+    names: [&'static str; 2],
     #[module(skip)]
     pub activation: Activation,
 }
 
 impl Mlp {
     pub fn empty(config: &ModelConfig, device: &Device) -> Self {
-        let [d, f, bias] = [config.d_model, config.ffn_dim, usize::from(config.mlp_bias)];
-        let projection = |inputs, outputs| Projection::empty(inputs, outputs, bias == 1, device);
+        let (d, f) = (config.d_model, config.ffn_dim);
+        let projection = |inputs, outputs| Projection::empty(inputs, outputs, config.mlp_bias, device);
         let activation = config.activation;
-        if config.mlp_gated {
-            Self::Gated(GatedMlp {
+        match config.mlp_names() {
+            MlpNames::Gated => Self::Gated(GatedMlp {
                 gate_proj: projection(d, f),
                 up_proj: projection(d, f),
                 down_proj: projection(f, d),
                 activation,
-            })
-        } else {
-            Self::Plain(PlainMlp { c_fc: projection(d, f), c_proj: projection(f, d), activation })
+            }),
+            MlpNames::Joined => {
+                Self::Joined(JoinedMlp { gate_up_proj: projection(d, 2 * f), down_proj: projection(f, d), activation })
+            }
+            MlpNames::Plain(input, output) => Self::Plain(PlainMlp {
+                input: projection(d, f),
+                output: projection(f, d),
+                names: [input, output],
+                activation,
+            }),
         }
     }
 
@@ -106,16 +155,21 @@ impl Mlp {
             Self::Gated(mlp) => {
                 let gate = mlp.gate_proj.forward(x.clone(), site.named("gate_proj")); // [B, T, F]
                 let up = mlp.up_proj.forward(x, site.named("up_proj")); // [B, T, F]
-                let inner = match mlp.activation {
-                    Activation::Silu => kernels::swiglu(gate, up),
-                    other => activate(gate, other) * up,
-                };
-                mlp.down_proj.forward(inner, site.named("down_proj"))
+                mlp.down_proj.forward(gated(gate, up, mlp.activation), site.named("down_proj"))
+            }
+            Self::Joined(mlp) => {
+                let both = mlp.gate_up_proj.forward(x, site.named("gate_up_proj")); // [B, T, 2F]
+                let f = both.dims()[2] / 2;
+                let (gate, up) = (both.clone().narrow(2, 0, f), both.narrow(2, f, f));
+                mlp.down_proj.forward(gated(gate, up, mlp.activation), site.named("down_proj"))
             }
             Self::Plain(mlp) => {
-                let inner = mlp.c_fc.forward(x, site.named("c_fc")); // [B, T, F]
+                let [input, output] = mlp.names;
+                let inner = mlp.input.forward(x, site.named(input)); // [B, T, F]
                 let inner = activate(inner, mlp.activation);
-                mlp.c_proj.forward(inner, site.named("mlp.c_proj"))
+                // GPT-2 has two matrices of that name.
+                let output = if output == "c_proj" { "mlp.c_proj" } else { output };
+                mlp.output.forward(inner, site.named(output))
             }
         }
     }
@@ -126,7 +180,8 @@ impl Mlp {
             Self::Gated(mlp) => {
                 vec![("gate_proj", &mlp.gate_proj), ("up_proj", &mlp.up_proj), ("down_proj", &mlp.down_proj)]
             }
-            Self::Plain(mlp) => vec![("c_fc", &mlp.c_fc), ("c_proj", &mlp.c_proj)],
+            Self::Joined(mlp) => vec![("gate_up_proj", &mlp.gate_up_proj), ("down_proj", &mlp.down_proj)],
+            Self::Plain(mlp) => vec![(mlp.names[0], &mlp.input), (mlp.names[1], &mlp.output)],
         }
     }
 
@@ -137,8 +192,19 @@ impl Mlp {
                 ("up_proj", &mut mlp.up_proj),
                 ("down_proj", &mut mlp.down_proj),
             ],
-            Self::Plain(mlp) => vec![("c_fc", &mut mlp.c_fc), ("c_proj", &mut mlp.c_proj)],
+            Self::Joined(mlp) => {
+                vec![("gate_up_proj", &mut mlp.gate_up_proj), ("down_proj", &mut mlp.down_proj)]
+            }
+            Self::Plain(mlp) => vec![(mlp.names[0], &mut mlp.input), (mlp.names[1], &mut mlp.output)],
         }
+    }
+}
+
+/// `act(gate) · up`
+fn gated(gate: Tensor<3>, up: Tensor<3>, activation: Activation) -> Tensor<3> {
+    match activation {
+        Activation::Silu => kernels::swiglu(gate, up),
+        other => activate(gate, other) * up,
     }
 }
 

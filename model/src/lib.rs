@@ -14,6 +14,7 @@ mod kernels;
 pub mod layers;
 pub mod look;
 pub mod lora;
+pub mod moe;
 pub mod peft;
 pub mod projection;
 #[cfg(not(target_arch = "wasm32"))]

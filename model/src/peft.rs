@@ -12,11 +12,11 @@ use hearth_shared::spec::{LoraSpec, SpecError};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::safetensors::{Encoded, Precision, parse, to_bytes as write_tensors};
-use crate::checkpoint::{CheckpointError, Weights};
+use crate::checkpoint::{CheckpointError, Weights, names};
 use crate::config::Architecture;
-use crate::lora::{freeze, matrix, names};
+use crate::lora::{self, freeze, matrix};
 use crate::projection::Lora;
-use crate::transformer::{Half, ProjectionPath, Transformer};
+use crate::transformer::{ProjectionPath, Transformer};
 
 pub const CONFIG: &str = "adapter_config.json";
 pub const WEIGHTS: &str = "adapter_model.safetensors";
@@ -135,7 +135,7 @@ pub fn from_files(files: &AdapterFiles, model: &mut Transformer, device: &Device
     let mut spec = read_config(&config)?;
     let mut weights = parse(WEIGHTS, &files.weights)?;
     let adapters = read_adapters(&mut weights, model, &spec, device)?;
-    spec.target_modules = names(model)
+    spec.target_modules = lora::names(model)
         .into_iter()
         .filter(|name| adapters.iter().any(|(path, _)| path.name == *name))
         .map(str::to_owned)
@@ -185,15 +185,10 @@ fn read_adapters(
 
 /// A projection's module in transformers' model of the family.
 fn module_name(architecture: Architecture, path: ProjectionPath) -> String {
-    let (blocks, attention) = match architecture {
-        Architecture::Gpt2 => ("transformer.h", "attn"),
-        Architecture::Llama | Architecture::Qwen2 | Architecture::Mistral => ("model.layers", "self_attn"),
-    };
-    let half = match path.half {
-        Half::Attention => attention,
-        Half::Mlp => "mlp",
-    };
-    format!("{blocks}.{}.{half}.{}", path.layer, path.name)
+    let weight = format!("{path}.weight");
+    // Every projection is in the table, or the model could not have been read.
+    let name = names::to_hf(architecture, &weight).unwrap_or(weight);
+    name.trim_end_matches(".weight").to_owned()
 }
 
 /// Settings with one value we can honour. Anything else is refused; so is a setting no list knows that isn't off.

@@ -108,6 +108,13 @@ impl TokenText {
     }
 }
 
+/// The part of `tokenizer.json` that must parse before the library sees it.
+#[derive(Deserialize)]
+struct Decoder {
+    #[serde(default, rename = "decoder")]
+    _decoder: serde_json::Value,
+}
+
 impl Tokenizer {
     /// From the bytes of `tokenizer.json` and, where there is one, `tokenizer_config.json`.
     ///
@@ -133,6 +140,8 @@ impl Tokenizer {
     fn from_json(json: &[u8], names: SpecialNames) -> Result<Self, TokenizerError> {
         let parse = |problem: String| TokenizerError::Parse { file: "tokenizer.json".to_owned(), problem };
         check_prefix(json).map_err(&parse)?;
+        // The library panics on a decoder whose text does not parse, instead of saying so.
+        serde_json::from_slice::<Decoder>(json).map_err(|e| parse(e.to_string()))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| parse(e.to_string()))?;
         // A file may ask for padding and truncation; both belong to the caller.
         inner.with_padding(None);

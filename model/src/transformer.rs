@@ -7,14 +7,15 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, module, s};
 
-use crate::attention::{Attention, Context, Mask};
+use crate::attention::{Attention, Context, Mask, ScoreRule};
 use crate::cache::KvCache;
-use crate::config::{Architecture, ModelConfig, Position};
-use crate::init;
-use crate::layers::{Mlp, NormLayer};
+use crate::config::{BlockKind, ModelConfig, NormPlacement, Position};
+use crate::layers::NormLayer;
+use crate::moe::{FeedForward, Routing};
 use crate::projection::{DropoutKey, ParamMut, ParamRef, Projection, Site, zeros_when_used};
 use crate::rope::Rotation;
 use crate::trace::Trace;
+use crate::{init, kernels};
 
 /// A decoder-only language model.
 #[derive(Module, Debug)]
@@ -23,21 +24,33 @@ pub struct Transformer {
     pub embed: Param<Tensor<2>>,
     /// `[max_positions, D]`, only with learned positions
     pub positions: Option<Param<Tensor<2>>>,
+    pub embed_norm: Option<NormLayer>,
     pub layers: Vec<Block>,
     pub norm: NormLayer,
     /// `[V, D]`; none when the embedding is the head.
     pub head: Option<Projection>,
+    /// `[V]`; the bias of a tied head
+    pub head_bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     config: ModelConfig,
 }
 
-/// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
+/// `x + attention(norm(x))`, then `x + mlp(norm(x))`; or both halves of the same `x`. What a half computes may go through a norm of
+/// its own before it is added.
 #[derive(Module, Debug)]
 pub struct Block {
     pub attention_norm: NormLayer,
     pub attention: Attention,
-    pub mlp_norm: NormLayer,
-    pub mlp: Mlp,
+    pub attention_post_norm: Option<NormLayer>,
+    /// None where both halves read through one norm.
+    pub mlp_norm: Option<NormLayer>,
+    pub mlp: FeedForward,
+    pub mlp_post_norm: Option<NormLayer>,
+    #[module(skip)]
+    parallel: bool,
+    /// Of what each half adds, while training.
+    #[module(skip)]
+    dropout: f32,
 }
 
 /// What a forward pass is given besides tokens. The default is a plain batch of full rows.
@@ -55,17 +68,100 @@ pub struct Forward<'a> {
     pub trace: Option<&'a mut Trace>,
     /// Training with dropout; none drops nothing.
     pub dropout: Option<DropoutKey>,
+    /// Training with experts: their capacity holds, and what they were sent is kept here.
+    pub routing: Option<&'a mut Routing>,
+}
+
+impl Block {
+    fn empty(config: &ModelConfig, layer: usize, device: &Device) -> Self {
+        let norm = || NormLayer::empty(config, device);
+        let post = config.norm_placement == NormPlacement::PreAndPost;
+        Self {
+            attention_norm: norm(),
+            attention: Attention::empty(config, layer, device),
+            attention_post_norm: post.then(norm),
+            mlp_norm: (config.block != BlockKind::ParallelShared).then(norm),
+            mlp: FeedForward::empty(config, layer, device),
+            mlp_post_norm: post.then(norm),
+            parallel: config.block != BlockKind::Serial,
+            dropout: config.dropout.residual,
+        }
+    }
+
+    /// `[B, T, D]` → `[B, T, D]`; the trace is filled where there is one.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        context: &mut Context<'_>,
+        site: Site<'_>,
+        routing: Option<&mut Routing>,
+        trace: Option<&mut Trace>,
+    ) -> Tensor<3> {
+        let add = |norm: &Option<NormLayer>, y: Tensor<3>, name| {
+            let y = norm.as_ref().map_or(y.clone(), |norm| norm.forward(y));
+            dropped(y, self.dropout, site.named(name))
+        };
+        let normed = self.attention_norm.forward(x.clone());
+        let (attended, traced) = self.attention.forward(normed.clone(), context, site);
+        let attended = add(&self.attention_post_norm, attended, "attention");
+        let after = x.clone() + attended.clone();
+        let input = match &self.mlp_norm {
+            None => normed,
+            Some(norm) => norm.forward(if self.parallel { x } else { after.clone() }),
+        };
+        let fed = add(&self.mlp_post_norm, self.mlp.forward(input, site, routing), "mlp");
+        let y = after + fed;
+        if let (Some(trace), Some(traced)) = (trace, traced) {
+            trace.layers.push(traced.finish(attended, y.clone()));
+        }
+        y
+    }
+
+    fn params<'a>(&'a self, path: &str, out: &mut Vec<(String, ParamRef<'a>)>) {
+        let optional = |norm: &'a Option<NormLayer>, name: &str, out: &mut Vec<(String, ParamRef<'a>)>| {
+            if let Some(norm) = norm {
+                norm.params(&format!("{path}.{name}"), out);
+            }
+        };
+        self.attention_norm.params(&format!("{path}.attention_norm"), out);
+        self.attention.params(&format!("{path}.attention"), out);
+        optional(&self.attention_post_norm, "attention_post_norm", out);
+        optional(&self.mlp_norm, "mlp_norm", out);
+        self.mlp.params(&format!("{path}.mlp"), out);
+        optional(&self.mlp_post_norm, "mlp_post_norm", out);
+    }
+
+    fn params_mut<'a>(&'a mut self, path: &str, out: &mut Vec<(String, ParamMut<'a>)>) {
+        let optional = |norm: &'a mut Option<NormLayer>, name: &str, out: &mut Vec<(String, ParamMut<'a>)>| {
+            if let Some(norm) = norm {
+                norm.params_mut(&format!("{path}.{name}"), out);
+            }
+        };
+        self.attention_norm.params_mut(&format!("{path}.attention_norm"), out);
+        self.attention.params_mut(&format!("{path}.attention"), out);
+        optional(&mut self.attention_post_norm, "attention_post_norm", out);
+        optional(&mut self.mlp_norm, "mlp_norm", out);
+        self.mlp.params_mut(&format!("{path}.mlp"), out);
+        optional(&mut self.mlp_post_norm, "mlp_post_norm", out);
+    }
+}
+
+/// `x` with some of it dropped, where the site is in training.
+fn dropped(x: Tensor<3>, rate: f32, site: Site<'_>) -> Tensor<3> {
+    match site.dropout {
+        Some(key) if rate > 0.0 => kernels::dropout(x, rate, *key, site),
+        _ => x,
+    }
 }
 
 impl Transformer {
-    /// A model with random weights: normal with deviation 0.02, the projections that write to the residual stream smaller
-    /// by `√(2 · layers)` (GPT-2's rule), norms 1, biases 0. Each parameter's draw depends on the seed and its path only.
+    /// A model with random weights, drawn as its family's paper says (the table is in `init`). Each parameter's draw
+    /// depends on the seed and its path only.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
         let mut model = Self::empty(config, device);
-        let layers = config.n_layers;
         for (path, mut param) in model.params_mut() {
             let shape = param.shape();
-            if let Some(values) = init::values(&path, &shape, layers, seed) {
+            if let Some(values) = init::values(&path, &shape, config, seed) {
                 param.set(values);
             }
         }
@@ -75,20 +171,17 @@ impl Transformer {
     /// A model whose weights are still to be loaded. Costs no memory until then.
     pub fn empty(config: &ModelConfig, device: &Device) -> Self {
         let d = config.d_model;
+        // A head of its own carries its bias itself.
+        let tied_bias = config.tied && config.head_bias;
         Self {
             embed: zeros_when_used([config.vocab_size, d], device),
             positions: (config.position == Position::Learned)
                 .then(|| zeros_when_used([config.max_positions, d], device)),
-            layers: (0..config.n_layers)
-                .map(|_| Block {
-                    attention_norm: NormLayer::empty(config, device),
-                    attention: Attention::empty(config, device),
-                    mlp_norm: NormLayer::empty(config, device),
-                    mlp: Mlp::empty(config, device),
-                })
-                .collect(),
+            embed_norm: config.embedding_norm.then(|| NormLayer::empty(config, device)),
+            layers: (0..config.n_layers).map(|layer| Block::empty(config, layer, device)).collect(),
             norm: NormLayer::empty(config, device),
-            head: (!config.tied).then(|| Projection::empty(d, config.vocab_size, false, device)),
+            head: (!config.tied).then(|| Projection::empty(d, config.vocab_size, config.head_bias, device)),
+            head_bias: tied_bias.then(|| zeros_when_used([config.vocab_size], device)),
             config: config.clone(),
         }
     }
@@ -112,10 +205,19 @@ impl Transformer {
 
     /// `[B, T, D]` normalised hidden states → `[B, T, V]` logits.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        match &self.head {
+        let logits = match &self.head {
             Some(head) => head.forward(hidden, Site::default()),
-            None => crate::kernels::linear(hidden, self.embed.val(), None),
+            None => kernels::linear(hidden, self.embed.val(), self.head_bias.as_ref().map(Param::val)),
+        };
+        match self.config.logit_softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
         }
+    }
+
+    /// The head's bias, `[V]`.
+    pub fn head_bias(&self) -> Option<Tensor<1>> {
+        self.head.as_ref().map_or(self.head_bias.as_ref(), |head| head.bias.as_ref()).map(Param::val)
     }
 
     /// The head's weight, `[V, D]`: its own matrix or the embedding.
@@ -140,38 +242,55 @@ impl Transformer {
         let mask = self.mask([batch, time], ctx.left_pad, ctx.segments, cache.as_deref());
         let positions = positions(&mask);
 
-        let mut x = module::embedding(self.embed.val(), tokens); // [B, T, D]
-        if let Some(table) = &self.positions {
-            let flat: Vec<i32> = positions.iter().flatten().map(|p| *p as i32).collect();
-            let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [positions.len(), time]), &device);
-            x = x + module::embedding(table.val(), ids); // [B or 1, T, D]
-        }
+        let site = Site { dropout: ctx.dropout.as_ref(), ..Site::default() };
+        let x = self.embedded(tokens, &positions, site); // [B, T, D]
         let mut trace = ctx.trace;
         if let Some(trace) = &mut trace {
             trace.embedding = Some(x.clone());
             trace.layers.clear();
         }
         let mut context = Context {
-            rotation: Rotation::new(self.config.position, self.config.head_dim, &positions, &device),
+            rotation: Rotation::new(&self.config, &positions, &device),
+            windowed: Mask { window: self.config.sliding_window, ..mask.clone() },
             mask,
+            rule: ScoreRule::new(&self.config),
             cache,
             traced: trace.is_some(),
         };
+        let mut routing = ctx.routing;
+        let mut x = x;
         for (layer, block) in self.layers.iter().enumerate() {
-            let site = Site { dropout: ctx.dropout.as_ref(), layer, name: "" };
-            let attended = block.attention_norm.forward(x.clone());
-            let (attended, traced) = block.attention.forward(attended, &mut context, site);
-            x = x + attended.clone();
-            let fed = block.mlp.forward(block.mlp_norm.forward(x.clone()), site);
-            x = x + fed;
-            if let (Some(trace), Some(traced)) = (&mut trace, traced) {
-                trace.layers.push(traced.finish(attended, x.clone()));
-            }
+            let site = Site { layer, ..site };
+            x = block.forward(x, &mut context, site, routing.as_deref_mut(), trace.as_deref_mut());
         }
         if let Some(cache) = context.cache {
             cache.advance(time);
         }
         self.norm.forward(x)
+    }
+
+    /// `[B, T]` token ids → `[B, T, D]`, what the first block reads.
+    fn embedded(&self, tokens: Tensor<2, Int>, positions: &[Vec<usize>], site: Site<'_>) -> Tensor<3> {
+        let device = self.device();
+        let mut x = module::embedding(self.embed.val(), tokens); // [B, T, D]
+        if let Some(scale) = self.config.embedding_scale {
+            x = x * scale;
+        }
+        let time = positions.first().map_or(0, Vec::len);
+        if let Some(table) = &self.positions {
+            let flat: Vec<i32> = positions.iter().flatten().map(|p| *p as i32).collect();
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [positions.len(), time]), &device);
+            x = x + module::embedding(table.val(), ids); // [B or 1, T, D]
+        }
+        if self.config.position == Position::Sinusoidal {
+            let width = self.config.d_model;
+            let values: Vec<f32> = positions.iter().flatten().flat_map(|p| sinusoid(*p, width)).collect();
+            x = x + Tensor::from_data(TensorData::new(values, [positions.len(), time, width]), &device);
+        }
+        if let Some(norm) = &self.embed_norm {
+            x = norm.forward(x);
+        }
+        dropped(x, self.config.dropout.embedding, site.named("embedding"))
     }
 
     fn mask(
@@ -189,7 +308,7 @@ impl Transformer {
             batch,
             queries,
             past: cache.map_or(0, KvCache::len),
-            window: self.config.sliding_window,
+            window: None,
             // All zeros is no padding, and the kernels are faster without.
             left_pad: if left_pad.iter().any(|pad| *pad > 0) { left_pad.to_vec() } else { Vec::new() },
             segments: segments.unwrap_or_default().to_vec(),
@@ -197,10 +316,11 @@ impl Transformer {
         }
     }
 
-    /// Every parameter under a path that never changes: `embed.weight`, `positions.weight`,
-    /// `layers.3.attention_norm.weight`, `layers.3.attention.q_proj.weight` (`k_proj`, `v_proj`, `o_proj`; GPT-2: `c_attn`,
-    /// `c_proj`), `layers.3.mlp_norm.weight`, `layers.3.mlp.gate_proj.weight` (`up_proj`, `down_proj`; GPT-2: `c_fc`,
-    /// `c_proj`), `norm.weight`, `head.weight`; biases end in `.bias`, adapters in `.lora.a` and `.lora.b`.
+    /// Every parameter under a path that never changes: `embed.weight`, `positions.weight`, `embed_norm.weight`,
+    /// `layers.3.attention_norm.weight`, `layers.3.attention.q_proj.weight` (the projections under their family's names: `k_proj`,
+    /// `v_proj`, `o_proj`; GPT-2: `c_attn`, `c_proj`; …), `layers.3.attention.q_norm.weight`, `layers.3.mlp_norm.weight`,
+    /// `layers.3.mlp.gate_proj.weight`, `layers.3.mlp.experts.2.gate_proj.weight`, `layers.3.mlp.router.weight`,
+    /// `layers.3.mlp_post_norm.weight`, `norm.weight`, `head.weight`; biases end in `.bias`, adapters in `.lora.a` and `.lora.b`.
     ///
     /// The order is the model's, the same at every call.
     pub fn params(&self) -> Vec<(String, ParamRef<'_>)> {
@@ -208,19 +328,18 @@ impl Transformer {
         if let Some(positions) = &self.positions {
             out.push(("positions.weight".to_owned(), ParamRef::Matrix(positions)));
         }
+        if let Some(norm) = &self.embed_norm {
+            norm.params("embed_norm", &mut out);
+        }
         for (i, block) in self.layers.iter().enumerate() {
-            block.attention_norm.params(&format!("layers.{i}.attention_norm"), &mut out);
-            for (name, projection) in block.attention.projections() {
-                projection.params(&format!("layers.{i}.attention.{name}"), &mut out);
-            }
-            block.mlp_norm.params(&format!("layers.{i}.mlp_norm"), &mut out);
-            for (name, projection) in block.mlp.projections() {
-                projection.params(&format!("layers.{i}.mlp.{name}"), &mut out);
-            }
+            block.params(&format!("layers.{i}"), &mut out);
         }
         self.norm.params("norm", &mut out);
         if let Some(head) = &self.head {
             head.params("head", &mut out);
+        }
+        if let Some(bias) = &self.head_bias {
+            out.push(("head.bias".to_owned(), ParamRef::Vector(bias)));
         }
         out
     }
@@ -231,19 +350,18 @@ impl Transformer {
         if let Some(positions) = &mut self.positions {
             out.push(("positions.weight".to_owned(), ParamMut::Matrix(positions)));
         }
+        if let Some(norm) = &mut self.embed_norm {
+            norm.params_mut("embed_norm", &mut out);
+        }
         for (i, block) in self.layers.iter_mut().enumerate() {
-            block.attention_norm.params_mut(&format!("layers.{i}.attention_norm"), &mut out);
-            for (name, projection) in block.attention.projections_mut() {
-                projection.params_mut(&format!("layers.{i}.attention.{name}"), &mut out);
-            }
-            block.mlp_norm.params_mut(&format!("layers.{i}.mlp_norm"), &mut out);
-            for (name, projection) in block.mlp.projections_mut() {
-                projection.params_mut(&format!("layers.{i}.mlp.{name}"), &mut out);
-            }
+            block.params_mut(&format!("layers.{i}"), &mut out);
         }
         self.norm.params_mut("norm", &mut out);
         if let Some(head) = &mut self.head {
             head.params_mut("head", &mut out);
+        }
+        if let Some(bias) = &mut self.head_bias {
+            out.push(("head.bias".to_owned(), ParamMut::Vector(bias)));
         }
         out
     }
@@ -288,11 +406,6 @@ impl Transformer {
         }
         out
     }
-
-    /// Whether files of this family store projections `[in, out]`.
-    pub fn transposed_in_files(&self) -> bool {
-        self.config.model_type == Architecture::Gpt2
-    }
 }
 
 /// What [`Transformer::load`] asks: path and shape to numbers.
@@ -319,4 +432,12 @@ fn positions(mask: &Mask) -> Vec<Vec<usize>> {
     let rows = if mask.left_pad.is_empty() && mask.segments.is_empty() { 1 } else { mask.batch };
     let position = |b: usize, i: usize| (mask.past + i).saturating_sub(mask.document_start(b, i));
     (0..rows).map(|b| (0..mask.queries).map(|i| position(b, i)).collect()).collect()
+}
+
+/// Sines in the even places, cosines in the odd ones, of `position / 10000^(2i/D)` (Vaswani 2017, section 3.5).
+fn sinusoid(position: usize, width: usize) -> impl Iterator<Item = f32> {
+    (0..width).map(move |i| {
+        let angle = position as f64 / 10_000f64.powf((i / 2 * 2) as f64 / width as f64);
+        if i % 2 == 0 { angle.sin() as f32 } else { angle.cos() as f32 }
+    })
 }

@@ -222,7 +222,7 @@ pub struct Opened {
 pub struct ModelFacts {
     /// Hugging Face's `model_type`.
     pub architecture: String,
-    /// `rope` or `learned`.
+    /// `rope`, `learned`, `sinusoidal`, `alibi` or `none`.
     pub position: String,
     pub parameters: u64,
     pub vocab_size: u32,
@@ -345,6 +345,9 @@ pub enum LabError {
     Damaged { name: String, expected: u64, found: u64 },
     #[error("the model does not load: {message}")]
     Load { message: String },
+    /// Its attention has a step that the page has no picture of.
+    #[error("the lab cannot take this model's attention apart yet: {what}")]
+    Unexplained { what: String },
     #[error("needs {needed} bytes of memory, {available} are available")]
     Memory { needed: u64, available: u64 },
     #[error("needs {needed} bytes of storage, {available} are available")]

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 import golden
 
 TOLERANCE = 1e-4
-MODELS = ["llama", "qwen2", "mistral", "gpt2"]
+MODELS = "llama qwen2 mistral gpt2 gpt_neox gptj bloom mixtral qwen3 gemma2 phi3 smollm3".split()
 ADAPTERS = ["llama", "qwen2", "gpt2"]
 
 

@@ -13,6 +13,7 @@ use super::{LoadError, ModelBundle, Precision};
 use crate::checkpoint::safetensors::Encoded;
 use crate::checkpoint::source::Mapped;
 use crate::checkpoint::{CheckpointError, Layout, names, safetensors};
+use crate::config::ConfigError;
 
 /// Why a model could not be saved.
 #[derive(Debug, Error)]
@@ -28,6 +29,9 @@ pub enum SaveError {
     /// The weights could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The configuration has no words in its family's files.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// There is something at the place already.
     #[error("{} is not empty", path.display())]
     Exists {
@@ -122,7 +126,7 @@ impl ModelBundle {
     }
 
     fn write_json(&self, dir: &Path, precision: Precision) -> Result<(), SaveError> {
-        let mut config = self.config.to_hf();
+        let mut config = self.config.to_json()?;
         config["torch_dtype"] = precision.torch_dtype().into();
         let names = self.tokenizer.names();
         let mut tokenizer_config = json!({
@@ -161,7 +165,7 @@ impl ModelBundle {
         let source = Mapped::open(dir)?;
         let device = crate::device::cpu();
         let reloaded = Self::from_source(&source, &device, &mut |_| ControlFlow::Continue(())).map_err(Box::new)?;
-        if reloaded.config != self.config {
+        if reloaded.config != self.config.canonical() {
             return Err(different("the configuration"));
         }
         if reloaded.tokenizer.to_json() != self.tokenizer.to_json() {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::gguf::{Gguf, Value};
 use super::{CheckpointError, Layout, Weight, Weights, names};
-use crate::config::{Activation, Architecture, ModelConfig, Norm, Position, RopeStyle};
+use crate::config::{Activation, Architecture, ModelConfig, Norm, Position, Rope};
 
 /// Reads the configuration.
 ///
@@ -30,34 +30,40 @@ pub fn config(gguf: &Gguf<'_>) -> Result<ModelConfig, CheckpointError> {
     };
     fields.refuse_variants(head_dim)?;
     let has = |name: &str| gguf.tensors.iter().any(|t| t.name == name);
+    let kv_heads = fields.opt("attention.head_count_kv")?.unwrap_or(n_heads);
+    let sliding_window = fields.opt("attention.sliding_window")?.filter(|&w| w > 0);
     let config = ModelConfig {
-        model_type: architecture,
-        vocab_size,
-        d_model,
-        n_layers: fields.size("block_count")?,
-        n_heads,
-        kv_heads: fields.opt("attention.head_count_kv")?.unwrap_or(n_heads),
+        // llama.cpp's converter writes Mistral as `llama`.
+        model_type: match architecture {
+            Architecture::Llama if sliding_window.is_some() => Architecture::Mistral,
+            other => other,
+        },
         head_dim,
         ffn_dim: fields.size("feed_forward_length")?,
-        max_positions: fields.size("context_length")?,
         norm: if gpt2 { Norm::Layer } else { Norm::Rms },
         norm_eps: fields.real(epsilon)?.ok_or_else(|| gguf.bad(&fields.key(epsilon), "is missing"))?,
         position: if gpt2 {
             Position::Learned
         } else {
             // The rows of queries and keys are put back into half-split order when they are read.
-            let theta = fields.real("rope.freq_base")?.unwrap_or(10_000.0);
-            Position::Rope { theta, style: RopeStyle::HalfSplit }
+            Position::Rope(Rope::new(fields.real("rope.freq_base")?.unwrap_or(10_000.0)))
         },
         activation: if gpt2 { Activation::GeluTanh } else { Activation::Silu },
         mlp_gated: !gpt2,
         attention_bias: gpt2 || has("blk.0.attn_q.bias"),
         output_bias: gpt2 || has("blk.0.attn_output.bias"),
         mlp_bias: gpt2 || has("blk.0.ffn_up.bias"),
-        sliding_window: fields.opt("attention.sliding_window")?.filter(|&w| w > 0),
+        sliding_window,
         tied: !has("output.weight"),
         bos: token_id(gguf, "tokenizer.ggml.bos_token_id")?,
         eos: eos(gguf)?,
+        ..ModelConfig::llama(
+            vocab_size,
+            d_model,
+            fields.size("block_count")?,
+            (n_heads, kv_heads),
+            fields.size("context_length")?,
+        )
     };
     config.validate().map_err(|e| CheckpointError::Metadata {
         file: gguf.file.clone(),

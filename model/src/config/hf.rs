@@ -1,11 +1,15 @@
 //! `config.json` as Hugging Face's transformers writes it, to [`ModelConfig`] and back. A setting that would change the
-//! computation and isn't supported is refused by name instead of ignored.
+//! computation and isn't supported is refused by name instead of ignored, in both directions.
+
+mod read;
+mod rope;
+mod write;
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Architecture, ModelConfig, Norm, Position, RopeStyle};
+use super::{Architecture, ModelConfig, Position, RopeScaling};
 
-/// Why a `config.json` doesn't describe a model we can run.
+/// Why a `config.json` doesn't describe a model we can run, or a model has no `config.json`.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
     #[error("config: `{field}` is missing")]
@@ -14,6 +18,8 @@ pub enum ConfigError {
     Invalid { field: String, value: String },
     #[error("config: `{field}` = {value} is not supported")]
     Unsupported { field: String, value: String },
+    #[error("config: no `{family}` of Hugging Face has `{field}` = {value}; the model type `hearth` can keep it")]
+    Inexpressible { family: String, field: String, value: String },
 }
 
 impl ConfigError {
@@ -47,8 +53,24 @@ impl Fields<'_> {
         self.size(field)?.ok_or_else(|| ConfigError::Missing { field: field.to_owned() })
     }
 
+    /// A count of layers, no larger than lists with an entry for each may be.
+    fn layers(&self, field: &str) -> Result<usize, ConfigError> {
+        let layers = self.need(field)?;
+        if layers > super::MAX_LAYERS { Err(ConfigError::invalid(field, layers)) } else { Ok(layers) }
+    }
+
     fn real(&self, field: &str, default: f64) -> Result<f64, ConfigError> {
         self.get(field).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| ConfigError::invalid(field, value)))
+    }
+
+    /// A number, `default` where the field is not there at all; null is none.
+    fn real_or(&self, field: &str, default: f64) -> Result<Option<f64>, ConfigError> {
+        if self.0.get(field).is_some_and(Value::is_null) { Ok(None) } else { self.real(field, default).map(Some) }
+    }
+
+    /// The same for a size.
+    fn size_or(&self, field: &str, default: usize) -> Result<Option<usize>, ConfigError> {
+        if self.0.get(field).is_some_and(Value::is_null) { Ok(None) } else { Ok(self.size(field)?.or(Some(default))) }
     }
 
     fn flag(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
@@ -82,250 +104,101 @@ impl Fields<'_> {
 }
 
 impl ModelConfig {
-    /// Reads a parsed `config.json`.
+    /// Reads a parsed `config.json`: transformers', or our own (`model_type` `hearth`).
     ///
     /// # Errors
     /// The field that is missing, impossible or not supported.
-    pub fn from_hf(config: &Value) -> Result<Self, ConfigError> {
+    pub fn from_json(config: &Value) -> Result<Self, ConfigError> {
         let fields = Fields(config.as_object().ok_or_else(|| ConfigError::invalid("config.json", "not an object"))?);
         fields.must_be("quantization_config", Value::Null)?;
-        let config = match fields.text("model_type", "")? {
-            "llama" => llama(&fields, Architecture::Llama)?,
-            "qwen2" => llama(&fields, Architecture::Qwen2)?,
-            "mistral" => llama(&fields, Architecture::Mistral)?,
-            "gpt2" => gpt2(&fields)?,
-            "" => {
-                return Err(ConfigError::Missing { field: "model_type".to_owned() });
+        let name = fields.text("model_type", "")?;
+        if name.is_empty() {
+            return Err(ConfigError::Missing { field: "model_type".to_owned() });
+        }
+        let family = serde_json::from_value::<Architecture>(json!(name))
+            .map_err(|_| ConfigError::unsupported("model_type", name))?;
+        let config = match family {
+            Architecture::Hearth => {
+                serde_json::from_value(config.clone()).map_err(|e| ConfigError::invalid("config.json", e))?
             }
-            other => return Err(ConfigError::unsupported("model_type", other)),
+            _ => read::family(&fields, family)?,
         };
         config.validate()?;
         Ok(config)
     }
 
-    /// The same as transformers writes it, ready for `config.json`.
-    pub fn to_hf(&self) -> Value {
+    /// What `config.json` holds: transformers' fields, or ours where the model type is `hearth`.
+    ///
+    /// # Errors
+    /// The first field that the model's family cannot express.
+    pub fn to_json(&self) -> Result<Value, ConfigError> {
         match self.model_type {
-            Architecture::Gpt2 => self.gpt2_to_hf(),
-            _ => self.llama_to_hf(),
+            Architecture::Hearth => Ok(serde_json::to_value(self).expect("numbers, names and lists are JSON")),
+            _ => self.to_hf(),
         }
     }
 
-    fn llama_to_hf(&self) -> Value {
-        let (name, class) = match self.model_type {
-            Architecture::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
-            Architecture::Mistral => ("mistral", "MistralForCausalLM"),
-            Architecture::Llama | Architecture::Gpt2 => ("llama", "LlamaForCausalLM"),
+    /// The same for transformers.
+    ///
+    /// # Errors
+    /// The first field that no model there has.
+    pub fn to_hf(&self) -> Result<Value, ConfigError> {
+        let inexpressible = |field: &str, value: &Value| ConfigError::Inexpressible {
+            family: self.model_type.name(),
+            field: field.to_owned(),
+            value: value.to_string(),
         };
-        let (theta, style) = match self.position {
-            Position::Rope { theta, style } => (theta, style),
-            Position::Learned => (10_000.0, RopeStyle::HalfSplit),
-        };
-        json!({
-            "architectures": [class],
-            "model_type": name,
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.d_model,
-            "num_hidden_layers": self.n_layers,
-            "num_attention_heads": self.n_heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_dim,
-            "intermediate_size": self.ffn_dim,
-            "max_position_embeddings": self.max_positions,
-            "rms_norm_eps": self.norm_eps,
-            "rope_theta": theta,
-            "rope_style": style,
-            "hidden_act": activation_name(self.activation),
-            "attention_bias": self.attention_bias,
-            "mlp_bias": self.mlp_bias,
-            "sliding_window": self.sliding_window,
-            "use_sliding_window": self.sliding_window.is_some(),
-            // Qwen2: how many of the first layers see everything.
-            "max_window_layers": if self.sliding_window.is_some() { 0 } else { self.n_layers },
-            "tie_word_embeddings": self.tied,
-            "bos_token_id": self.bos,
-            "eos_token_id": eos_to_hf(&self.eos),
-            "torch_dtype": "float32",
-        })
-    }
-
-    fn gpt2_to_hf(&self) -> Value {
-        json!({
-            "architectures": ["GPT2LMHeadModel"],
-            "model_type": "gpt2",
-            "vocab_size": self.vocab_size,
-            "n_embd": self.d_model,
-            "n_layer": self.n_layers,
-            "n_head": self.n_heads,
-            "n_inner": self.ffn_dim,
-            "n_positions": self.max_positions,
-            "layer_norm_epsilon": self.norm_eps,
-            "activation_function": activation_name(self.activation),
-            "tie_word_embeddings": self.tied,
-            "bos_token_id": self.bos,
-            "eos_token_id": eos_to_hf(&self.eos),
-            "torch_dtype": "float32",
-        })
-    }
-}
-
-fn eos_to_hf(eos: &[u32]) -> Value {
-    match eos {
-        [] => Value::Null,
-        [one] => json!(one),
-        many => json!(many),
-    }
-}
-
-fn llama(fields: &Fields<'_>, model_type: Architecture) -> Result<ModelConfig, ConfigError> {
-    let d_model = fields.need("hidden_size")?;
-    let n_heads = fields.need("num_attention_heads")?;
-    if n_heads == 0 {
-        return Err(ConfigError::invalid("num_attention_heads", 0));
-    }
-    fields.must_be("pretraining_tp", json!(1))?;
-    fields.must_be("partial_rotary_factor", json!(1.0))?;
-    // Our own field: every checkpoint transformers writes is half-split (SmolLM2's `rope_interleaved` is ignored there too).
-    let style = match fields.text("rope_style", "half_split")? {
-        "half_split" => RopeStyle::HalfSplit,
-        "interleaved" => RopeStyle::Interleaved,
-        other => return Err(ConfigError::unsupported("rope_style", other)),
-    };
-    // Qwen2 has these biases by design and says nothing about them; its output projection never has one.
-    let (attention_bias, output_bias) = match model_type {
-        Architecture::Qwen2 => (true, false),
-        Architecture::Mistral => (false, false),
-        _ => {
-            let bias = fields.flag("attention_bias", false)?;
-            (bias, bias)
+        if self.model_type == Architecture::Hearth {
+            return Err(inexpressible("model_type", &json!("hearth")));
         }
-    };
-    let window = match model_type {
-        Architecture::Mistral => fields.size("sliding_window")?,
-        Architecture::Qwen2 if fields.flag("use_sliding_window", false)? => qwen_window(fields)?,
-        _ => None,
-    };
-    Ok(ModelConfig {
-        model_type,
-        vocab_size: fields.need("vocab_size")?,
-        d_model,
-        n_layers: fields.need("num_hidden_layers")?,
-        n_heads,
-        kv_heads: fields.size("num_key_value_heads")?.unwrap_or(n_heads),
-        head_dim: fields.size("head_dim")?.unwrap_or(d_model / n_heads),
-        ffn_dim: fields.need("intermediate_size")?,
-        max_positions: fields.size("max_position_embeddings")?.unwrap_or(2048),
-        norm: Norm::Rms,
-        norm_eps: fields.real("rms_norm_eps", 1e-6)?,
-        position: Position::Rope { theta: rope_theta(fields)?, style },
-        activation: activation(fields.text("hidden_act", "silu")?, "hidden_act")?,
-        mlp_gated: true,
-        attention_bias,
-        output_bias,
-        mlp_bias: model_type == Architecture::Llama && fields.flag("mlp_bias", false)?,
-        sliding_window: window,
-        tied: fields.flag("tie_word_embeddings", false)?,
-        bos: fields.ids("bos_token_id")?.first().copied(),
-        eos: fields.ids("eos_token_id")?,
-    })
-}
-
-/// Qwen2 lets the first `max_window_layers` layers see everything; we have one window for all layers or none.
-fn qwen_window(fields: &Fields<'_>) -> Result<Option<usize>, ConfigError> {
-    let full = fields.size("max_window_layers")?.unwrap_or(28);
-    if full >= fields.need("num_hidden_layers")? {
-        return Ok(None);
-    }
-    if full > 0 {
-        return Err(ConfigError::unsupported("max_window_layers", full));
-    }
-    fields.size("sliding_window")
-}
-
-/// transformers 4 has `rope_theta` and `rope_scaling`; 5 has both inside `rope_parameters`.
-fn rope_theta(fields: &Fields<'_>) -> Result<f64, ConfigError> {
-    let mut theta = fields.real("rope_theta", 10_000.0)?;
-    for name in ["rope_scaling", "rope_parameters"] {
-        let Some(value) = fields.get(name) else {
-            continue;
-        };
-        let inner = Fields(value.as_object().ok_or_else(|| ConfigError::invalid(name, value))?);
-        theta = inner.real("rope_theta", theta)?;
-        for key in ["rope_type", "type"] {
-            let kind = inner.text(key, "default")?;
-            if kind != "default" {
-                return Err(ConfigError::unsupported(&format!("{name}.{key}"), kind));
-            }
+        let config = self.canonical();
+        let written = write::family(&config);
+        let back = read::family(&Fields(written.as_object().expect("made as one")), self.model_type);
+        let fields = |config: &Self| serde_json::to_value(config).expect("numbers, names and lists are JSON");
+        // What the writer did not say is what the family has in its place.
+        let (ours, theirs) = (fields(&config), back.as_ref().map_or(Value::Null, fields));
+        let lost = ours.as_object().into_iter().flatten().find(|(field, value)| theirs.get(field) != Some(*value));
+        match (back, lost) {
+            (_, None) => Ok(written),
+            (Err(error), _) => Err(error),
+            (Ok(_), Some((field, value))) => Err(inexpressible(field, value)),
         }
-        if let Some(part) = inner.get("partial_rotary_factor")
-            && part.as_f64() != Some(1.0)
+    }
+
+    /// The same model under our own name where its family cannot express it. Only for a model that has no weights yet: the
+    /// family also names and cuts those.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        if self.model_type != Architecture::Hearth && self.to_hf().is_err() {
+            self.model_type = Architecture::Hearth;
+        }
+        self
+    }
+
+    /// The same computation in the words that files have for it: NTK by a fixed factor is another theta.
+    pub(crate) fn canonical(&self) -> Self {
+        let mut config = self.clone();
+        if let Position::Rope(rope) = &mut config.position
+            && let RopeScaling::Ntk { factor } = rope.scaling
         {
-            return Err(ConfigError::unsupported(&format!("{name}.partial_rotary_factor"), part));
+            rope.theta = crate::rope::ntk_theta(rope.theta, factor, rope.dims.unwrap_or(self.head_dim));
+            rope.scaling = RopeScaling::None;
         }
+        config
     }
-    Ok(theta)
 }
 
-fn gpt2(fields: &Fields<'_>) -> Result<ModelConfig, ConfigError> {
-    let d_model = fields.need("n_embd")?;
-    let n_heads = fields.need("n_head")?;
-    if n_heads == 0 || !d_model.is_multiple_of(n_heads) {
-        return Err(ConfigError::invalid("n_head", n_heads));
-    }
-    fields.must_be("scale_attn_weights", json!(true))?;
-    fields.must_be("scale_attn_by_inverse_layer_idx", json!(false))?;
-    fields.must_be("add_cross_attention", json!(false))?;
-    let max_positions = match fields.size("n_positions")? {
-        Some(n) => n,
-        None => fields.need("n_ctx")?,
-    };
-    Ok(ModelConfig {
-        model_type: Architecture::Gpt2,
-        vocab_size: fields.need("vocab_size")?,
-        d_model,
-        n_layers: fields.need("n_layer")?,
-        n_heads,
-        kv_heads: n_heads,
-        head_dim: d_model / n_heads,
-        ffn_dim: fields.size("n_inner")?.unwrap_or(4 * d_model),
-        max_positions,
-        norm: Norm::Layer,
-        norm_eps: fields.real("layer_norm_epsilon", 1e-5)?,
-        position: Position::Learned,
-        activation: activation(fields.text("activation_function", "gelu_new")?, "activation_function")?,
-        mlp_gated: false,
-        attention_bias: true,
-        output_bias: true,
-        mlp_bias: true,
-        sliding_window: None,
-        tied: fields.flag("tie_word_embeddings", true)?,
-        bos: fields.ids("bos_token_id")?.first().copied(),
-        eos: fields.ids("eos_token_id")?,
-    })
-}
-
-fn activation(name: &str, field: &str) -> Result<Activation, ConfigError> {
-    Ok(match name {
-        "silu" | "swish" => Activation::Silu,
-        "gelu" => Activation::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-        "relu" => Activation::Relu,
-        other => return Err(ConfigError::unsupported(field, other)),
-    })
-}
-
-fn activation_name(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Silu => "silu",
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_new",
-        Activation::Relu => "relu",
+impl Architecture {
+    /// As `model_type` in `config.json`.
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Activation, BlockKind, Dropout, Moe, Norm, NormPlacement, Rope, RopeStyle};
     use proptest::prelude::*;
 
     fn smollm2() -> Value {
@@ -341,7 +214,7 @@ mod tests {
 
     #[test]
     fn reads_a_published_configuration() -> Result<(), ConfigError> {
-        let config = ModelConfig::from_hf(&smollm2())?;
+        let config = ModelConfig::from_json(&smollm2())?;
         assert_eq!(config.head_dim, 64);
         assert_eq!(config.parameters(), 134_515_008);
         assert_eq!(config.eos, [2]);
@@ -352,8 +225,11 @@ mod tests {
     fn refuses_by_name_what_would_change_the_computation() {
         let cases = [
             ("model_type", json!("mamba"), "model_type"),
-            ("rope_scaling", json!({"type": "yarn", "factor": 4.0}), "rope_scaling.type"),
-            ("rope_parameters", json!({"rope_type": "llama3", "rope_theta": 1e4}), "rope_parameters.rope_type"),
+            ("rope_scaling", json!({"type": "longrope", "factor": 4.0}), "rope_scaling.type"),
+            ("rope_parameters", json!({"rope_type": "llama3", "rope_theta": 1e4}), "rope_parameters.factor"),
+            ("rope_scaling", json!({"type": "linear", "factor": 0.5}), "rope.scaling.factor"),
+            ("partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
+            ("attention_dropout", json!(1.5), "dropout.attention"),
             ("hidden_act", json!("xielu"), "hidden_act"),
             ("quantization_config", json!({"bits": 4}), "quantization_config"),
             ("num_key_value_heads", json!(4), "kv_heads"),
@@ -366,59 +242,200 @@ mod tests {
         for (field, value, named) in cases {
             let mut config = smollm2();
             config[field] = value.clone();
-            let error = ModelConfig::from_hf(&config).err().map(|e| e.to_string()).unwrap_or_default();
+            let error = ModelConfig::from_json(&config).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(named), "{field} = {value}: {error}");
         }
-        assert!(ModelConfig::from_hf(&json!([])).is_err());
+        assert!(ModelConfig::from_json(&json!([])).is_err());
+    }
+
+    const FAMILIES: [Architecture; 12] = [
+        Architecture::Llama,
+        Architecture::Qwen2,
+        Architecture::Mistral,
+        Architecture::Gpt2,
+        Architecture::GptNeox,
+        Architecture::Gptj,
+        Architecture::Bloom,
+        Architecture::Mixtral,
+        Architecture::Qwen3,
+        Architecture::Gemma2,
+        Architecture::Phi3,
+        Architecture::Smollm3,
+    ];
+
+    /// What only some families have.
+    #[derive(Clone, Debug)]
+    struct Choices {
+        window: bool,
+        bias: bool,
+        gate_bias: bool,
+        share: bool,
+        layers: Vec<bool>,
+        scaling: RopeScaling,
+        rate: f32,
+    }
+
+    fn scalings() -> impl Strategy<Value = RopeScaling> {
+        let factor = (1u32..40).prop_map(|n| 1.0 + f64::from(n) / 4.0);
+        (0usize..5, factor, 1usize..9000).prop_map(|(kind, factor, original)| match kind {
+            0 => RopeScaling::None,
+            1 => RopeScaling::Linear { factor },
+            2 => RopeScaling::Dynamic { factor },
+            3 => {
+                let attention_factor = 1.25;
+                RopeScaling::Yarn {
+                    factor,
+                    original,
+                    beta_fast: 24.0,
+                    beta_slow: 2.0,
+                    attention_factor,
+                    truncate: false,
+                }
+            }
+            _ => RopeScaling::Llama3 { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original },
+        })
+    }
+
+    /// What the family can express of a plain model and the choices.
+    fn of_family(plain: ModelConfig, family: Architecture, choices: &Choices) -> ModelConfig {
+        use Architecture as A;
+        let Choices { window, bias, gate_bias, share, ref layers, scaling, rate } = *choices;
+        let gpt = matches!(family, A::Gpt2 | A::Gptj | A::GptNeox | A::Bloom);
+        let mut config = ModelConfig { model_type: family, ..plain };
+        if gpt {
+            config.kv_heads = config.n_heads;
+            config.d_model = config.n_heads * config.head_dim;
+            (config.norm, config.mlp_gated, config.mlp_bias) = (Norm::Layer, false, true);
+        }
+        if let Position::Rope(rope) = &mut config.position {
+            rope.scaling = scaling;
+            // A power of two: shares of a head are floats in the file.
+            rope.dims = (share && matches!(family, A::Phi3 | A::GptNeox)).then_some(config.head_dim / 2);
+        }
+        config.dropout.attention = rate;
+        let sliding = |config: &mut ModelConfig, some: bool| {
+            config.sliding_window = Some(7);
+            let mixed = some && layers.contains(&true) && layers.contains(&false);
+            config.sliding_layers = if mixed { layers.clone() } else { Vec::new() };
+        };
+        match family {
+            A::Gpt2 | A::Bloom => {
+                config.position = if family == A::Gpt2 { Position::Learned } else { Position::Alibi };
+                (config.attention_bias, config.output_bias) = (true, true);
+                config.activation = Activation::GeluTanh;
+                config.embedding_norm = family == A::Bloom;
+                config.dropout.residual = rate / 2.0;
+                if family == A::Bloom {
+                    config.ffn_dim = 4 * config.d_model;
+                }
+            }
+            A::Gptj => {
+                let dims = (config.head_dim > 2).then_some(2);
+                config.position = Position::Rope(Rope { style: RopeStyle::Interleaved, dims, ..Rope::new(10_000.0) });
+                (config.block, config.head_bias) = (BlockKind::ParallelShared, true);
+            }
+            A::GptNeox => {
+                config.block = if window { BlockKind::Parallel } else { BlockKind::Serial };
+                (config.attention_bias, config.output_bias) = (bias, bias);
+                (config.dropout.embedding, config.dropout.residual) = (rate, rate);
+            }
+            A::Qwen2 => config.attention_bias = true,
+            A::Llama | A::Qwen3 | A::Gemma2 | A::Smollm3 => {
+                (config.attention_bias, config.output_bias) = (bias, bias);
+                config.mlp_bias = gate_bias && matches!(family, A::Llama | A::Smollm3);
+            }
+            _ => {}
+        }
+        match family {
+            A::Mistral | A::Mixtral | A::Phi3 if window => sliding(&mut config, false),
+            A::Qwen2 | A::Qwen3 | A::Gemma2 | A::Smollm3 if window => sliding(&mut config, true),
+            _ => {}
+        }
+        config.qk_norm = family == A::Qwen3;
+        if family == A::Smollm3 && layers.contains(&true) {
+            config.unrotated_layers = layers.clone();
+        }
+        if family == A::Mixtral {
+            let renormalize = true;
+            config.moe =
+                Some(Moe { experts: 6, top_k: 2, renormalize, balance: 0.02, capacity_factor: None, every: 1 });
+        }
+        if family == A::Gemma2 {
+            (config.norm_offset, config.norm_placement) = (1.0, NormPlacement::PreAndPost);
+            config.embedding_scale = Some((config.d_model as f64).sqrt());
+            config.query_scalar = Some(if bias { 24.0 } else { 0.5 });
+            config.attention_softcap = bias.then_some(50.0);
+            config.logit_softcap = gate_bias.then_some(30.0);
+        }
+        config
     }
 
     prop_compose! {
         fn any_config()(
-            model_type in prop_oneof![
-                Just(Architecture::Llama), Just(Architecture::Qwen2), Just(Architecture::Mistral), Just(Architecture::Gpt2)
-            ],
+            family in prop::sample::select(FAMILIES.to_vec()),
             kv_heads in 1usize..5,
             group in 1usize..4,
-            half in 1usize..40,
-            sizes in prop::array::uniform5(1usize..3000),
-            flags in prop::array::uniform3(any::<bool>()),
+            // A multiple of eight, so that half a head still has pairs to stretch.
+            eighth in 1usize..10,
+            sizes in prop::array::uniform4(1usize..3000),
+            flags in prop::array::uniform5(any::<bool>()),
+            layers in prop::collection::vec(any::<bool>(), 1..9),
+            scaling in scalings(),
             // Numbers as people write them: serde_json may miss a longer one by its last bit.
             eps in prop_oneof![Just(1e-6), Just(1e-5), Just(0.001)],
+            rate in prop_oneof![Just(0.0f32), Just(0.1), Just(0.25)],
             theta in (1u32..10_000_000).prop_map(f64::from),
             ids in prop::collection::vec(0u32..60_000, 0..3),
         ) -> ModelConfig {
-            let [vocab_size, d_model, n_layers, ffn_dim, max_positions] = sizes;
-            let gpt2 = model_type == Architecture::Gpt2;
-            let llama = model_type == Architecture::Llama;
-            let (n_heads, head_dim) = (kv_heads * group, 2 * half);
-            let windowed = flags[0] && matches!(model_type, Architecture::Mistral | Architecture::Qwen2);
-            let bias = if llama { flags[1] } else { model_type != Architecture::Mistral };
-            ModelConfig {
-                model_type, vocab_size, n_layers, ffn_dim, max_positions, n_heads, head_dim,
-                d_model: if gpt2 { n_heads * head_dim } else { d_model },
-                kv_heads: if gpt2 { n_heads } else { kv_heads },
-                norm: if gpt2 { Norm::Layer } else { Norm::Rms },
-                norm_eps: eps,
-                position: if gpt2 { Position::Learned } else { Position::Rope { theta, style: RopeStyle::HalfSplit } },
-                activation: if gpt2 { Activation::GeluTanh } else { Activation::Silu },
-                mlp_gated: !gpt2,
-                attention_bias: bias,
-                output_bias: gpt2 || (llama && bias),
-                mlp_bias: gpt2 || (llama && flags[2]),
-                sliding_window: windowed.then_some(max_positions),
-                tied: flags[0],
-                bos: ids.first().copied(),
-                eos: ids,
-            }
+            let [vocab_size, d_model, ffn_dim, max_positions] = sizes;
+            let [window, bias, gate_bias, share, tied] = flags;
+            let plain = ModelConfig {
+                head_dim: 8 * eighth, ffn_dim, norm_eps: eps, tied,
+                position: Position::Rope(Rope::new(theta)),
+                bos: ids.first().copied(), eos: ids,
+                ..ModelConfig::llama(vocab_size, d_model, layers.len(), (kv_heads * group, kv_heads), max_positions)
+            };
+            of_family(plain, family, &Choices { window, bias, gate_bias, share, layers, scaling, rate })
         }
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_again(config in any_config()) {
-            prop_assert_eq!(ModelConfig::from_hf(&config.to_hf()), Ok(config.clone()));
-            let json = serde_json::to_string(&config).expect("a configuration is JSON");
-            prop_assert_eq!(serde_json::from_str::<ModelConfig>(&json).ok(), Some(config));
+            let written = config.to_hf().map_err(|e| TestCaseError::fail(format!("{e}: {config:?}")))?;
+            prop_assert_eq!(ModelConfig::from_json(&written), Ok(config.clone()));
+            let own = ModelConfig { model_type: Architecture::Hearth, ..config };
+            prop_assert_eq!(own.to_json().and_then(|json| ModelConfig::from_json(&json)), Ok(own.clone()));
         }
+    }
+
+    /// A field that the family has no word for is named, never dropped.
+    #[test]
+    fn refuses_to_write_what_a_family_cannot_say() {
+        let llama = ModelConfig::llama(100, 32, 2, (4, 2), 64);
+        let cases = [
+            ("position", ModelConfig { position: Position::Alibi, ..llama.clone() }),
+            ("qk_norm", ModelConfig { qk_norm: true, ..llama.clone() }),
+            ("sliding_window", ModelConfig { sliding_window: Some(8), ..llama.clone() }),
+            ("block", ModelConfig { block: BlockKind::Parallel, ..llama.clone() }),
+            ("logit_softcap", ModelConfig { logit_softcap: Some(30.0), ..llama.clone() }),
+            ("output_bias", ModelConfig { attention_bias: true, ..llama.clone() }),
+            ("dropout", ModelConfig { dropout: Dropout { residual: 0.1, ..Dropout::default() }, ..llama.clone() }),
+            ("model_type", ModelConfig::palm(100, 32, 2, 4, 64)),
+        ];
+        for (field, config) in cases {
+            let error = config.to_hf().err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(&format!("`{field}`")), "{field}: {error}");
+            let settled = config.settled();
+            assert_eq!(settled.model_type, Architecture::Hearth);
+            assert!(settled.to_json().is_ok());
+        }
+        assert_eq!(llama.clone().settled(), llama);
+        // A fixed NTK factor is a theta in every family's words.
+        let ntk = Rope { scaling: RopeScaling::Ntk { factor: 2.0 }, ..Rope::new(10_000.0) };
+        let ntk = ModelConfig { position: Position::Rope(ntk), ..llama };
+        let written = ntk.to_hf().expect("it is a theta");
+        let theta = 10_000.0 * 2f64.powf(8.0 / 6.0);
+        assert!((written["rope_theta"].as_f64().unwrap_or_default() / theta - 1.0).abs() < 1e-12);
     }
 }

@@ -2,7 +2,7 @@
 //! (FlashAttention's recomputation, Dao 2022). It knows slices and strides, no tensors.
 
 use super::math::{Into, Mat, add_scaled, dot, exp, max, product, rows, rows2, sum_by, wide};
-use crate::attention::Mask;
+use crate::attention::{Mask, ScoreRule};
 
 /// Queries of one block: its scores over a few hundred keys stay in the cache nearest to the core.
 const BLOCK: usize = 64;
@@ -40,6 +40,7 @@ pub(crate) struct Inputs<'a> {
     pub k: Heads<'a>,
     pub v: Heads<'a>,
     pub mask: &'a Mask,
+    pub rule: &'a ScoreRule,
 }
 
 /// What attention computes, and what its backward pass needs again.
@@ -52,8 +53,21 @@ pub(crate) struct Attended {
 }
 
 impl Inputs<'_> {
-    fn scale(&self) -> f32 {
-        1.0 / (self.q.size as f32).sqrt()
+    /// Products of a query of head `h` at position `own` with the keys from `first` on, scaled, become scores in place.
+    #[inline(always)]
+    fn bend(&self, h: usize, own: usize, first: usize, row: &mut [f32]) {
+        if let Some(cap) = self.rule.softcap {
+            for x in row.iter_mut() {
+                *x = cap * (*x / cap).tanh();
+            }
+        }
+        if let Some(slopes) = &self.rule.slopes {
+            // Distances as floats that count down: every one is exact.
+            let (slope, far) = (slopes[h], (own - first) as f32);
+            for (i, x) in (0u32..).zip(row) {
+                *x -= slope * (far - i as f32);
+            }
+        }
     }
 
     fn kv_head(&self, h: usize) -> usize {
@@ -68,16 +82,24 @@ impl Inputs<'_> {
     }
 
     /// Turns scores of a block into probabilities in place and returns each row's log-sum-exp. Hidden keys become 0.
-    fn soften(&self, b: usize, block: Block, scores: &mut [f32], lse: &mut [f32]) {
-        let scale = self.scale();
+    fn soften(&self, (b, h): (usize, usize), block: Block, scores: &mut [f32], lse: &mut [f32]) {
         for (i, row) in scores.chunks_exact_mut(block.keys()).enumerate() {
             let (low, high) = block.visible(self.mask, b, i);
+            let own = self.mask.past + block.from + i;
             wide(
                 #[inline(always)]
                 || {
                     row[..low].fill(0.0);
                     row[high..].fill(0.0);
                     let seen = &mut row[low..high];
+                    let mut scale = self.rule.scale;
+                    if !self.rule.is_linear() && low < high {
+                        for x in seen.iter_mut() {
+                            *x *= scale;
+                        }
+                        self.bend(h, own, block.key_from + low, seen);
+                        scale = 1.0;
+                    }
                     let best = max(seen) * scale;
                     for x in seen.iter_mut() {
                         *x = exp(*x * scale - best);
@@ -151,7 +173,7 @@ pub(crate) fn attend(inputs: &Inputs<'_>) -> Attended {
             let k = inputs.k.of(b, kv, block.key_from, keys);
             let q = inputs.q.of(b, h, block.from, count);
             product(Into::new(&mut scores, keys), q, k.t(), 1.0, false);
-            inputs.soften(b, block, &mut scores, &mut lse[block.from..block.from + count]);
+            inputs.soften((b, h), block, &mut scores, &mut lse[block.from..block.from + count]);
             let v = inputs.v.of(b, kv, block.key_from, keys);
             let y = &mut y[block.from * size..(block.from + count) * size];
             product(Into::new(y, size), Mat::new(&scores, count, keys), v, 1.0, false);
@@ -175,7 +197,7 @@ fn turn(from: &[f32], to: &mut [f32], heads: usize, time: usize, size: usize) {
 
 /// One query a row: a decoding step.
 fn attend_one(inputs: &Inputs<'_>) -> Attended {
-    let (heads, size, scale) = (inputs.q.heads, inputs.q.size, inputs.scale());
+    let (heads, size, scale) = (inputs.q.heads, inputs.q.size, inputs.rule.scale);
     let rows_of = inputs.mask.batch * heads;
     let (mut y, mut lse) = (vec![0.0; rows_of * size], vec![0.0; rows_of]);
     let end = inputs.mask.past + 1;
@@ -188,6 +210,7 @@ fn attend_one(inputs: &Inputs<'_>) -> Attended {
             #[inline(always)]
             || {
                 let mut scores: Vec<f32> = (first..end).map(|s| dot(q, inputs.k.row(b, kv, s)) * scale).collect();
+                inputs.bend(h, end - 1, first.min(end - 1), &mut scores);
                 let best = max(&scores);
                 for x in &mut scores {
                     *x = exp(*x - best);
@@ -249,7 +272,7 @@ fn one_head_backward(
     (b, h): (usize, usize),
     [dq, dk, dv]: [&mut [f32]; 3],
 ) {
-    let (heads, time, size, scale) = (inputs.q.heads, inputs.q.time, inputs.q.size, inputs.scale());
+    let (heads, time, size, scale) = (inputs.q.heads, inputs.q.time, inputs.q.size, inputs.rule.scale);
     let kv = inputs.kv_head(h);
     let width = heads * size;
     let rows_of = |data, from: usize, count| {
@@ -282,9 +305,23 @@ fn one_head_backward(
                         x[..low].fill(0.0);
                         x[high..].fill(0.0);
                     }
-                    for (p, ds) in p[low..high].iter_mut().zip(&mut ds[low..high]) {
+                    let (p, ds) = (&mut p[low..high], &mut ds[low..high]);
+                    if let Some(cap) = inputs.rule.softcap {
+                        // The slope of tanh where the product stood.
+                        for (p, ds) in p.iter().zip(ds.iter_mut()) {
+                            *ds = (*ds - correction) * (1.0 - (*p / cap).tanh().powi(2));
+                        }
+                    } else {
+                        for ds in ds.iter_mut() {
+                            *ds -= correction;
+                        }
+                    }
+                    if low < high {
+                        inputs.bend(h, from + i, block.key_from + low, p);
+                    }
+                    for (p, ds) in p.iter_mut().zip(ds) {
                         *p = exp(*p - lse);
-                        *ds = *p * (*ds - correction);
+                        *ds *= *p;
                     }
                 },
             );

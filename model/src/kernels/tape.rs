@@ -11,7 +11,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use super::heads::{self, Attended};
 use super::math::{self, Into, Mat};
 use super::{Raw, dense, gated, head_view, new_raw, rms, rotate, slice, together};
-use crate::attention::Mask;
+use crate::attention::{Mask, ScoreRule};
 use crate::device::{CpuAutodiff, CpuBackend};
 use crate::rope::Rotation;
 
@@ -317,6 +317,7 @@ struct AttentionState {
     k: Raw,
     v: Raw,
     mask: Mask,
+    rule: ScoreRule,
     /// `[B, T, H, E]`, shared with the output
     y: Raw,
     /// `[B, H, T]`
@@ -329,7 +330,8 @@ impl Backward<CpuBackend, 3> for Attention {
     fn backward(self, ops: Ops<AttentionState, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let s = &ops.state;
         let dy = grads.consume::<CpuBackend>(&ops.node).to_contiguous();
-        let inputs = heads::Inputs { q: head_view(&s.q), k: head_view(&s.k), v: head_view(&s.v), mask: &s.mask };
+        let [q, k, v] = [&s.q, &s.k, &s.v].map(head_view);
+        let inputs = heads::Inputs { q, k, v, mask: &s.mask, rule: &s.rule };
         let d = heads::attend_backward(&inputs, (slice(&s.y), &s.lse), slice(&dy));
         let all = ops.parents.iter().zip([(d.q, &s.q), (d.k, &s.k), (d.v, &s.v)]);
         for (parent, (values, of)) in all {
@@ -341,16 +343,19 @@ impl Backward<CpuBackend, 3> for Attention {
 }
 
 /// None with a cache: gradients don't go to earlier calls.
-pub(super) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, mask: &Mask) -> Option<Tensor<3>> {
+pub(super) fn attention([q, k, v]: [&Tensor<4>; 3], mask: &Mask, rule: &ScoreRule) -> Option<Tensor<3>> {
     if mask.past > 0 {
         return None;
     }
     let [batch, heads, time, size] = q.dims();
     let (q, k, v) = (taped(q)?, taped(k)?, taped(v)?);
     let [raw_q, raw_k, raw_v] = [&q, &k, &v].map(|x| together(x.primitive().clone()));
-    let Attended { y, lse } =
-        heads::attend(&heads::Inputs { q: head_view(&raw_q), k: head_view(&raw_k), v: head_view(&raw_v), mask });
+    let [view_q, view_k, view_v] = [&raw_q, &raw_k, &raw_v].map(head_view);
+    let Attended { y, lse } = heads::attend(&heads::Inputs { q: view_q, k: view_k, v: view_v, mask, rule });
     let y = new_raw(y, [batch, time, heads * size]);
-    let state = || AttentionState { q: raw_q, k: raw_k, v: raw_v, mask: mask.without_bias(), y: y.clone(), lse };
+    let state = || {
+        let (mask, rule) = (mask.without_bias(), rule.clone());
+        AttentionState { q: raw_q, k: raw_k, v: raw_v, mask, rule, y: y.clone(), lse }
+    };
     Some(untaped(record(Attention, [&q, &k, &v], state, y.clone())))
 }

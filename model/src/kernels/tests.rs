@@ -1,11 +1,13 @@
 //! Every fast path equals its slow twin, forward and backward.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
 
 use super::*;
 use crate::attention::attend_in_steps;
-use crate::config::Position;
+use crate::config::{ModelConfig, Position, Rope};
 use crate::device;
 use crate::projection::floats;
 
@@ -46,10 +48,12 @@ fn same_gradients<const I: usize, const N: usize, const O: usize>(
     }
 }
 
-fn rotation(style: RopeStyle, time: usize, size: usize, device: &Device) -> Rotation {
-    let position = Position::Rope { theta: 100.0, style };
+/// Over the first `dims` of heads of `size`.
+fn rotation(style: RopeStyle, time: usize, [size, dims]: [usize; 2], device: &Device) -> Rotation {
+    let mut config = ModelConfig::llama(8, size, 1, (1, 1), 64);
+    config.position = Position::Rope(Rope { style, dims: Some(dims), ..Rope::new(100.0) });
     let positions = [(0..time).collect(), (3..time + 3).collect()];
-    Rotation::new(position, size, &positions, device).expect("the position is RoPE")
+    Rotation::new(&config, &positions, device).expect("the position is RoPE")
 }
 
 #[test]
@@ -67,8 +71,8 @@ fn swiglu_gradients() {
 
 #[test]
 fn rope_gradients() {
-    for style in [RopeStyle::HalfSplit, RopeStyle::Interleaved] {
-        let rotation = rotation(style, 6, 10, &device::cpu().autodiff());
+    for (style, dims) in [(RopeStyle::HalfSplit, 10), (RopeStyle::Interleaved, 10), (RopeStyle::HalfSplit, 4)] {
+        let rotation = rotation(style, 6, [10, dims], &device::cpu().autodiff());
         // Through the layout the projections give: time before heads.
         let turned = |x: Tensor<4>| x.swap_dims(1, 2);
         same_gradients(
@@ -128,8 +132,18 @@ fn masks(batch: usize, time: usize) -> Vec<Mask> {
 #[test]
 fn attention_gradients() {
     let (batch, heads, kv, size) = (3, 4, 2, 8);
+    let plain = ScoreRule::plain(size);
+    let slopes: Arc<[f32]> = Arc::new([0.5, 0.25, 0.125, 0.0625]);
+    let rules = [
+        plain.clone(),
+        ScoreRule { slopes: Some(slopes.clone()), ..plain.clone() },
+        ScoreRule { softcap: Some(0.8), scale: 0.3, slopes: None },
+        ScoreRule { softcap: Some(2.0), slopes: Some(slopes), ..plain.clone() },
+    ];
     for time in [1, 20, 130] {
-        for mask in masks(batch, time) {
+        let rules = if time == 20 { &rules[..] } else { &rules[..1] };
+        let both = rules.iter().flat_map(|rule| masks(batch, time).into_iter().map(move |mask| (mask, rule)));
+        for (mask, rule) in both {
             let inputs = [taped("qkv", [batch, time, heads + 2 * kv, size])];
             let split = |x: Tensor<4>| {
                 let part = |from, n| x.clone().narrow(2, from, n).swap_dims(1, 2);
@@ -146,11 +160,10 @@ fn attention_gradients() {
                 inputs,
                 |[x]| {
                     let [q, k, v] = split(x);
-                    hide(attention(&q, &k, &v, &mask).expect("all of it is on the tape"))
+                    hide(attention(&q, &k, &v, &mask, rule).expect("all of it is on the tape"))
                 },
                 |[x]| {
-                    let [q, k, v] = split(x);
-                    let y = attend_in_steps(q, k, v, &mut mask.clone()).output();
+                    let y = attend_in_steps(split(x), &mut mask.clone(), rule, (0.0, Site::default())).output();
                     hide(y.swap_dims(1, 2).reshape([batch, time, heads * size]))
                 },
             );

@@ -87,7 +87,7 @@ fn strided(ids: &[u32], window: usize) -> Vec<MicroBatch> {
         out.push(MicroBatch {
             rows: 1,
             time: inputs.len(),
-            tokens: inputs.len(),
+            lengths: vec![inputs.len()],
             inputs,
             positions: (done - start - 1..end - start - 1).map(|t| t as i32).collect(),
             targets: ids[done..end].iter().map(|id| *id as i32).collect(),

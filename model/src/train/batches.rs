@@ -46,8 +46,20 @@ pub struct MicroBatch {
     pub segments: Option<Vec<Vec<u32>>>,
     /// Number of the first row among the step's rows.
     pub first_row: u64,
+    /// Of each row, its padding left out.
+    pub lengths: Vec<usize>,
+}
+
+impl MicroBatch {
     /// Positions that are no padding.
-    pub tokens: usize,
+    pub fn tokens(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    /// Which positions are no padding, `rows · time`.
+    pub fn real(&self) -> Vec<bool> {
+        self.lengths.iter().flat_map(|length| (0..self.time).map(move |t| t < *length)).collect()
+    }
 }
 
 impl Batches {
@@ -185,7 +197,7 @@ fn micro_batch(rows: &[Vec<&Sequence>], first_row: u64) -> MicroBatch {
         targets: Vec::new(),
         segments: several.then(|| vec![vec![0; time]; rows.len()]),
         first_row,
-        tokens: rows.iter().map(|row| width(row)).sum(),
+        lengths: rows.iter().map(|row| width(row)).collect(),
     };
     for (r, row) in rows.iter().enumerate() {
         let mut at = 0;

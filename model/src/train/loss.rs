@@ -53,15 +53,21 @@ pub fn cross_entropy(
         let index = TensorData::new(batch.positions.clone(), [count]);
         flat.select(0, Tensor::<1, Int>::from_data(index, &device))
     };
-    let weight = model.head_weight(); // [V, D]
-    let wanted = Wanted { hidden: chosen.is_tracked(), weight: weight.is_tracked() };
-    let (sums, gradients) = chunks(chosen.clone().inner(), weight.clone().inner(), &batch.targets, scale, wanted);
-    let hidden_term = gradients.hidden.map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
-    let weight_term = gradients.weight.map(|gradient| (weight * Tensor::from_inner(gradient)).sum());
-    let surrogate = match (hidden_term, weight_term) {
-        (Some(a), Some(b)) => Some(a + b),
-        (a, b) => a.or(b),
+    let head = Head {
+        weight: model.head_weight(),
+        bias: model.head_bias(),
+        softcap: model.config().logit_softcap.map(|cap| cap as f32),
     };
+    let wanted = Wanted {
+        hidden: chosen.is_tracked(),
+        weight: head.weight.is_tracked(),
+        bias: head.bias.as_ref().is_some_and(Tensor::is_tracked),
+    };
+    let (sums, gradients) = chunks(chosen.clone().inner(), &head.inner(), &batch.targets, scale, wanted);
+    let hidden_term = gradients.hidden.map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
+    let weight_term = gradients.weight.map(|gradient| (head.weight * Tensor::from_inner(gradient)).sum());
+    let bias_term = head.bias.zip(gradients.bias).map(|(bias, gradient)| (bias * Tensor::from_inner(gradient)).sum());
+    let surrogate = [hidden_term, weight_term, bias_term].into_iter().flatten().reduce(|a, b| a + b);
     (sums, surrogate)
 }
 
@@ -70,10 +76,42 @@ pub fn evaluate(model: &Transformer, hidden: Tensor<3>, batch: &MicroBatch) -> S
     cross_entropy(model, hidden, batch, 1.0).0
 }
 
+/// What turns hidden states into logits.
+struct Head {
+    /// `[V, D]`
+    weight: Tensor<2>,
+    /// `[V]`
+    bias: Option<Tensor<1>>,
+    softcap: Option<f32>,
+}
+
+impl Head {
+    fn inner(&self) -> Self {
+        let bias = self.bias.clone().map(Tensor::inner);
+        Self { weight: self.weight.clone().inner(), bias, softcap: self.softcap }
+    }
+
+    /// `[n, D]` → `[n, V]` logits, and their derivative by what the matrix product gave where that isn't 1.
+    fn logits(&self, hidden: Tensor<2>) -> (Tensor<2>, Option<Tensor<2>>) {
+        let mut logits = hidden.matmul(self.weight.clone().transpose());
+        if let Some(bias) = &self.bias {
+            logits = logits + bias.clone().unsqueeze_dim::<2>(0);
+        }
+        match self.softcap {
+            None => (logits, None),
+            Some(cap) => {
+                let bent = (logits / cap).tanh();
+                (bent.clone() * cap, Some(bent.square().neg() + 1.0))
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Wanted {
     hidden: bool,
     weight: bool,
+    bias: bool,
 }
 
 #[derive(Default)]
@@ -82,42 +120,55 @@ struct Gradients {
     hidden: Option<Tensor<2>>,
     /// `[V, D]`
     weight: Option<Tensor<2>>,
+    /// `[V]`
+    bias: Option<Tensor<1>>,
 }
 
-fn chunks(hidden: Tensor<2>, weight: Tensor<2>, targets: &[i32], scale: f32, wanted: Wanted) -> (Sums, Gradients) {
+fn chunks(hidden: Tensor<2>, head: &Head, targets: &[i32], scale: f32, wanted: Wanted) -> (Sums, Gradients) {
     let [count, _] = hidden.dims();
-    let [vocab, _] = weight.dims();
+    let [vocab, _] = head.weight.dims();
     let device = hidden.device();
     let per_chunk = (CHUNK_FLOATS / vocab).clamp(1, count);
     let mut sums = Sums::default();
     let mut hidden_parts = Vec::new();
-    let mut weight_gradient: Option<Tensor<2>> = None;
+    let mut gradients = Gradients::default();
     for start in (0..count).step_by(per_chunk) {
         let n = per_chunk.min(count - start);
         let part = hidden.clone().narrow(0, start, n); // [n, D]
-        let logits = part.clone().matmul(weight.clone().transpose()); // [n, V]
+        let (logits, slope) = head.logits(part.clone()); // [n, V]
         let mut values = floats(logits.into_data());
         let targets = &targets[start..start + n];
         sums.add(rows::to_gradients(&mut values, targets, scale));
-        if !wanted.hidden && !wanted.weight {
+        if !wanted.hidden && !wanted.weight && !wanted.bias {
             continue;
         }
-        let gradient = Tensor::<2>::from_data(TensorData::new(values, [n, vocab]), &device);
+        let mut gradient = Tensor::<2>::from_data(TensorData::new(values, [n, vocab]), &device);
+        if let Some(slope) = slope {
+            gradient = gradient * slope;
+        }
         if wanted.hidden {
-            hidden_parts.push(gradient.clone().matmul(weight.clone()));
+            hidden_parts.push(gradient.clone().matmul(head.weight.clone()));
+        }
+        if wanted.bias {
+            let term = gradient.clone().sum_dim(0).reshape([vocab]);
+            gradients.bias = Some(added(gradients.bias.take(), term));
         }
         if wanted.weight {
             let term = gradient.transpose().matmul(part); // [V, D]
-            weight_gradient = Some(match weight_gradient {
-                Some(sum) => sum + term,
-                None => term,
-            });
+            gradients.weight = Some(added(gradients.weight.take(), term));
         }
     }
-    let hidden = match hidden_parts.len() {
+    gradients.hidden = match hidden_parts.len() {
         0 => None,
         1 => hidden_parts.pop(),
         _ => Some(Tensor::cat(hidden_parts, 0)),
     };
-    (sums, Gradients { hidden, weight: weight_gradient })
+    (sums, gradients)
+}
+
+fn added<const N: usize>(sum: Option<Tensor<N>>, term: Tensor<N>) -> Tensor<N> {
+    match sum {
+        Some(sum) => sum + term,
+        None => term,
+    }
 }

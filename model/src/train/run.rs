@@ -13,6 +13,7 @@ use super::data::Sequence;
 use super::loss::{self, Sums};
 use super::schedule::Schedule;
 use crate::device;
+use crate::moe::Routing;
 use crate::projection::{DropoutKey, ParamRef, floats};
 use crate::transformer::{Forward, Transformer};
 
@@ -179,7 +180,7 @@ impl Run {
         }
         let lr = self.schedule.rate(step);
         self.update(&gradients, lr, adamw::clip_scale(norm, self.spec.max_grad_norm));
-        let tokens: usize = passes.iter().map(|pass| pass.tokens).sum();
+        let tokens: usize = passes.iter().map(|pass| pass.tokens()).sum();
         self.progress.step = step;
         self.progress.tokens += tokens as u64;
         self.progress.trained_tokens += counted as u64;
@@ -198,9 +199,16 @@ impl Run {
     /// Forward and backward over one micro-batch.
     fn pass(&self, pass: &MicroBatch, scale: f32, step: u64) -> (Sums, Option<Gradients>) {
         let key = DropoutKey { seed: self.spec.seed, step, row: pass.first_row };
-        let hidden = hidden(&self.model, pass, Some(key));
+        let mut routing = Routing::default();
+        let hidden = hidden(&self.model, pass, Some(key), Some(&mut routing));
         let (sums, surrogate) = loss::cross_entropy(&self.model, hidden, pass, scale);
-        (sums, surrogate.map(|scalar| scalar.backward()))
+        // Experts are balanced in every pass by itself, with the weight of its share of the step.
+        let balance = self.model.config().moe.and_then(|moe| {
+            let loss = routing.balance(Some(&pass.real()))?;
+            loss.is_tracked().then(|| loss * moe.balance * f64::from(scale) * sums.count as f64)
+        });
+        let scalar = surrogate.into_iter().chain(balance).reduce(|a, b| a + b);
+        (sums, scalar.map(|scalar| scalar.backward()))
     }
 
     /// Adds a pass's gradients to the step's, in the order of [`Self::trained`].
@@ -255,16 +263,21 @@ impl Run {
 pub fn evaluate(model: &Transformer, passes: &[MicroBatch]) -> Evaluation {
     let mut sums = Sums::default();
     for pass in passes {
-        sums.add(device::compute(&model.device(), || loss::evaluate(model, hidden(model, pass, None), pass)));
+        sums.add(device::compute(&model.device(), || loss::evaluate(model, hidden(model, pass, None, None), pass)));
     }
     let count = sums.count.max(1) as f64;
     Evaluation { loss: sums.loss / count, accuracy: sums.correct as f64 / count, tokens: sums.count }
 }
 
-fn hidden(model: &Transformer, pass: &MicroBatch, dropout: Option<DropoutKey>) -> Tensor<3> {
+fn hidden(
+    model: &Transformer,
+    pass: &MicroBatch,
+    dropout: Option<DropoutKey>,
+    routing: Option<&mut Routing>,
+) -> Tensor<3> {
     let data = TensorData::new(pass.inputs.clone(), [pass.rows, pass.time]);
     let tokens = Tensor::<2, Int>::from_data(data, &model.device());
-    let context = Forward { segments: pass.segments.as_deref(), dropout, ..Forward::default() };
+    let context = Forward { segments: pass.segments.as_deref(), dropout, routing, ..Forward::default() };
     model.hidden(tokens, context)
 }
 

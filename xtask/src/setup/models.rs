@@ -37,7 +37,8 @@ const SOURCES: [Source; 2] = [
     Source {
         file: "wiki_demo.txt",
         package: "llamafactory==0.9.5",
-        options: &["--no-binary", ":all:"],
+        // Its build requirements may come as wheels.
+        options: &["--no-binary", "llamafactory"],
         opener: "tarfile",
         member: "llamafactory-0.9.5/data/wiki_demo.txt",
         sha256: "69c0c4d067a95a1a65022f2ae1efff9654b1953b09f206f8832620ebbffa0daf",

@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
 use hearth_model::{
     bundle::ModelBundle,
     checkpoint::{CheckpointError, source::Source},
-    config::Position,
+    config::{ModelConfig, Position},
     device::{self, Device},
     look::{LookError, last_logits},
 };
@@ -99,6 +99,7 @@ impl Lab {
         let Chosen { bundle, report } = self.choose(task, &source, engine).await?;
         drop(source);
         task.check()?;
+        explained(&bundle.config)?;
         Ok(self.opened(&model, bundle, report, port::now() - start))
     }
 
@@ -232,14 +233,32 @@ pub fn lost(error: LookError) -> LabError {
     LabError::DeviceLost { message: error.to_string() }
 }
 
+/// Refuses what the page would explain wrongly: its steps are `q · k / √E`, the causal mask and softmax.
+fn explained(config: &ModelConfig) -> Result<(), LabError> {
+    let other_root = config.query_scalar.is_some_and(|scalar| scalar != config.head_dim as f64);
+    let steps = [
+        (config.position == Position::Alibi, "ALiBi takes distances from its scores"),
+        (config.attention_softcap.is_some(), "its scores are capped"),
+        (other_root, "its scores are divided by another root than the head size's"),
+        (config.sliding_window.is_some(), "it has a sliding window"),
+    ];
+    match steps.into_iter().find(|(has, _)| *has) {
+        Some((_, what)) => Err(LabError::Unexplained { what: what.to_owned() }),
+        None => Ok(()),
+    }
+}
+
 fn facts(bundle: &ModelBundle) -> ModelFacts {
     let config = &bundle.config;
     let architecture = serde_json::to_value(config.model_type).ok();
     ModelFacts {
         architecture: architecture.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
         position: match config.position {
-            Position::Rope { .. } => "rope",
+            Position::Rope(_) => "rope",
             Position::Learned => "learned",
+            Position::Sinusoidal => "sinusoidal",
+            Position::Alibi => "alibi",
+            Position::None => "none",
         }
         .to_owned(),
         parameters: config.parameters(),
