@@ -12,6 +12,8 @@ use crate::paths::Paths;
 use crate::setup;
 use crate::step::{Step, step};
 
+/// Compiles as little as a check needs.
+const PROFILE: &str = "check-gpu";
 const BUNDLER: &str = "tracel-llvm-bundler";
 const LLVM_PACKAGES: [&str; 2] = ["mlc-llvm-static==23.1.1.post0", "mlc-llvm-static-extra-targets==23.1.1.post0"];
 const SENTINEL: &str = ".tracel-llvm-installed";
@@ -43,15 +45,11 @@ fn build(paths: &Paths, step: &Step, feature: &str) -> Result<()> {
     step.run(
         paths
             .cargo_native("build")
-            .args(["--release", "--bin", "hearth", "--features"])
+            .args(["--profile", PROFILE, "--bin", "hearth", "--features"])
             .arg(format!("hearth/{feature}")),
     )?;
     let name = format!("hearth{}", std::env::consts::EXE_SUFFIX);
-    let program = paths.target.join("release").join(&name);
-    // The next build writes the same path.
-    let kept = paths.target.join("gpu").join(feature);
-    fs::create_dir_all(&kept)?;
-    fs::copy(&program, kept.join(&name))?;
+    let program = paths.target.join(PROFILE).join(&name);
     step.run(paths.command(&program).arg("--version"))?;
     let size = fs::metadata(&program)?.len();
     step.note(format!("{:.0} MB", size as f64 / 1e6));
