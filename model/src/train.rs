@@ -1,10 +1,8 @@
-//! The training engine: examples → batches → loss → gradients → AdamW → checkpoints. The server's jobs, the command line and
+//! The training engine: examples → batches → loss → gradients → optimizer → checkpoints. The server's jobs, the command line and
 //! the recipe of hearth-nano all go through the one [`Run::step`]. It knows no HTTP, no database and no clock.
 //!
 //! The browser gets the reading of examples only: its report must count what the server will train on.
 
-#[cfg(not(target_arch = "wasm32"))]
-pub mod adamw;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod batches;
 pub mod data;
@@ -13,6 +11,8 @@ pub mod encoder;
 pub mod loss;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod ngram;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod optimizer;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 #[cfg(not(target_arch = "wasm32"))]

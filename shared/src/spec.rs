@@ -4,7 +4,10 @@
 mod train;
 
 use serde::{Deserialize, Serialize};
-pub use train::{Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, SampleSpec, TrainSpec};
+pub use train::{
+    Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, OptimizerKind, SampleSpec, ScheduleKind,
+    TrainSpec,
+};
 
 /// A value outside its bounds. `field` is the path a client wrote, e.g. `hearth.lora.r`.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! One training run: the state that [`Run::step`] moves. Everything random is derived from (seed, step, row, name), so the
-//! state is the weights, both moments and a step number, and a resumed run gives the same bits as one that never stopped
+//! state is the weights, what the optimizer remembers and a step number, and a resumed run gives the same bits as one that never stopped
 //! (same build, machine and thread count).
 
 use burn::module::Module;
@@ -7,10 +7,10 @@ use burn::tensor::{Gradients, Int, Tensor, TensorData};
 use hearth_shared::spec::TrainSpec;
 
 use super::TrainError;
-use super::adamw::{self, AdamW, Update};
 use super::batches::{Batches, MicroBatch};
 use super::data::Sequence;
 use super::loss::{self, Sums};
+use super::optimizer::{self, Optimizer, Update};
 use super::schedule::Schedule;
 use crate::device;
 use crate::moe::Routing;
@@ -26,8 +26,8 @@ pub struct Run {
     batches: Batches,
     validation: Option<Batches>,
     schedule: Schedule,
-    optimizer: AdamW,
-    pub(super) moments: adamw::State,
+    pub(super) optimizer: Optimizer,
+    pub(super) slots: optimizer::State,
     pub(super) progress: Progress,
 }
 
@@ -98,21 +98,11 @@ impl Run {
         Ok(Self {
             model: on_tape(model),
             validation: validation.map(|sequences| Batches::new(sequences, spec)),
-            schedule: Schedule {
-                peak: spec.learning_rate,
-                final_ratio: spec.final_lr_ratio,
-                warmup_steps: spec.warmup_steps,
-                total_steps: spec.max_steps.map_or(all, |most| most.min(all)),
-            },
-            optimizer: AdamW {
-                beta1: spec.beta1,
-                beta2: spec.beta2,
-                epsilon: spec.epsilon,
-                weight_decay: spec.weight_decay,
-            },
+            schedule: Schedule::new(spec, spec.max_steps.map_or(all, |most| most.min(all))),
+            optimizer: Optimizer::new(spec),
             batches,
             spec: spec.clone(),
-            moments: adamw::State::new(),
+            slots: optimizer::State::new(),
             progress: Progress::default(),
         })
     }
@@ -174,12 +164,12 @@ impl Run {
                 self.collect(&mut tape, &mut gradients);
             }
         }
-        let norm = adamw::global_norm(gradients.iter().map(Vec::as_slice));
+        let norm = optimizer::global_norm(gradients.iter().map(Vec::as_slice));
         if !sums.loss.is_finite() || !norm.is_finite() {
             return Err(TrainError::Diverged { step });
         }
         let lr = self.schedule.rate(step);
-        self.update(&gradients, lr, adamw::clip_scale(norm, self.spec.max_grad_norm));
+        self.update(&gradients, lr, optimizer::clip_scale(norm, self.spec.max_grad_norm));
         let tokens: usize = passes.iter().map(|pass| pass.tokens()).sum();
         self.progress.step = step;
         self.progress.tokens += tokens as u64;
@@ -234,15 +224,14 @@ impl Run {
             self.trained().into_iter().map(|(path, param)| (path, param.to_vec())).collect();
         let mut updated = std::collections::BTreeMap::new();
         let step = self.progress.step + 1;
-        let shapes: Vec<usize> = self.trained().iter().map(|(_, p)| p.shape().len()).collect();
+        let shapes: Vec<Vec<usize>> = self.trained().iter().map(|(_, param)| param.shape()).collect();
         for (i, (path, mut values)) in values.into_iter().enumerate() {
             let Some(gradient) = gradients.get(i) else {
                 continue;
             };
-            let is_matrix = shapes[i] > 1;
-            let update = Update { values: &mut values, gradient, gradient_scale, is_matrix };
-            let moments = self.moments.entry(path.clone()).or_default();
-            self.optimizer.apply(update, moments, lr, step);
+            let slots = self.slots.entry(path.clone()).or_default();
+            let update = Update { path: &path, shape: &shapes[i], values: &mut values, gradient, gradient_scale };
+            self.optimizer.apply(update, slots, lr, step);
             updated.insert(path, values);
         }
         for (path, mut param) in self.model.params_mut() {

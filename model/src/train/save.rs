@@ -1,4 +1,4 @@
-//! Checkpoints of a run: a folder with the trained weights, both moments and the step number, that either stands whole under
+//! Checkpoints of a run: a folder with the trained weights, what the optimizer remembers and the step number, that either stands whole under
 //! its name or not at all. It is written beside its place, synced, and renamed.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,8 +11,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::TrainError;
-use super::adamw::Moments;
 use super::data::Sequence;
+use super::optimizer::Slots;
 use super::run::{Progress, Run};
 use crate::transformer::Transformer;
 
@@ -120,8 +120,8 @@ impl Run {
         let state = SavedState { version: VERSION, progress: self.progress(), spec: self.spec().clone() };
         let state = serde_json::to_vec_pretty(&state).expect("plain numbers and strings serialise");
         let weights = file(self.trained().into_iter().map(|(path, param)| (path, param.to_vec())));
-        let optimizer = file(self.moments.iter().flat_map(|(path, moments)| {
-            [(format!("{path}#first"), moments.first.clone()), (format!("{path}#second"), moments.second.clone())]
+        let optimizer = file(self.slots.iter().flat_map(|(path, slots)| {
+            [(format!("{path}#first"), slots.first.clone()), (format!("{path}#second"), slots.second.clone())]
         }));
         atomically(disk, dir, &mut |disk, temporary| {
             disk.write(&temporary.join(WEIGHTS), &weights)?;
@@ -150,25 +150,28 @@ impl Run {
         }
         let mut run = Self::new(spec, model, training, validation)?;
         let mut weights = tensors(&dir.join(WEIGHTS)).map_err(&refuse)?;
-        let mut moments = tensors(&dir.join(OPTIMIZER)).map_err(&refuse)?;
-        let trained: BTreeMap<String, usize> =
-            run.trained().into_iter().map(|(path, p)| (path, p.shape().iter().product())).collect();
-        for (path, count) in &trained {
-            let take = |from: &mut HashMap<String, Vec<f32>>, name: &str| {
-                from.remove(name)
-                    .filter(|values| values.len() == *count)
+        let mut slots = tensors(&dir.join(OPTIMIZER)).map_err(&refuse)?;
+        let trained: BTreeMap<String, Vec<usize>> =
+            run.trained().into_iter().map(|(path, p)| (path, p.shape())).collect();
+        for (path, shape) in &trained {
+            let mut take = |name: &str, count: usize| {
+                slots
+                    .remove(name)
+                    .filter(|values| values.len() == count)
                     .ok_or_else(|| refuse(format!("{name} is missing or has another size")))
             };
-            // Before the first step there are no moments.
+            // Before the first step there is nothing to remember.
             if state.progress.step > 0 {
-                let first = take(&mut moments, &format!("{path}#first"))?;
-                let second = take(&mut moments, &format!("{path}#second"))?;
-                run.moments.insert(path.clone(), Moments { first, second });
+                let lengths = run.optimizer.slots(path, shape);
+                let first = take(&format!("{path}#first"), lengths[0])?;
+                let second = take(&format!("{path}#second"), lengths[1])?;
+                run.slots.insert(path.clone(), Slots { first, second });
             }
         }
         for (path, mut param) in run.model_mut().params_mut() {
-            if let Some(count) = trained.get(&path) {
-                let values = weights.remove(&path).filter(|values| values.len() == *count);
+            if let Some(shape) = trained.get(&path) {
+                let count = shape.iter().product::<usize>();
+                let values = weights.remove(&path).filter(|values| values.len() == count);
                 param.set(values.ok_or_else(|| refuse(format!("{path} is missing or has another size")))?);
             }
         }

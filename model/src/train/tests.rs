@@ -112,7 +112,7 @@ fn splitting_a_batch_changes_nothing() {
             let spec = TrainSpec { lora: lora.clone(), micro_batch_tokens, packing, ..spec() };
             let mut run = run(&spec);
             let report = run.step().unwrap();
-            (report, run.moments.clone())
+            (report, run.slots.clone())
         };
         let (whole, gradients) = one(10_000, false);
         for (micro, packing) in [(1, false), (40, false), (40, true), (10_000, true)] {

@@ -67,6 +67,40 @@ pub enum Objective {
     Documents,
 }
 
+/// How a gradient moves a weight.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Loshchilov & Hutter 2019
+    #[default]
+    Adamw,
+    /// Jordan 2024: orthogonal steps for the matrices of the blocks, AdamW for the rest
+    Muon,
+    /// Chen 2023: signs only
+    Lion,
+    /// Shazeer & Stern 2018: little memory
+    Adafactor,
+    /// With Nesterov momentum
+    Sgd,
+}
+
+/// What the learning rate does behind its warm-up.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleKind {
+    /// Half a cosine (Loshchilov & Hutter 2017)
+    #[default]
+    Cosine,
+    Linear,
+    Constant,
+    /// Warm-up, stable, decay (Hu 2024): the peak until the last `decay_ratio` of the steps, which fall linearly
+    Wsd,
+    /// `√(warm-up / step)` (Vaswani 2017)
+    InverseSqrt,
+}
+
 /// A prompt that is answered at every checkpoint, so that people see what the numbers mean.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -106,7 +140,8 @@ pub struct HearthOptions {
     /// The adapter; ignored with `full`.
     pub lora: LoraSpec,
     /// Peak learning rate, overriding the automatic one, 1e-7..=1. Auto: 2e-4 for adapters times √(1e9 / parameters), kept
-    /// within 2e-4..=2e-3; a tenth of that for `full`.
+    /// within 2e-4..=2e-3; a tenth of that for `full`; for other optimizers than AdamW and Muon times 0.2 (Lion), 10 (Adafactor) or
+    /// 100 (SGD).
     pub learning_rate: Auto<f64>,
     /// Longest example in tokens; a longer one is refused by the validator. Auto: the model's context, 2048 at most.
     pub max_length: Auto<u32>,
@@ -114,6 +149,8 @@ pub struct HearthOptions {
     pub micro_batch_tokens: Auto<u32>,
     /// Join short examples in one row, without attention across them. Auto: on when it saves a fifth or more.
     pub packing: Auto<bool>,
+    pub optimizer: OptimizerKind,
+    pub schedule: ScheduleKind,
     /// Share of the steps that warm the learning rate up, 0..=0.5. Auto: 0.05.
     pub warmup_ratio: Auto<f64>,
     /// 0..=1. Auto: 0 for adapters, 0.1 for `full`.
@@ -159,15 +196,25 @@ pub struct TrainSpec {
     pub max_length: u32,
     pub micro_batch_tokens: u32,
     pub packing: bool,
+    #[serde(default)]
+    pub optimizer: OptimizerKind,
+    #[serde(default)]
+    pub schedule: ScheduleKind,
     /// Peak of the schedule.
     pub learning_rate: f64,
-    /// Where the cosine ends, as a share of the peak.
+    /// Where the schedule ends, as a share of the peak.
     pub final_lr_ratio: f64,
+    /// Share of the steps in which `wsd` falls.
+    #[serde(default = "TrainSpec::default_decay_ratio")]
+    pub decay_ratio: f64,
     pub warmup_steps: u64,
     pub weight_decay: f64,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
+    /// Of SGD and Muon; AdamW and Lion have their betas.
+    #[serde(default = "TrainSpec::default_momentum")]
+    pub momentum: f64,
     /// 0 is off.
     pub max_grad_norm: f64,
     pub seed: u64,
@@ -189,13 +236,17 @@ impl Default for TrainSpec {
             max_length: 1024,
             micro_batch_tokens: 1024,
             packing: false,
+            optimizer: OptimizerKind::Adamw,
+            schedule: ScheduleKind::Cosine,
             learning_rate: 2e-4,
             final_lr_ratio: 0.1,
+            decay_ratio: Self::default_decay_ratio(),
             warmup_steps: 0,
             weight_decay: 0.0,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            momentum: Self::default_momentum(),
             max_grad_norm: 1.0,
             seed: 0,
             checkpoint_every: 0,
@@ -206,6 +257,14 @@ impl Default for TrainSpec {
 }
 
 impl TrainSpec {
+    fn default_decay_ratio() -> f64 {
+        0.2
+    }
+
+    fn default_momentum() -> f64 {
+        0.95
+    }
+
     /// # Errors
     /// The first field outside its bounds.
     pub fn validate(&self) -> Result<(), SpecError> {
@@ -218,7 +277,9 @@ impl TrainSpec {
         bounded("micro_batch_tokens", self.micro_batch_tokens, 1, 1 << 24)?;
         bounded("learning_rate", self.learning_rate, 0.0, 1.0)?;
         bounded("final_lr_ratio", self.final_lr_ratio, 0.0, 1.0)?;
+        bounded("decay_ratio", self.decay_ratio, 0.0, 1.0)?;
         bounded("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        bounded("momentum", self.momentum, 0.0, 0.999_999)?;
         bounded("beta1", self.beta1, 0.0, 0.999_999)?;
         bounded("beta2", self.beta2, 0.0, 0.999_999)?;
         bounded("epsilon", self.epsilon, 1e-20, 1.0)?;
@@ -282,7 +343,8 @@ impl FineTuneSpec {
         let all_steps = u64::from(n_epochs) * steps_per_epoch;
         let steps = ours.max_steps.map_or(all_steps, |most| most.min(all_steps));
         let max_length = ours.max_length.or(facts.context.min(2048)).min(facts.context);
-        let automatic_lr = automatic_learning_rate(facts.parameters, ours.full) * self.learning_rate_multiplier.or(1.0);
+        let automatic_lr = automatic_learning_rate(facts.parameters, ours.full, ours.optimizer)
+            * self.learning_rate_multiplier.or(1.0);
         let checkpoint_every = ours.checkpoint_every.or((steps / 10).max(10));
         Ok(TrainSpec {
             objective: Objective::Chat,
@@ -293,6 +355,9 @@ impl FineTuneSpec {
             max_length,
             micro_batch_tokens: ours.micro_batch_tokens.or(1024),
             packing: ours.packing.or(packing_pays(facts, max_length)),
+            optimizer: ours.optimizer,
+            schedule: ours.schedule,
+            beta2: if ours.optimizer == OptimizerKind::Lion { 0.99 } else { 0.999 },
             learning_rate: ours.learning_rate.or(automatic_lr),
             warmup_steps: (steps as f64 * ours.warmup_ratio.or(0.05)).round() as u64,
             weight_decay: ours.weight_decay.or(if ours.full { 0.1 } else { 0.0 }),
@@ -307,11 +372,20 @@ impl FineTuneSpec {
 }
 
 /// Small models want larger steps: 2e-4 at a billion parameters and more, 2e-3 at ten million and fewer, √ between.
-fn automatic_learning_rate(parameters: u64, full: bool) -> f64 {
+/// For AdamW and what is scaled to it; Lion's steps are all of full length (Chen 2023: 3 to 10 times smaller rates), Adafactor's are
+/// relative to the weights, SGD's as short as the gradients.
+fn automatic_learning_rate(parameters: u64, full: bool, optimizer: OptimizerKind) -> f64 {
     let adapter = (2e-4 * (1e9 / parameters.max(1) as f64).sqrt()).clamp(2e-4, 2e-3);
     // Two digits are as exact as the rule is.
     let rounded = (adapter * 1e5).round() / 1e5;
-    if full { rounded / 10.0 } else { rounded }
+    let adamw = if full { rounded / 10.0 } else { rounded };
+    adamw
+        * match optimizer {
+            OptimizerKind::Adamw | OptimizerKind::Muon => 1.0,
+            OptimizerKind::Lion => 0.2,
+            OptimizerKind::Adafactor => 10.0,
+            OptimizerKind::Sgd => 100.0,
+        }
 }
 
 /// Length-sorted batches pad little; packing pays when even so most rows are much shorter than the longest.

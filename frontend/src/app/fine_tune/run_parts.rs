@@ -145,12 +145,19 @@ pub fn Decided(job: Memo<Option<Job>>) -> impl IntoView {
     }
 }
 
+/// A choice as it stands in the API.
+fn word(choice: &impl serde::Serialize) -> String {
+    serde_json::to_value(choice).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// The field's own words, as they stand in the API.
 fn facts(spec: &TrainSpec) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("n_epochs", spec.n_epochs.to_string()),
         ("batch_size", spec.batch_size.to_string()),
+        ("optimizer", word(&spec.optimizer)),
         ("learning_rate", format::small(spec.learning_rate)),
+        ("schedule", word(&spec.schedule)),
         ("warmup_steps", spec.warmup_steps.to_string()),
         ("weight_decay", format::small(spec.weight_decay)),
         ("max_grad_norm", format::small(spec.max_grad_norm)),

@@ -1,0 +1,34 @@
+//! AdamW (Loshchilov & Hutter 2019): decoupled decay, bias correction. Slots: both moments.
+
+use super::{Slots, Update};
+
+/// The numbers that stay the same over a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub weight_decay: f64,
+}
+
+impl AdamW {
+    pub(super) fn apply(&self, update: Update<'_>, slots: &mut Slots, lr: f64, step: u64) {
+        let exponent = step.min(i32::MAX as u64) as i32;
+        let (beta1, beta2) = (self.beta1 as f32, self.beta2 as f32);
+        let (rest1, rest2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
+        let step_size = (lr / (1.0 - self.beta1.powi(exponent))) as f32;
+        let second_scale = (1.0 / (1.0 - self.beta2.powi(exponent)).sqrt()) as f32;
+        let epsilon = self.epsilon as f32;
+        let keep = update.keep(lr, self.weight_decay);
+        let scale = update.gradient_scale;
+        let values = update.values.iter_mut().zip(update.gradient);
+        let moments = slots.first.iter_mut().zip(&mut slots.second);
+        for ((value, gradient), (first, second)) in values.zip(moments) {
+            let gradient = gradient * scale;
+            *first = beta1 * *first + rest1 * gradient;
+            *second = beta2 * *second + rest2 * gradient * gradient;
+            let denominator = second.sqrt() * second_scale + epsilon;
+            *value = *value * keep - step_size * *first / denominator;
+        }
+    }
+}
