@@ -1,16 +1,19 @@
 //! The command line: what each command asks for, and where it goes.
 
 mod chat;
+mod data;
 mod model;
 mod serve;
+mod texts;
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::config::{ServeSettings, Settings};
+use crate::config::{Config, ServeSettings, Settings};
 use crate::db::Db;
 use crate::jobs::child;
 use crate::keys;
@@ -34,6 +37,12 @@ enum Command {
     /// Fetch, take in, list and remove models
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Train and compare tokenizers
+    #[command(subcommand)]
+    Tokenizer(tokenizer::TokenizerCommand),
+    /// Prepare texts for pretraining
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Make a model from a recipe file, from its texts to its card
     Train(train::TrainArguments),
     /// API keys, for servers that others can reach
@@ -56,6 +65,13 @@ enum KeyCommand {
         /// What it is for
         #[arg(long, default_value = "default")]
         name: String,
+    },
+    /// Show which keys there are; the keys themselves are not kept
+    List,
+    /// Make a key useless, at once also for a running server
+    Revoke {
+        /// As `hearth key list` shows it: key_…
+        id: String,
     },
 }
 
@@ -90,19 +106,44 @@ fn run(arguments: Arguments) -> Result<()> {
             let config = settings.decide()?;
             runtime()?.block_on(model::run(&config, command))
         }
-        Command::Key(KeyCommand::Create { name }) => {
+        Command::Tokenizer(command) => {
             let config = settings.decide()?;
-            runtime()?.block_on(async {
-                let key = keys::create(&Db::open(&config.data_dir).await?, &name).await?;
-                println!("{key}");
-                eprintln!("Keep it: it cannot be shown again. Clients send it as `Authorization: Bearer KEY`.");
-                Ok(())
-            })
+            runtime()?.block_on(tokenizer::run(&config, command))
+        }
+        Command::Data(command) => {
+            let config = settings.decide()?;
+            runtime()?.block_on(data::run(&config, command))
+        }
+        Command::Key(command) => {
+            let config = settings.decide()?;
+            runtime()?.block_on(key(&config, command))
         }
         // No runtime: the engine has the process to itself.
         Command::Train(arguments) => train::train(&arguments),
         Command::Job { id, attempt } => child::run(&settings.decide()?.data_dir, &id, attempt),
     }
+}
+
+async fn key(config: &Config, command: KeyCommand) -> Result<()> {
+    let db = Db::open(&config.data_dir).await?;
+    match command {
+        KeyCommand::Create { name } => {
+            println!("{}", keys::create(&db, &name).await?);
+            eprintln!("Keep it: it cannot be shown again. Clients send it as `Authorization: Bearer KEY`.");
+        }
+        KeyCommand::List => {
+            for key in keys::list(&db).await? {
+                println!("{:<32} {} UTC  {}", key.id, key.created_at, key.name);
+            }
+        }
+        KeyCommand::Revoke { id } => {
+            if !keys::revoke(&db, &id).await? {
+                bail!("there is no key `{id}`; `hearth key list` shows the ids");
+            }
+            println!("revoked {id}");
+        }
+    }
+    Ok(())
 }
 
 /// Few threads: tensor work has its own, and an idle server should be small.

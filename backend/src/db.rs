@@ -16,6 +16,10 @@ pub struct Db {
 impl Db {
     /// Opens (and makes, and migrates) `hearth.db` in `data_dir`.
     pub async fn open(data_dir: &Path) -> Result<Self> {
+        if !data_dir.exists() {
+            // A mistyped folder would otherwise look like one that lost everything.
+            eprintln!("hearth: new data folder {}", data_dir.display());
+        }
         std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
         let options = SqliteConnectOptions::new()
             .filename(data_dir.join("hearth.db"))

@@ -8,11 +8,30 @@ use sha2::{Digest as _, Sha256};
 use crate::db::Db;
 use crate::ids;
 
+/// What is known of a key.
+#[derive(sqlx::FromRow, Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub id: String,
+    pub name: String,
+    /// `2026-01-31 12:00:00`, UTC.
+    pub created_at: String,
+}
+
 /// Makes a key and returns it; it can never be shown again.
 pub async fn create(db: &Db, name: &str) -> Result<String> {
     let secret = ids::secret();
     store::insert(db, &ids::new("key_"), name, &hash(&secret)).await?;
     Ok(secret)
+}
+
+/// Every key, oldest first.
+pub async fn list(db: &Db) -> Result<Vec<Key>> {
+    store::list(db).await
+}
+
+/// Forgets a key; `false` if there is none of that id.
+pub async fn revoke(db: &Db, id: &str) -> Result<bool> {
+    store::delete(db, id).await
 }
 
 /// Whether there is any key.
@@ -46,6 +65,10 @@ mod tests {
         let secret = create(&db, "test").await?;
         assert!(accepts(&db, &secret).await? && any(&db).await?);
         assert!(!accepts(&db, "hearth-wrong").await?);
+        let [key] = list(&db).await?.try_into().expect("there is one key");
+        assert_eq!(key.name, "test");
+        assert!(!revoke(&db, "key_other").await? && accepts(&db, &secret).await?);
+        assert!(revoke(&db, &key.id).await? && !accepts(&db, &secret).await? && !any(&db).await?);
         let file = std::fs::read(dir.path().join("hearth.db"))?;
         let log = std::fs::read(dir.path().join("hearth.db-wal")).unwrap_or_default();
         for bytes in [file, log] {

@@ -7,6 +7,8 @@ pub mod cache;
 pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod data;
 pub mod device;
 pub mod generate;
 mod init;

@@ -4,7 +4,10 @@
 //! server cut every text alike. Decoding works on bytes: a token may hold a part of a character, so a text is only made of
 //! the joined bytes.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bpe;
 pub mod gguf;
+pub mod report;
 mod stream;
 
 use std::collections::BTreeMap;

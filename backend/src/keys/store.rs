@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::Key;
 use crate::db::Db;
 
 pub(super) async fn insert(db: &Db, id: &str, name: &str, hash: &str) -> Result<()> {
@@ -13,6 +14,16 @@ pub(super) async fn insert(db: &Db, id: &str, name: &str, hash: &str) -> Result<
         .execute(db.pool())
         .await?;
     Ok(())
+}
+
+pub(super) async fn list(db: &Db) -> Result<Vec<Key>> {
+    let query = "SELECT id, name, datetime(created_at, 'unixepoch') AS created_at FROM api_keys ORDER BY api_keys.created_at, id";
+    Ok(sqlx::query_as(query).fetch_all(db.pool()).await?)
+}
+
+pub(super) async fn delete(db: &Db, id: &str) -> Result<bool> {
+    let done = sqlx::query("DELETE FROM api_keys WHERE id = ?").bind(id).execute(db.pool()).await?;
+    Ok(done.rows_affected() > 0)
 }
 
 pub(super) async fn count(db: &Db) -> Result<i64> {

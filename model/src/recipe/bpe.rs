@@ -1,13 +1,8 @@
-//! Trains the byte-level BPE of hearth-nano (Sennrich 2016; bytes as in GPT-2) with Hugging Face's own trainer.
-
-use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
-};
+//! The tokenizer of hearth-nano: its special tokens and its chat template.
 
 use super::RecipeError;
 use super::corpus::Document;
+use crate::tokenizer::bpe::{self, BpeSpec};
 
 /// Closes a document.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -27,29 +22,10 @@ pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' 
 /// # Errors
 /// The trainer's.
 pub fn train(documents: &[Document], vocab_size: usize) -> Result<Vec<u8>, RecipeError> {
-    let fail = |error: Box<dyn std::error::Error + Send + Sync>| RecipeError::Tokenizer(error.to_string());
-    let special = [END_OF_TEXT, TURN_START, TURN_END].map(|text| AddedToken::from(text, true));
-    let mut trainer = BpeTrainerBuilder::new()
-        .show_progress(false)
-        .vocab_size(vocab_size)
-        .min_frequency(2)
-        .special_tokens(special.to_vec())
-        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-        .build();
-    let mut tokenizer: TokenizerImpl<
-        BPE,
-        NormalizerWrapper,
-        PreTokenizerWrapper,
-        PostProcessorWrapper,
-        DecoderWrapper,
-    > = TokenizerImpl::new(BPE::default());
-    let byte_level = ByteLevel::new(false, true, true);
-    tokenizer
-        .with_pre_tokenizer(Some(PreTokenizerWrapper::from(byte_level)))
-        .with_decoder(Some(DecoderWrapper::from(byte_level)));
+    let special_tokens = [END_OF_TEXT, TURN_START, TURN_END].map(str::to_owned).to_vec();
     let texts = documents.iter().map(|document| document.text.as_str());
-    tokenizer.train(&mut trainer, texts).map_err(fail)?;
-    tokenizer.to_string(true).map(String::into_bytes).map_err(fail)
+    bpe::train(texts, &BpeSpec { vocab_size, special_tokens, min_frequency: 2 })
+        .map_err(|error| RecipeError::Tokenizer(error.to_string()))
 }
 
 /// The bytes of the `tokenizer_config.json` beside it.

@@ -1,0 +1,231 @@
+//! `hearth tokenizer`: trains a vocabulary, and measures how well vocabularies fit texts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use hearth_model::data::texts::{Place, TextError};
+use hearth_model::tokenizer::Tokenizer;
+use hearth_model::tokenizer::bpe::{self, BpeSpec};
+use hearth_model::tokenizer::report::{Fit, Kind, language, measure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::texts::{self, TextArguments};
+use crate::config::Config;
+
+#[derive(Subcommand, Debug)]
+pub(super) enum TokenizerCommand {
+    /// Train byte-level BPE on texts
+    Train(TrainArguments),
+    /// Measure tokenizers on texts: bytes per token, tokens per word, unknowns, by language and file
+    Report(ReportArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TrainArguments {
+    #[command(flatten)]
+    texts: TextArguments,
+    /// Folder of the new tokenizer; must not exist
+    #[arg(long)]
+    out: PathBuf,
+    /// Tokens, special ones and the 256 bytes included
+    #[arg(long, default_value_t = 32_000)]
+    vocab_size: usize,
+    /// Closes every document; gets id 0
+    #[arg(long, default_value = "<|endoftext|>", value_name = "TOKEN")]
+    end_token: String,
+    /// More special tokens, such as <|im_start|>; ids 1, 2, … in this order
+    #[arg(long, value_name = "TOKEN")]
+    special: Vec<String>,
+    /// Learn from about so many bytes of the texts, drawn evenly [default: all]
+    #[arg(long, value_name = "BYTES")]
+    sample: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReportArguments {
+    #[command(flatten)]
+    texts: TextArguments,
+    /// A folder with a tokenizer.json (or GPT-2's vocab.json and merges.txt), a GGUF file, or a model here by name; repeat to compare
+    #[arg(long = "tokenizer", required = true, value_name = "PATH|MODEL")]
+    tokenizers: Vec<String>,
+    /// Bytes of each file that are measured
+    #[arg(long, default_value_t = 2 << 20, value_name = "BYTES")]
+    bytes: u64,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(config: &Config, command: TokenizerCommand) -> Result<()> {
+    match command {
+        // Hours of computing, but nothing else runs here.
+        TokenizerCommand::Train(arguments) => tokio::task::block_in_place(|| train(&arguments)),
+        TokenizerCommand::Report(arguments) => report(config, &arguments).await,
+    }
+}
+
+fn train(arguments: &TrainArguments) -> Result<()> {
+    if arguments.out.exists() {
+        bail!("{} is there already: name another folder", arguments.out.display());
+    }
+    let spec = BpeSpec {
+        vocab_size: arguments.vocab_size,
+        special_tokens: std::iter::once(&arguments.end_token).chain(&arguments.special).cloned().collect(),
+        min_frequency: 2,
+    };
+    spec.validate()?;
+    let texts = arguments.texts.texts()?;
+    let total = texts.bytes()?;
+    let bytes = arguments.sample.unwrap_or(total).min(total);
+    let bar = ProgressBar::new(bytes).with_style(bytes_style()?);
+    bar.set_message("reading");
+    // The trainer takes texts, not results: the first fault ends them and is kept.
+    let fault: Mutex<Option<TextError>> = Mutex::new(None);
+    let pieces = texts.sample(arguments.sample.unwrap_or(u64::MAX))?.map_while(|piece| match piece {
+        Ok(piece) => {
+            bar.inc(piece.text.len() as u64);
+            if bar.position() >= bytes {
+                bar.set_message("learning merges");
+            }
+            Some(piece.text)
+        }
+        Err(error) => {
+            *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            None
+        }
+    });
+    let trained = bpe::train(pieces, &spec);
+    if let Some(error) = fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error.into());
+    }
+    let json = trained?;
+    let tokenizer = Tokenizer::from_hf(&json, None)?;
+    bar.finish_and_clear();
+    write_folder(&arguments.out, &json, &arguments.end_token)?;
+    println!(
+        "{}: {} tokens, from {:.1} MB of text",
+        arguments.out.display(),
+        tokenizer.vocab_size(),
+        bytes as f64 / 1e6
+    );
+    if tokenizer.vocab_size() < arguments.vocab_size {
+        eprintln!("The texts have no more pairs that come twice; {} were asked for.", arguments.vocab_size);
+    }
+    Ok(())
+}
+
+/// Whole or not at all.
+fn write_folder(out: &Path, json: &[u8], end_token: &str) -> Result<()> {
+    let config = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end_token,
+        "eos_token": end_token,
+        "pad_token": end_token,
+        "clean_up_tokenization_spaces": false,
+    });
+    let parent = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent)?;
+    let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent)?;
+    std::fs::write(partial.path().join("tokenizer.json"), json)?;
+    std::fs::write(partial.path().join("tokenizer_config.json"), format!("{config:#}\n"))?;
+    std::fs::rename(partial.keep(), out).with_context(|| format!("cannot make {}", out.display()))
+}
+
+async fn report(config: &Config, arguments: &ReportArguments) -> Result<()> {
+    let mut tokenizers = Vec::new();
+    for name in &arguments.tokenizers {
+        tokenizers.push((name.clone(), texts::tokenizer(config, name).await?));
+    }
+    let documents = documents(arguments)?;
+    let fits: Vec<(String, usize, BTreeMap<Kind, Fit>)> = tokenizers
+        .iter()
+        .map(|(name, tokenizer)| {
+            let texts = documents.iter().map(|(kind, text)| (kind.clone(), text.as_str()));
+            (name.clone(), tokenizer.vocab_size(), measure(tokenizer, texts))
+        })
+        .collect();
+    if arguments.json {
+        print_json(&fits)
+    } else {
+        print_table(&fits)
+    };
+    Ok(())
+}
+
+/// The front of every file, each document by its language and its file's name.
+fn documents(arguments: &ReportArguments) -> Result<Vec<(Kind, String)>> {
+    let texts = arguments.texts.texts()?;
+    let mut out = Vec::new();
+    for (file, path) in texts.files.iter().enumerate() {
+        let domain = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let mut read = 0;
+        for piece in texts.pieces(Place { file, ..Place::default() }) {
+            let piece = piece?;
+            // The last piece of a file says that the next file begins there.
+            if piece.after.file != file || read >= arguments.bytes {
+                break;
+            }
+            read += piece.text.len() as u64;
+            let kind = Kind { language: language(&piece.text).to_owned(), domain: domain.clone() };
+            out.push((kind, piece.text));
+        }
+    }
+    Ok(out)
+}
+
+fn print_table(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
+    println!(
+        "{:<10} {:<24} {:<28} {:>8} {:>12} {:>12} {:>9}",
+        "language", "text", "tokenizer", "tokens", "bytes/token", "tokens/word", "unknown"
+    );
+    let kinds: Vec<&Kind> = fits.first().map(|(_, _, rows)| rows.keys().collect()).unwrap_or_default();
+    for kind in kinds {
+        for (i, (name, size, rows)) in fits.iter().enumerate() {
+            let (language, domain) = if i == 0 { (kind.language.as_str(), kind.domain.as_str()) } else { ("", "") };
+            let fit = rows[kind];
+            let name = format!(
+                "{} ({size})",
+                Path::new(name).file_name().map_or_else(|| name.clone(), |n| n.to_string_lossy().into_owned())
+            );
+            println!(
+                "{language:<10} {domain:<24} {name:<28} {:>8} {:>12.2} {:>12.2} {:>8.2}%",
+                fit.tokens,
+                fit.bytes_per_token(),
+                fit.fertility(),
+                100.0 * fit.unknown_share()
+            );
+        }
+    }
+}
+
+fn print_json(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
+    let rows: Vec<serde_json::Value> = fits
+        .iter()
+        .flat_map(|(name, size, rows)| {
+            rows.iter().map(move |(kind, fit)| {
+                serde_json::json!({
+                    "tokenizer": name,
+                    "vocab_size": size,
+                    "language": kind.language,
+                    "domain": kind.domain,
+                    "sums": fit,
+                    "bytes_per_token": fit.bytes_per_token(),
+                    "fertility": fit.fertility(),
+                    "unknown_share": fit.unknown_share(),
+                })
+            })
+        })
+        .collect();
+    println!("{:#}", serde_json::Value::from(rows));
+}
+
+/// Bytes done, speed and time left.
+pub(super) fn bytes_style() -> Result<ProgressStyle> {
+    Ok(ProgressStyle::with_template("{msg:16} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?)
+}
