@@ -180,21 +180,25 @@ fn documents(arguments: &ReportArguments) -> Result<Vec<(Kind, String)>> {
 }
 
 fn print_table(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
+    let short = |name: &str| {
+        let last = Path::new(name).file_name();
+        last.map_or_else(|| name.to_owned(), |last| last.to_string_lossy().into_owned())
+    };
+    let names: Vec<String> = fits.iter().map(|(name, size, _)| format!("{} ({size})", short(name))).collect();
+    let kinds: Vec<&Kind> = fits.first().map(|(_, _, rows)| rows.keys().collect()).unwrap_or_default();
+    let longest = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).max().unwrap_or(0);
+    let name_width = longest(&mut names.iter()).max(9);
+    let text_width = longest(&mut kinds.iter().map(|kind| &kind.domain)).max(4);
     println!(
-        "{:<10} {:<24} {:<28} {:>8} {:>12} {:>12} {:>9}",
+        "{:<10} {:<text_width$} {:<name_width$} {:>9} {:>12} {:>12} {:>8}",
         "language", "text", "tokenizer", "tokens", "bytes/token", "tokens/word", "unknown"
     );
-    let kinds: Vec<&Kind> = fits.first().map(|(_, _, rows)| rows.keys().collect()).unwrap_or_default();
     for kind in kinds {
-        for (i, (name, size, rows)) in fits.iter().enumerate() {
+        for (i, (name, (_, _, rows))) in names.iter().zip(fits).enumerate() {
             let (language, domain) = if i == 0 { (kind.language.as_str(), kind.domain.as_str()) } else { ("", "") };
             let fit = rows[kind];
-            let name = format!(
-                "{} ({size})",
-                Path::new(name).file_name().map_or_else(|| name.clone(), |n| n.to_string_lossy().into_owned())
-            );
             println!(
-                "{language:<10} {domain:<24} {name:<28} {:>8} {:>12.2} {:>12.2} {:>8.2}%",
+                "{language:<10} {domain:<text_width$} {name:<name_width$} {:>9} {:>12.2} {:>12.2} {:>7.2}%",
                 fit.tokens,
                 fit.bytes_per_token(),
                 fit.fertility(),
