@@ -21,7 +21,7 @@ use hearth_model::generate::{FinishReason, GenerateError, Generation, Step, scor
 use hearth_model::moe::Routing;
 use hearth_model::projection::{ParamMut, ParamRef};
 use hearth_model::train::batches::MicroBatch;
-use hearth_model::train::loss;
+use hearth_model::train::loss::{self, Objective};
 use hearth_model::transformer::{Forward, Transformer};
 use hearth_model::{lora, peft, sampler};
 use hearth_shared::spec::{LoraSpec, Sampling};
@@ -85,7 +85,7 @@ fn gradients_are_those_of_transformers() -> Result {
         let ctx = Forward { routing: Some(&mut routing), ..Forward::default() };
         let hidden = model.hidden(ids(std::slice::from_ref(&batch.inputs), &device), ctx);
         let count = batch.targets.len() as f64;
-        let (sums, scalar) = loss::cross_entropy(&model, hidden, &batch, 1.0 / count as f32);
+        let (sums, scalar) = loss::cross_entropy(&model, hidden, &batch, Objective::default(), 1.0 / count as f32);
         let mut scalar = scalar.ok_or("there is something to train")?;
         let mut loss = sums.loss / count;
         if let Some((moe, balance)) = model.config().moe.zip(routing.balance(None)) {

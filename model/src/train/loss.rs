@@ -14,6 +14,15 @@ mod rows;
 /// Floats of logits that exist at once.
 const CHUNK_FLOATS: usize = 1 << 23;
 
+/// What is added to the cross entropy in the gradients. What is reported stays the plain cross entropy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Objective {
+    /// Share of each target that is spread over the whole vocabulary (Szegedy 2016).
+    pub label_smoothing: f64,
+    /// Weight of the squared logarithm of the softmax's denominator, which keeps logits from drifting (Chowdhery 2022).
+    pub z_loss: f64,
+}
+
 /// Sums over the counted positions of one pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
@@ -38,6 +47,7 @@ pub fn cross_entropy(
     model: &Transformer,
     hidden: Tensor<3>,
     batch: &MicroBatch,
+    objective: Objective,
     scale: f32,
 ) -> (Sums, Option<Tensor<1>>) {
     let count = batch.positions.len();
@@ -63,7 +73,7 @@ pub fn cross_entropy(
         weight: head.weight.is_tracked(),
         bias: head.bias.as_ref().is_some_and(Tensor::is_tracked),
     };
-    let (sums, gradients) = chunks(chosen.clone().inner(), &head.inner(), &batch.targets, scale, wanted);
+    let (sums, gradients) = chunks(chosen.clone().inner(), &head.inner(), &batch.targets, (objective, scale), wanted);
     let hidden_term = gradients.hidden.map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
     let weight_term = gradients.weight.map(|gradient| (head.weight * Tensor::from_inner(gradient)).sum());
     let bias_term = head.bias.zip(gradients.bias).map(|(bias, gradient)| (bias * Tensor::from_inner(gradient)).sum());
@@ -73,7 +83,7 @@ pub fn cross_entropy(
 
 /// The sums alone, of a model without a tape.
 pub fn evaluate(model: &Transformer, hidden: Tensor<3>, batch: &MicroBatch) -> Sums {
-    cross_entropy(model, hidden, batch, 1.0).0
+    cross_entropy(model, hidden, batch, Objective::default(), 1.0).0
 }
 
 /// What turns hidden states into logits.
@@ -124,7 +134,13 @@ struct Gradients {
     bias: Option<Tensor<1>>,
 }
 
-fn chunks(hidden: Tensor<2>, head: &Head, targets: &[i32], scale: f32, wanted: Wanted) -> (Sums, Gradients) {
+fn chunks(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: &[i32],
+    (objective, scale): (Objective, f32),
+    wanted: Wanted,
+) -> (Sums, Gradients) {
     let [count, _] = hidden.dims();
     let [vocab, _] = head.weight.dims();
     let device = hidden.device();
@@ -138,7 +154,7 @@ fn chunks(hidden: Tensor<2>, head: &Head, targets: &[i32], scale: f32, wanted: W
         let (logits, slope) = head.logits(part.clone()); // [n, V]
         let mut values = floats(logits.into_data());
         let targets = &targets[start..start + n];
-        sums.add(rows::to_gradients(&mut values, targets, scale));
+        sums.add(rows::to_gradients(&mut values, targets, objective, scale));
         if !wanted.hidden && !wanted.weight && !wanted.bias {
             continue;
         }

@@ -9,7 +9,7 @@ use hearth_shared::spec::TrainSpec;
 use super::TrainError;
 use super::batches::{Batches, MicroBatch};
 use super::data::Sequence;
-use super::loss::{self, Sums};
+use super::loss::{self, Objective, Sums};
 use super::optimizer::{self, Optimizer, Update};
 use super::schedule::Schedule;
 use crate::device;
@@ -191,7 +191,8 @@ impl Run {
         let key = DropoutKey { seed: self.spec.seed, step, row: pass.first_row };
         let mut routing = Routing::default();
         let hidden = hidden(&self.model, pass, Some(key), Some(&mut routing));
-        let (sums, surrogate) = loss::cross_entropy(&self.model, hidden, pass, scale);
+        let objective = Objective { label_smoothing: self.spec.label_smoothing, z_loss: self.spec.z_loss };
+        let (sums, surrogate) = loss::cross_entropy(&self.model, hidden, pass, objective, scale);
         // Experts are balanced in every pass by itself, with the weight of its share of the step.
         let balance = self.model.config().moe.and_then(|moe| {
             let loss = routing.balance(Some(&pass.real()))?;

@@ -8,6 +8,7 @@ use burn::tensor::{Int, Tensor, TensorData, activation};
 use hearth_shared::spec::{LoraSpec, TrainSpec};
 
 use super::data::Sequence;
+use super::loss::Objective;
 use super::run::evaluate;
 use super::save::{self, Disk, RealDisk};
 use super::{Batches, Run, StepReport, TrainError, loss};
@@ -224,13 +225,23 @@ fn a_failing_write_leaves_the_last_checkpoint_whole() {
     assert!(worked, "the last rounds have no failure left");
 }
 
-/// The chunked loss against burn's own log-softmax over all logits, gradients of hidden states and head included.
+/// The chunked loss against burn's own log-softmax over all logits, gradients of hidden states and head included; with a head of
+/// its own, capped and biased, and with what may be added to the loss.
 #[test]
 fn the_chunked_loss_equals_the_plain_one() {
+    let own_head = |config| ModelConfig { tied: false, head_bias: true, logit_softcap: Some(3.0), ..config };
+    let more = Objective { label_smoothing: 0.1, z_loss: 0.02 };
+    chunked_is_plain(&model(), Objective::default());
+    chunked_is_plain(&model(), more);
+    let model = Transformer::new(&own_head(model().config().clone()), 5, &device::cpu());
+    chunked_is_plain(&model, more);
+}
+
+fn chunked_is_plain(model: &Transformer, objective: Objective) {
     let spec = TrainSpec { lora: None, ..spec() };
     let pass = Batches::new(examples(6), &spec).all().swap_remove(0);
     let device = device::cpu().autodiff();
-    let model = burn::module::Module::train(model());
+    let model = burn::module::Module::train(model.clone());
     let width = model.config().d_model;
     let values: Vec<f32> = (0..pass.rows * pass.time * width).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
     let hidden = || {
@@ -239,24 +250,33 @@ fn the_chunked_loss_equals_the_plain_one() {
     };
     let scale = 0.25;
     let ours = hidden();
-    let (sums, surrogate) = loss::cross_entropy(&model, ours.clone(), &pass, scale);
+    let (sums, surrogate) = loss::cross_entropy(&model, ours.clone(), &pass, objective, scale);
     let tape = surrogate.unwrap().backward();
     let plain = hidden();
     let n = pass.positions.len();
     let index = |values: &Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values.clone(), [n]), &device);
     let logits = model.logits(plain.clone()).reshape([pass.rows * pass.time, VOCAB]);
-    let logp = activation::log_softmax(logits.select(0, index(&pass.positions)), 1);
-    let picked = logp.gather(1, index(&pass.targets).reshape([n, 1]));
-    let total = -picked.sum();
-    let want = floats(total.clone().into_data())[0];
+    let logits = logits.select(0, index(&pass.positions));
+    let logp = activation::log_softmax(logits.clone(), 1);
+    let picked = -logp.clone().gather(1, index(&pass.targets).reshape([n, 1])).sum();
+    let want = floats(picked.clone().into_data())[0];
     assert!((sums.loss as f32 / want - 1.0).abs() < 1e-5);
+    let Objective { label_smoothing, z_loss } = objective;
+    let spread = -logp.clone().mean_dim(1).sum();
+    // What log-softmax took away is the logarithm of the denominator.
+    let lse = (logits - logp).mean_dim(1);
+    let total = picked * (1.0 - label_smoothing) + spread * label_smoothing + lse.square().sum() * z_loss;
     let plain_tape = (total * scale).backward();
     let close = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5);
     let read = |tensor: Tensor<3>| floats(tensor.into_data());
     assert!(close(read(ours.grad(&tape).unwrap()), read(plain.grad(&plain_tape).unwrap())));
     let read = |tensor: Tensor<2>| floats(tensor.into_data());
-    let embed = model.embed.val();
-    assert!(close(read(embed.grad(&tape).unwrap()), read(embed.grad(&plain_tape).unwrap())));
+    let head = model.head_weight();
+    assert!(close(read(head.grad(&tape).unwrap()), read(head.grad(&plain_tape).unwrap())));
+    if let Some(bias) = model.head_bias() {
+        let read = |tensor: Tensor<1>| floats(tensor.into_data());
+        assert!(close(read(bias.grad(&tape).unwrap()), read(bias.grad(&plain_tape).unwrap())));
+    }
 }
 
 /// A packed document sees nothing of its neighbours: its loss is what it is alone.

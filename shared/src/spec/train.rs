@@ -155,6 +155,10 @@ pub struct HearthOptions {
     pub warmup_ratio: Auto<f64>,
     /// 0..=1. Auto: 0 for adapters, 0.1 for `full`.
     pub weight_decay: Auto<f64>,
+    /// Share of each target that is spread over the whole vocabulary, 0..=0.9.
+    pub label_smoothing: f64,
+    /// Weight of the squared log of the softmax's denominator, 0..=1; 1e-4 is usual in pretraining.
+    pub z_loss: f64,
     /// Gradients are scaled down to this global norm, 0 (off)..=100. Auto: 1.
     pub max_grad_norm: Auto<f64>,
     /// Stop after this many steps, whatever the epochs say.
@@ -215,6 +219,12 @@ pub struct TrainSpec {
     /// Of SGD and Muon; AdamW and Lion have their betas.
     #[serde(default = "TrainSpec::default_momentum")]
     pub momentum: f64,
+    /// Share of each target that is spread over the whole vocabulary.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Weight of the squared log of the softmax's denominator.
+    #[serde(default)]
+    pub z_loss: f64,
     /// 0 is off.
     pub max_grad_norm: f64,
     pub seed: u64,
@@ -247,6 +257,8 @@ impl Default for TrainSpec {
             beta2: 0.999,
             epsilon: 1e-8,
             momentum: Self::default_momentum(),
+            label_smoothing: 0.0,
+            z_loss: 0.0,
             max_grad_norm: 1.0,
             seed: 0,
             checkpoint_every: 0,
@@ -279,6 +291,8 @@ impl TrainSpec {
         bounded("final_lr_ratio", self.final_lr_ratio, 0.0, 1.0)?;
         bounded("decay_ratio", self.decay_ratio, 0.0, 1.0)?;
         bounded("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        bounded("label_smoothing", self.label_smoothing, 0.0, 0.999)?;
+        bounded("z_loss", self.z_loss, 0.0, 1.0)?;
         bounded("momentum", self.momentum, 0.0, 0.999_999)?;
         bounded("beta1", self.beta1, 0.0, 0.999_999)?;
         bounded("beta2", self.beta2, 0.0, 0.999_999)?;
@@ -312,6 +326,8 @@ impl FineTuneSpec {
         check("hearth.micro_batch_tokens", ours.micro_batch_tokens, 16, 1 << 20)?;
         check("hearth.warmup_ratio", ours.warmup_ratio, 0.0, 0.5)?;
         check("hearth.weight_decay", ours.weight_decay, 0.0, 1.0)?;
+        bounded("hearth.label_smoothing", ours.label_smoothing, 0.0, 0.9)?;
+        bounded("hearth.z_loss", ours.z_loss, 0.0, 1.0)?;
         check("hearth.max_grad_norm", ours.max_grad_norm, 0.0, 100.0)?;
         check("hearth.checkpoint_every", ours.checkpoint_every, 1, u64::MAX)?;
         check("hearth.eval_every", ours.eval_every, 1, u64::MAX)?;
@@ -361,6 +377,8 @@ impl FineTuneSpec {
             learning_rate: ours.learning_rate.or(automatic_lr),
             warmup_steps: (steps as f64 * ours.warmup_ratio.or(0.05)).round() as u64,
             weight_decay: ours.weight_decay.or(if ours.full { 0.1 } else { 0.0 }),
+            label_smoothing: ours.label_smoothing,
+            z_loss: ours.z_loss,
             max_grad_norm: ours.max_grad_norm.or(1.0),
             seed: self.seed.unwrap_or(0),
             checkpoint_every,

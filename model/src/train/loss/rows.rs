@@ -1,12 +1,12 @@
 //! A row of logits becomes a row of `softmax - onehot` in place, with its loss on the way. Written so that the compiler can use
 //! the widest vectors the machine has; every machine runs the same arithmetic in its own order.
 
-use super::Sums;
+use super::{Objective, Sums};
 
-/// Turns `[n, V]` logits into the gradient of `scale · Σ loss`, row by row.
-pub(super) fn to_gradients(logits: &mut [f32], targets: &[i32], scale: f32) -> Sums {
+/// Turns `[n, V]` logits into the gradient of `scale · Σ objective`, row by row.
+pub(super) fn to_gradients(logits: &mut [f32], targets: &[i32], objective: Objective, scale: f32) -> Sums {
     let vocab = logits.len() / targets.len();
-    let one = |(row, target): (&mut [f32], &i32)| one_row(row, *target as usize, scale);
+    let one = |(row, target): (&mut [f32], &i32)| one_row(row, *target as usize, objective, scale);
     let each: Vec<(f64, bool)>;
     #[cfg(not(target_arch = "wasm32"))]
     {
@@ -26,27 +26,27 @@ pub(super) fn to_gradients(logits: &mut [f32], targets: &[i32], scale: f32) -> S
     sums
 }
 
-fn one_row(row: &mut [f32], target: usize, scale: f32) -> (f64, bool) {
+fn one_row(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> (f64, bool) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the features were just seen.
-            return unsafe { one_row_avx2(row, target, scale) };
+            return unsafe { one_row_avx2(row, target, objective, scale) };
         }
     }
-    plain(row, target, scale)
+    plain(row, target, objective, scale)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn one_row_avx2(row: &mut [f32], target: usize, scale: f32) -> (f64, bool) {
-    plain(row, target, scale)
+fn one_row_avx2(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> (f64, bool) {
+    plain(row, target, objective, scale)
 }
 
 const LANES: usize = 16;
 
 #[inline(always)]
-fn plain(row: &mut [f32], target: usize, scale: f32) -> (f64, bool) {
+fn plain(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> (f64, bool) {
     let wanted = row[target];
     let mut best = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
@@ -76,12 +76,16 @@ fn plain(row: &mut [f32], target: usize, scale: f32) -> (f64, bool) {
         sum += sums.iter().map(|s| f64::from(*s)).sum::<f64>();
         sums = [0.0; LANES];
     }
-    let factor = (f64::from(scale) / sum) as f32;
+    let lse = sum.ln() + f64::from(max);
+    let Objective { label_smoothing, z_loss } = objective;
+    // The z-loss weighs `lse²`, whose gradient is the softmax once more, times `2 lse`.
+    let factor = (f64::from(scale) * (1.0 + 2.0 * z_loss * lse) / sum) as f32;
+    let spread = (f64::from(scale) * label_smoothing / row.len() as f64) as f32;
     for x in row.iter_mut() {
-        *x *= factor;
+        *x = *x * factor - spread;
     }
-    row[target] -= scale;
-    (sum.ln() + f64::from(max) - f64::from(wanted), wanted >= max)
+    row[target] -= scale * (1.0 - label_smoothing) as f32;
+    (lse - f64::from(wanted), wanted >= max)
 }
 
 /// `eˣ` for x ≤ 0, within 2 ulp; 0 below the smallest normal number. Range reduction by ln 2 and a degree-6 polynomial.
@@ -124,7 +128,7 @@ mod tests {
             let logits: Vec<f32> = (0..vocab * 3).map(|i| ((i * 7919) % 1013) as f32 / 100.0 - 5.0).collect();
             let targets = [0, (vocab / 2) as i32, (vocab - 1) as i32];
             let mut got = logits.clone();
-            let sums = to_gradients(&mut got, &targets, 0.5);
+            let sums = to_gradients(&mut got, &targets, Objective::default(), 0.5);
             let mut loss = 0.0;
             for (r, row) in logits.chunks(vocab).enumerate() {
                 let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
@@ -139,11 +143,37 @@ mod tests {
         }
     }
 
+    /// Against differences of the objective itself, written out in f64.
+    #[test]
+    fn smoothing_and_z_loss_have_their_gradients() {
+        let logits: Vec<f32> = (0..37).map(|i| ((i * 7919) % 101) as f32 / 20.0 - 2.0).collect();
+        let objective = Objective { label_smoothing: 0.2, z_loss: 0.05 };
+        let value = |logits: &[f64]| {
+            let lse = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+            let mean = logits.iter().sum::<f64>() / logits.len() as f64;
+            lse - 0.8 * logits[5] - 0.2 * mean + 0.05 * lse * lse
+        };
+        let mut got = logits.clone();
+        let sums = to_gradients(&mut got, &[5], objective, 1.0);
+        let exact: Vec<f64> = logits.iter().map(|x| f64::from(*x)).collect();
+        for (i, got) in got.iter().enumerate() {
+            let moved = |by: f64| {
+                value(&exact.iter().enumerate().map(|(j, x)| if i == j { x + by } else { *x }).collect::<Vec<_>>())
+            };
+            let want = (moved(1e-4) - moved(-1e-4)) / 2e-4;
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{i}: {got} {want}");
+        }
+        // What is reported stays the plain cross entropy, so that runs compare.
+        let lse = exact.iter().map(|x| x.exp()).sum::<f64>().ln();
+        assert!((sums.loss - (lse - exact[5])).abs() < 1e-5);
+    }
+
     #[test]
     fn the_widest_vectors_agree_with_plain_code() {
         let logits: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 / 7.0).collect();
         let (mut a, mut b) = (logits.clone(), logits);
-        let (x, y) = (one_row(&mut a, 3, 1.0), plain(&mut b, 3, 1.0));
+        let objective = Objective { label_smoothing: 0.1, z_loss: 0.01 };
+        let (x, y) = (one_row(&mut a, 3, objective, 1.0), plain(&mut b, 3, objective, 1.0));
         assert!((x.0 - y.0).abs() < 1e-5 && x.1 == y.1);
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6));
     }
