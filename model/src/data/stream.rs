@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::shards::Shards;
-use crate::train::batches::MicroBatch;
+use crate::train::batches::{MicroBatch, shuffle};
 
 /// What a data set's rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,14 +143,6 @@ impl Epoch {
             (at, skip, document) = (at + 1, 0, document + 1);
         }
         Row { ids, documents }
-    }
-}
-
-/// Fisher and Yates.
-fn shuffle(items: &mut [u64], rng: &mut ChaCha8Rng) {
-    for i in (1..items.len()).rev() {
-        let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
-        items.swap(i, j as usize);
     }
 }
 

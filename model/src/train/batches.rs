@@ -140,7 +140,7 @@ impl Batches {
 }
 
 /// Fisher and Yates.
-fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
     for i in (1..items.len()).rev() {
         let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
         items.swap(i, j as usize);
