@@ -1,23 +1,31 @@
-//! `cargo xtask up`: page, program, run.
+//! `cargo xtask up`: the page beside the program, the program with the page, run.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::paths::Paths;
-use crate::step::step;
+use crate::step::{side_by_side, step};
 use crate::{page, setup};
 
 /// Builds everything that `hearth serve` needs; gives the path of the program.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
-    setup::for_page(paths)?;
-    page::build(paths)?;
-    let hint = "read the compiler's message above";
-    step(paths, "hearth (release)", hint, |step| {
-        step.run(paths.cargo_native("build").args(["--release", "--bin", "hearth"]))
-    })?;
+    side_by_side(
+        || {
+            setup::for_page(paths)?;
+            page::build(paths)
+        },
+        || program(paths, "hearth, its parts"),
+    )?;
+    program(paths, "hearth with the page")?;
     let name = format!("hearth{}", std::env::consts::EXE_SUFFIX);
     Ok(paths.target.join("release").join(name))
+}
+
+fn program(paths: &Paths, name: &str) -> Result<()> {
+    step(paths, name, "read the compiler's message above", |step| {
+        step.run(paths.cargo_native("build").args(["--release", "--bin", "hearth"]))
+    })
 }
 
 /// Builds and runs `hearth serve`, which prints its address.

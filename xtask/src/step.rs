@@ -1,7 +1,8 @@
 //! One step of a command: a line with the time it took, what it is doing while it lasts, and on failure the end of its
-//! output and what to do about it.
+//! output and what to do about it. Steps of two lanes may run side by side: one live line shows all that last.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -17,6 +18,44 @@ use crate::paths::Paths;
 
 /// Lines of a failed program's output that are shown.
 const TAIL: usize = 40;
+/// Steps under way, the oldest first; its lock is also the right to write on the terminal.
+static UNDER_WAY: Mutex<Vec<Arc<Live>>> = Mutex::new(Vec::new());
+/// A step of one of two lanes failed: programs of the other are ended.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+fn under_way() -> MutexGuard<'static, Vec<Arc<Live>>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs both side by side: what is serial in one leaves a core to the other. When one fails, the other stops where it is;
+/// the error is that of the first to fail.
+pub fn side_by_side(
+    first: impl FnOnce() -> Result<()> + Send,
+    second: impl FnOnce() -> Result<()> + Send,
+) -> Result<()> {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().unwrap_or_else(|_| Err(anyhow!("a thread of xtask panicked")));
+        match (first, second) {
+            (Err(error), Err(other)) => Err(if error.is::<Stopped>() { other } else { error }),
+            (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(())) => Ok(()),
+        }
+    })
+}
+
+/// Why a program was ended that had done nothing wrong.
+#[derive(Debug)]
+struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped, because another step failed")
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 /// A step under way.
 pub struct Step {
@@ -35,6 +74,12 @@ struct Live {
 }
 
 impl Live {
+    /// Name, time and the last line of output, in `width` characters.
+    fn part(&self, width: usize) -> String {
+        let text = format!("{} {:.0} s  {}", self.name, self.started.elapsed().as_secs_f64(), self.last());
+        text.chars().take(width).collect()
+    }
+
     fn last(&self) -> MutexGuard<'_, String> {
         self.last_line.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,22 +102,39 @@ pub fn step<T>(paths: &Paths, name: &str, hint: &str, work: impl FnOnce(&Step) -
         note: RefCell::new(None),
     };
     let _ = fs::remove_file(&step.log);
+    under_way().push(Arc::clone(&step.live));
     let shower = show(Arc::clone(&step.live));
-    let result = work(&step);
+    let result = if FAILED.load(Ordering::Acquire) { Err(Stopped.into()) } else { work(&step) };
     step.live.done.store(true, Ordering::Release);
     shower.thread().unpark();
     let _ = shower.join();
     let seconds = step.live.started.elapsed().as_secs_f64();
+    let mut shown = under_way();
+    shown.retain(|live| !Arc::ptr_eq(live, &step.live));
+    wipe();
     match result {
         Ok(value) => {
             let note = step.note.take().unwrap_or_default();
             eprintln!("  ok    {name:<34} {seconds:>7.1} s  {note}");
             Ok(value)
         }
+        Err(error) if error.is::<Stopped>() => {
+            eprintln!("  --    {name:<34} {seconds:>7.1} s  {error}");
+            Err(error)
+        }
         Err(error) => {
+            FAILED.store(true, Ordering::Release);
             eprintln!("  FAIL  {name:<34} {seconds:>7.1} s");
             Err(anyhow!("{name}: {error:#}\n\nWhat to do: {hint}"))
         }
+    }
+}
+
+/// Clears the live line.
+fn wipe() {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[2K");
+        let _ = std::io::stderr().flush();
     }
 }
 
@@ -107,10 +169,11 @@ impl Step {
     /// off meanwhile. The program's exit status is the caller's to judge.
     pub fn stream(&self, command: &mut Command) -> Result<(ExitStatus, Vec<String>)> {
         self.live.silent.store(true, Ordering::Release);
-        if std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[2K");
+        {
+            let _line = under_way();
+            wipe();
+            eprintln!("  --    {}", self.live.name);
         }
-        eprintln!("  --    {}", self.live.name);
         let result = self.spawn(command, None, true);
         self.live.silent.store(false, Ordering::Release);
         result
@@ -147,9 +210,13 @@ impl Step {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
-            if limit.is_some_and(|limit| started.elapsed() > limit) {
+            let stopped = FAILED.load(Ordering::Acquire);
+            if stopped || limit.is_some_and(|limit| started.elapsed() > limit) {
                 let _ = child.kill();
                 let _ = child.wait();
+                if stopped {
+                    return Err(Stopped.into());
+                }
                 bail!("{} did not end within {} s", describe(command), started.elapsed().as_secs());
             }
             thread::sleep(Duration::from_millis(20));
@@ -198,7 +265,8 @@ impl Output {
     }
 }
 
-/// The live line: a spinner on a terminal, a plain line now and then elsewhere. Nothing in the first second.
+/// The live line: a spinner on a terminal, a plain line now and then elsewhere. Nothing in the first second. On a terminal
+/// the oldest step's thread writes for all.
 fn show(live: Arc<Live>) -> JoinHandle<()> {
     thread::spawn(move || {
         let terminal = std::io::stderr().is_terminal();
@@ -214,20 +282,23 @@ fn show(live: Arc<Live>) -> JoinHandle<()> {
             if live.silent.load(Ordering::Acquire) || elapsed < Duration::from_secs(1) {
                 continue;
             }
-            let last: String = live.last().chars().take(90).collect();
+            let all = under_way();
             if terminal {
+                if !all.first().is_some_and(|oldest| Arc::ptr_eq(oldest, &live)) {
+                    continue;
+                }
                 frame += 1;
                 let spinner = ['|', '/', '-', '\\'][frame % 4];
-                eprint!("\r\x1b[2K  {spinner}     {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
+                let width = 120 / all.len().max(1);
+                let parts: Vec<String> = all.iter().map(|live| live.part(width)).collect();
+                wipe();
+                eprint!("  {spinner}     {}", parts.join("  ·  "));
                 let _ = std::io::stderr().flush();
             } else if shown.is_zero() || elapsed - shown >= Duration::from_secs(60) {
                 shown = elapsed;
+                let last: String = live.last().chars().take(90).collect();
                 eprintln!("  ..    {:<34} {:>7.1} s  {last}", live.name, elapsed.as_secs_f64());
             }
-        }
-        if terminal {
-            eprint!("\r\x1b[2K");
-            let _ = std::io::stderr().flush();
         }
     })
 }

@@ -1,12 +1,15 @@
 //! `cargo xtask test`: set-up, then every check, cheap ones first. Nothing is skipped: a missing tool is a failure.
+//! What the page needs and what runs natively go side by side until the tests, which need both.
 
 use std::process::ExitStatus;
 
 use anyhow::{Result, bail};
 
 use crate::paths::Paths;
-use crate::step::step;
+use crate::step::{side_by_side, step};
 use crate::{page, setup};
+
+const CLIPPY_HINT: &str = "`cargo clippy` shows the same; use #[expect(…, reason)] only where the lint is wrong";
 
 /// What `--only` selects; everything without it.
 #[derive(Default)]
@@ -42,8 +45,26 @@ impl Selection {
 
 /// Runs what is selected; the last line counts the tests.
 pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
-    setup::for_page(paths)?;
-    setup::for_tests(paths)?;
+    let tests = selection.tests();
+    side_by_side(
+        || {
+            setup::for_page(paths)?;
+            if selection.wants("clippy") {
+                clippy_wasm(paths)?;
+            }
+            if selection.wants("page") || tests.is_some() { page::build(paths) } else { Ok(()) }
+        },
+        || {
+            setup::for_tests(paths)?;
+            checks(paths, selection)?;
+            tests.as_deref().map_or(Ok(()), |arguments| native(paths, arguments))
+        },
+    )?;
+    tests.map_or(Ok(()), |arguments| cargo_test(paths, &arguments))
+}
+
+/// What needs no build of the program.
+fn checks(paths: &Paths, selection: &Selection) -> Result<()> {
     if selection.wants("fmt") {
         let hint = "run `cargo fmt --all`";
         step(paths, "format", hint, |step| step.run(paths.cargo().args(["fmt", "--all", "--check"])))?;
@@ -55,25 +76,16 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
         })?;
     }
     if selection.wants("clippy") {
-        clippy(paths)?;
+        step(paths, "clippy", CLIPPY_HINT, |step| {
+            step.run(paths.cargo_native("clippy").args(["--release", "--all-targets", "--", "-D", "warnings"]))
+        })?;
     }
-    let tests = selection.tests();
-    if selection.wants("page") || tests.is_some() {
-        page::build(paths)?;
-    }
-    match tests {
-        Some(arguments) => cargo_test(paths, &arguments),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-fn clippy(paths: &Paths) -> Result<()> {
-    let hint = "`cargo clippy` shows the same; use #[expect(…, reason)] only where the lint is wrong";
-    step(paths, "clippy", hint, |step| {
-        step.run(paths.cargo_native("clippy").args(["--release", "--all-targets", "--", "-D", "warnings"]))
-    })?;
+fn clippy_wasm(paths: &Paths) -> Result<()> {
     // The page's own profile, so that macros and build scripts are compiled once for this and for the page.
-    step(paths, "clippy, wasm32", hint, |step| {
+    step(paths, "clippy, wasm32", CLIPPY_HINT, |step| {
         step.run(paths.cargo().args(["clippy", "--package", "hearth-frontend", "--profile", "page"]).args([
             "--target",
             "wasm32-unknown-unknown",
@@ -81,6 +93,15 @@ fn clippy(paths: &Paths) -> Result<()> {
             "-D",
             "warnings",
         ]))
+    })
+}
+
+/// Compiles the tests while the page is still being built; the program takes the page in when it is linked again.
+fn native(paths: &Paths, arguments: &[String]) -> Result<()> {
+    // A filter for names chooses no target.
+    let targets = if arguments.first().is_some_and(|argument| argument.starts_with("--")) { arguments } else { &[] };
+    step(paths, "native build", "read the compiler's message above", |step| {
+        step.run(paths.cargo_native("test").args(["--release", "--no-run"]).args(targets))
     })
 }
 

@@ -19,7 +19,8 @@ pub fn ensure(paths: &Paths) -> Result<()> {
     let bindgen = locked_version(paths, "wasm-bindgen")?;
     // Without --locked: the lock file in the package names a yanked crate.
     cargo_tool(paths, "wasm-bindgen", "wasm-bindgen-cli", &bindgen, &[])?;
-    cargo_tool(paths, "trunk", "trunk", TRUNK, &["--locked"])?;
+    // Without TLS: it is run offline, for what it builds.
+    cargo_tool(paths, "trunk", "trunk", TRUNK, &["--locked", "--no-default-features"])?;
     // Both installations share it; afterwards nothing reads these hundreds of megabytes again.
     let _ = fs::remove_dir_all(paths.cache.join("tools-target"));
     wasm_opt(paths)
