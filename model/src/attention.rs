@@ -261,7 +261,7 @@ impl Attention {
         }
         let mask = if self.kind.slides { &mut context.windowed } else { &mut context.mask };
         let drops = site.dropout.is_some() && self.kind.dropout > 0.0;
-        let fused = if context.traced || drops {
+        let fused = if context.traced || drops || site.rounding.is_some() {
             None
         } else {
             kernels::attention(&q, &k, &v, mask, &context.rule) // [B, T, H·E]
@@ -405,7 +405,11 @@ pub(crate) fn attend_in_steps(
     // Queries of one group share a key head: line the group up along time, and no key is copied.
     let group = h / kv;
     let grouped = q.clone().reshape([b, kv, group * t, e]);
-    let scores = grouped.matmul(k.clone().swap_dims(2, 3)) * rule.scale; // [B, K, G·T, S]
+    let product = |x: Tensor<4>, y: Tensor<4>| match &site.rounding {
+        Some(rounding) => rounding.output(rounding.input(x).matmul(rounding.input(y))),
+        None => x.matmul(y),
+    };
+    let scores = product(grouped, k.clone().swap_dims(2, 3)) * rule.scale; // [B, K, G·T, S]
     let mut scores = scores.reshape([b, h, t, s]);
     if let Some(cap) = rule.softcap {
         scores = (scores / cap).tanh() * cap;
@@ -419,7 +423,7 @@ pub(crate) fn attend_in_steps(
         Some(key) if rate > 0.0 => kernels::dropout_weights(weights.clone(), rate, *key, site),
         _ => weights.clone(),
     };
-    let output = kept.reshape([b, kv, group * t, s]).matmul(v.clone()); // [B, K, G·T, E]
+    let output = product(kept.reshape([b, kv, group * t, s]), v.clone()); // [B, K, G·T, E]
     Traced { q, k, v, scores, weights, output: output.reshape([b, h, t, e]) }
 }
 

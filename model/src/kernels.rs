@@ -15,6 +15,7 @@ use crate::config::RopeStyle;
 use crate::device::CpuBackend;
 use crate::projection::{DropoutKey, Lora, Site};
 use crate::rope::Rotation;
+use crate::rounding::Cast;
 use math::{Into, Mat};
 
 /// A tensor of the CPU backend: the memory itself.
@@ -188,6 +189,24 @@ fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
         );
     });
     y
+}
+
+/// `x` in another number format, and its gradient in one of its own.
+///
+/// # Panics
+/// On another device than the CPU, which a run refuses before.
+pub(crate) fn round<const N: usize>(x: Tensor<N>, forward: Cast, backward: Cast) -> Tensor<N> {
+    if let Some(raw) = raw(&x) {
+        let mut values = slice(&raw).to_vec();
+        forward.apply(&mut values);
+        return tensor(values, x.dims());
+    }
+    tape::round(&x, forward, backward).expect("number formats are emulated on the CPU")
+}
+
+/// Replaces each number.
+pub(crate) fn each(values: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+    math::rows(values, CHUNK, CHUNK * 4, |_, values| values.iter_mut().for_each(|x| *x = f(*x)));
 }
 
 /// Rotates `[B, heads, T, E]` by the table's angles.

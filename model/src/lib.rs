@@ -22,6 +22,7 @@ pub mod projection;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod recipe;
 pub mod rope;
+pub mod rounding;
 pub mod sampler;
 pub mod tokenizer;
 pub mod trace;

@@ -39,6 +39,10 @@ pub fn apply(model: &mut Transformer, spec: &LoraSpec, seed: u64, device: &Devic
             Lora {
                 a: matrix(draw, [r, inputs], device),
                 b: matrix(vec![0.0; outputs * r], [outputs, r], device),
+                magnitude: spec.dora.then(|| {
+                    let lengths = projection.weight.val().square().sum_dim(1).sqrt().reshape([outputs]);
+                    Param::from_data(lengths.into_data(), device)
+                }),
                 scale: spec.scale(),
                 dropout: spec.dropout,
             }
@@ -60,10 +64,13 @@ pub fn merge(model: &mut Transformer) {
         let Some(lora) = projection.lora.take() else {
             continue;
         };
-        let delta = delta(&lora);
         projection.weight = projection.weight.clone().map(|weight| {
             let tracked = weight.is_require_grad();
-            let merged = (weight + delta).detach();
+            let merged = match lora.stretch(&weight) {
+                Some(stretch) => (weight + lora.delta()) * stretch.unsqueeze_dim::<2>(1),
+                None => weight + lora.delta(),
+            };
+            let merged = merged.detach();
             if tracked { merged.require_grad() } else { merged }
         });
     }
@@ -81,16 +88,14 @@ pub fn is_adapted(model: &Transformer) -> bool {
     model.projections().iter().any(|(_, projection)| projection.lora.is_some())
 }
 
-/// `[out, in]`: `scale · B A`, what the adapter adds to its weight.
-pub fn delta(lora: &Lora) -> Tensor<2> {
-    lora.b.val().matmul(lora.a.val()) * lora.scale
-}
-
 /// Numbers an adapter of this spec would train on this model.
 pub fn parameters(model: &Transformer, spec: &LoraSpec) -> u64 {
-    let of = |projection: &Projection| projection.shape().iter().sum::<usize>() as u64;
+    let of = |projection: &Projection| {
+        let [outputs, inputs] = projection.shape().map(|n| n as u64);
+        u64::from(spec.r) * (outputs + inputs) + if spec.dora { outputs } else { 0 }
+    };
     let targets = model.projections().into_iter().filter(|(path, _)| spec.targets(path.name));
-    targets.map(|(_, projection)| u64::from(spec.r) * of(projection)).sum()
+    targets.map(|(_, projection)| of(projection)).sum()
 }
 
 /// Short names of the model's projections, each once, in the order of the forward pass.

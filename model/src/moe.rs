@@ -42,6 +42,15 @@ struct Routed {
     chosen: Choice,
 }
 
+/// The share of tokens that chose each expert, over all layers.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    /// `N`
+    shares: Vec<f32>,
+    /// Times layers.
+    tokens: f64,
+}
+
 /// Where each of `R` tokens goes.
 #[derive(Clone, Debug, Default)]
 struct Choice {
@@ -55,20 +64,35 @@ impl Routing {
     /// expert (Fedus 2021, equations 4 to 6; summed over layers as transformers does). `real` tells the tokens that are no
     /// padding, all of them where it is none. None where no layer has experts.
     pub fn balance(&self, real: Option<&[bool]>) -> Option<Tensor<1>> {
+        self.balance_by(real, &self.shares(real)?)
+    }
+
+    /// How the choices of all layers fall on the experts.
+    pub(crate) fn shares(&self, real: Option<&[bool]>) -> Option<Shares> {
         let experts = self.layers.first()?.probabilities.dims()[1];
-        let mut shares = vec![0.0; experts];
-        let mut mean: Option<Tensor<2>> = None;
-        let mut tokens = 0.0;
+        let mut chosen = vec![0.0; experts];
+        let mut tokens = 0;
         for layer in &self.layers {
-            let [rows, _] = layer.probabilities.dims();
             let is_real = |token: usize| real.is_none_or(|real| real[token]);
             for (i, expert) in layer.chosen.experts.iter().enumerate() {
                 if is_real(i / layer.chosen.top_k) {
-                    shares[*expert] += 1.0;
+                    chosen[*expert] += 1.0;
                 }
             }
+            tokens += (0..layer.probabilities.dims()[0]).filter(|token| is_real(*token)).count();
+        }
+        let tokens = tokens as f64;
+        Some(Shares { shares: chosen.into_iter().map(|n: f64| (n / tokens) as f32).collect(), tokens })
+    }
+
+    /// What these layers add to [`Self::balance`], where the shares are those of more layers than these.
+    pub(crate) fn balance_by(&self, real: Option<&[bool]>, all: &Shares) -> Option<Tensor<1>> {
+        let experts = all.shares.len();
+        let mut mean: Option<Tensor<2>> = None;
+        for layer in &self.layers {
+            let [rows, _] = layer.probabilities.dims();
+            let is_real = |token: usize| real.is_none_or(|real| real[token]);
             let keep: Vec<f32> = (0..rows).map(|token| f32::from(is_real(token))).collect();
-            tokens += keep.iter().map(|k| f64::from(*k)).sum::<f64>();
             let keep = Tensor::<2>::from_data(TensorData::new(keep, [rows, 1]), &layer.probabilities.device());
             let sum = (layer.probabilities.clone() * keep).sum_dim(0); // [1, N]
             mean = Some(match mean {
@@ -76,9 +100,8 @@ impl Routing {
                 None => sum,
             });
         }
-        let mean = mean? / tokens;
-        let shares: Vec<f32> = shares.into_iter().map(|n: f64| (n / tokens) as f32).collect();
-        let shares = Tensor::<2>::from_data(TensorData::new(shares, [1, experts]), &mean.device());
+        let mean = mean? / all.tokens;
+        let shares = Tensor::<2>::from_data(TensorData::new(all.shares.clone(), [1, experts]), &mean.device());
         Some((mean * shares).sum() * experts as f64)
     }
 
@@ -109,7 +132,8 @@ impl FeedForward {
     pub fn forward(&self, x: Tensor<3>, site: Site<'_>, routing: Option<&mut Routing>) -> Tensor<3> {
         match self {
             Self::Dense(mlp) => mlp.forward(x, site),
-            Self::Experts(experts) => experts.forward(x, routing),
+            // Neither a token's place among an expert's tokens nor its row is what dropout is keyed by.
+            Self::Experts(experts) => experts.forward(x, Site { dropout: None, ..site }, routing),
         }
     }
 
@@ -164,9 +188,10 @@ impl FeedForward {
 }
 
 impl Experts {
-    fn forward(&self, x: Tensor<3>, routing: Option<&mut Routing>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, site: Site<'_>, routing: Option<&mut Routing>) -> Tensor<3> {
         let [batch, time, width] = x.dims();
         let rows = batch * time;
+        // The choice is made in f32, whatever the precision (Fedus 2021).
         let logits = self.router.forward(x.clone(), Site::default()); // [B, T, N]
         let probabilities = activation::softmax(logits.reshape([rows, self.moe.experts]), 1); // [R, N]
         let flat = x.reshape([rows, width]);
@@ -178,7 +203,7 @@ impl Experts {
             .as_ref()
             .and(self.moe.capacity_factor)
             .map(|factor| (factor * (rows * self.moe.top_k) as f64 / self.moe.experts as f64).ceil() as usize);
-        let y = self.chosen_experts(flat, probabilities.clone(), &chosen, capacity);
+        let y = self.chosen_experts((flat, site), probabilities.clone(), &chosen, capacity);
         if let Some(routing) = routing {
             routing.layers.push(Routed { probabilities, chosen });
         }
@@ -200,7 +225,7 @@ impl Experts {
     /// served first.
     fn chosen_experts(
         &self,
-        flat: Tensor<2>,
+        (flat, site): (Tensor<2>, Site<'_>),
         probabilities: Tensor<2>,
         chosen: &Choice,
         capacity: Option<usize>,
@@ -235,7 +260,7 @@ impl Experts {
             filled += own.len();
             let tokens = index(own.iter().map(|slot| (slot / k) as i32).collect());
             let x = flat.clone().select(0, tokens).unsqueeze_dim::<3>(0); // [1, n, D]
-            parts.push(expert.forward(x, Site::default()).squeeze_dim::<2>(0));
+            parts.push(expert.forward(x, site).squeeze_dim::<2>(0));
         }
         if filled < slots {
             parts.push(Tensor::zeros([1, width], &device));
@@ -304,7 +329,7 @@ mod tests {
             let flat = x.clone().reshape([40, 24]);
             let logits = experts.router.forward(x.clone(), Site::default()).reshape([40, 5]);
             let slow = floats(experts.all_experts(flat, activation::softmax(logits, 1)).into_data());
-            let fast = floats(experts.forward(x, None).into_data());
+            let fast = floats(experts.forward(x, Site::default(), None).into_data());
             assert!(slow.iter().zip(&fast).all(|(a, b)| (a - b).abs() < 1e-6), "{moe:?}");
             assert!(fast.iter().any(|y| y.abs() > 1e-4));
         }
@@ -314,9 +339,9 @@ mod tests {
     fn tokens_beyond_the_capacity_pass_their_experts_by() {
         let moe = Moe { capacity_factor: Some(0.5), ..MOE };
         let (experts, x) = (experts(moe), tokens(40));
-        let whole = floats(experts.forward(x.clone(), None).into_data());
+        let whole = floats(experts.forward(x.clone(), Site::default(), None).into_data());
         let mut routing = Routing::default();
-        let cut = floats(experts.forward(x, Some(&mut routing)).into_data());
+        let cut = floats(experts.forward(x, Site::default(), Some(&mut routing)).into_data());
         // 0.5 · 40 · 2 / 5 = 8 tokens for each expert.
         let load = routing.load().remove(0);
         assert_eq!(load.iter().sum::<usize>(), 80);

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::module::Param;
+use burn::tensor::{Device, TensorData};
 use hearth_shared::spec::{LoraSpec, SpecError};
 use serde_json::{Map, Value, json};
 
@@ -19,6 +20,8 @@ use crate::projection::Lora;
 use crate::transformer::{ProjectionPath, Transformer};
 
 pub const CONFIG: &str = "adapter_config.json";
+/// DoRA's tensor of a module.
+const MAGNITUDE: &str = "lora_magnitude_vector";
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 const PICKLE: &str = "adapter_model.bin";
 
@@ -112,6 +115,11 @@ pub fn to_files(model: &Transformer, spec: &LoraSpec, base: &str) -> Result<Adap
             let name = format!("base_model.model.{module}.lora_{kind}.weight");
             tensors.insert(name, Encoded::new(Precision::F32, shape, &values));
         }
+        if let Some(magnitude) = &lora.magnitude {
+            let values = crate::projection::floats(magnitude.val().into_data());
+            let name = format!("base_model.model.{module}.{MAGNITUDE}");
+            tensors.insert(name, Encoded::new(Precision::F32, vec![values.len()], &values));
+        }
         adapted.push((path, module));
     }
     if adapted.is_empty() {
@@ -166,7 +174,15 @@ fn read_adapters(
         let [outputs, inputs] = projection.shape();
         let a = weights.take(&name("A"), &[r, inputs])?.to_f32();
         let b = weights.take(&name("B"), &[outputs, r])?.to_f32();
+        let magnitude = if spec.dora {
+            let name = format!("base_model.model.{module}.{MAGNITUDE}");
+            let values = weights.take(&name, &[outputs])?.to_f32();
+            Some(Param::from_data(TensorData::new(values, [outputs]), device))
+        } else {
+            None
+        };
         let lora = Lora {
+            magnitude,
             a: matrix(a, [r, inputs], device),
             b: matrix(b, [outputs, r], device),
             scale: spec.scale(),
@@ -223,6 +239,7 @@ const HARMLESS: &[&str] = &[
     "megatron_core",
     "target_modules",
     "task_type",
+    "use_dora",
     "use_rslora",
 ];
 
@@ -266,6 +283,7 @@ fn read_config(config: &Value) -> Result<LoraSpec, PeftError> {
         dropout: fields.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0) as f32,
         target_modules: Vec::new(),
         rslora: fields.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+        dora: fields.get("use_dora").and_then(Value::as_bool).unwrap_or(false),
     };
     spec.validate()?;
     Ok(spec)
@@ -293,7 +311,7 @@ fn config_json(spec: &LoraSpec, targets: &BTreeSet<String>, base: &str, conv1d: 
         "revision": null,
         "target_modules": targets,
         "task_type": "CAUSAL_LM",
-        "use_dora": false,
+        "use_dora": spec.dora,
         "use_rslora": spec.rslora,
     })
 }

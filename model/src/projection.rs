@@ -8,13 +8,15 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Shape, Tensor};
 
 use crate::kernels;
+use crate::rounding::Rounding;
 
-/// Where in the model and in which step of training a call happens. Decides which inputs dropout drops, and nothing else.
+/// Where in the model and in which step of training a call happens: what dropout drops, and how products are rounded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Site<'a> {
     pub dropout: Option<&'a DropoutKey>,
     pub layer: usize,
     pub name: &'static str,
+    pub rounding: Option<Rounding>,
 }
 
 impl Site<'_> {
@@ -45,18 +47,36 @@ pub struct Projection {
     pub lora: Option<Lora>,
 }
 
-/// `scale · (dropout(x) Aᵀ) Bᵀ` (Hu 2021).
+/// `scale · (dropout(x) Aᵀ) Bᵀ` (Hu 2021), beside the dense weight; with a magnitude each output of both together is divided by the
+/// length of its row of `W + scale · B A` and multiplied by its magnitude (DoRA, Liu 2024).
 #[derive(Module, Debug)]
 pub struct Lora {
     /// `[r, in]`
     pub a: Param<Tensor<2>>,
     /// `[out, r]`
     pub b: Param<Tensor<2>>,
+    /// `[out]`
+    pub magnitude: Option<Param<Tensor<1>>>,
     #[module(skip)]
     pub scale: f32,
     /// Probability that an input of the adapter is dropped while training.
     #[module(skip)]
     pub dropout: f32,
+}
+
+impl Lora {
+    /// `[out, in]`: `scale · B A`, what the adapter adds to its weight.
+    pub fn delta(&self) -> Tensor<2> {
+        self.b.val().matmul(self.a.val()) * self.scale
+    }
+
+    /// `[out]`: what DoRA multiplies each output by. The length of the rows counts as a constant (Liu 2024, section 4.3).
+    pub(crate) fn stretch(&self, weight: &Tensor<2>) -> Option<Tensor<1>> {
+        let magnitude = self.magnitude.as_ref()?.val();
+        let outputs = magnitude.dims()[0];
+        let turned = (weight.clone() + self.delta()).detach();
+        Some(magnitude / turned.square().sum_dim(1).sqrt().reshape([outputs]))
+    }
 }
 
 impl Projection {
@@ -73,9 +93,40 @@ impl Projection {
     pub fn forward(&self, x: Tensor<3>, site: Site<'_>) -> Tensor<3> {
         let bias = self.bias.as_ref().map(Param::val);
         match &self.lora {
-            None => kernels::linear(x, self.weight.val(), bias),
-            Some(lora) => kernels::adapted(x, self.weight.val(), bias, lora, site),
+            None => linear(x, self.weight.val(), bias, site),
+            Some(lora) => self.adapted(x, bias, lora, site),
         }
+    }
+
+    fn adapted(&self, x: Tensor<3>, bias: Option<Tensor<1>>, lora: &Lora, site: Site<'_>) -> Tensor<3> {
+        let weight = self.weight.val();
+        let stretch = lora.stretch(&weight).map(|stretch| stretch.unsqueeze::<3>()); // [1, 1, out]
+        let drops = site.dropout.is_some() && lora.dropout > 0.0;
+        let fused = site.rounding.is_none() && !(drops && stretch.is_some());
+        if fused && stretch.is_none() {
+            return kernels::adapted(x, weight, bias, lora, site);
+        }
+        let y = if fused {
+            kernels::adapted(x, weight, None, lora, site)
+        } else {
+            let dropped = match site.dropout {
+                Some(key) if drops => kernels::dropout(x.clone(), lora.dropout, *key, site),
+                _ => x.clone(),
+            };
+            let low = linear(dropped.clone(), lora.a.val(), None, site);
+            let beside = linear(low, lora.b.val(), None, site) * lora.scale;
+            let y = linear(x, weight.clone(), None, site);
+            match &stretch {
+                // As PEFT does it: the weight's own part is stretched by what the adapter saw of the input.
+                Some(stretch) if drops => {
+                    let seen = linear(dropped, weight, None, site);
+                    let stretched = y + seen * (stretch.clone() - 1.0) + beside * stretch.clone();
+                    return plus(stretched, bias);
+                }
+                _ => y + beside,
+            }
+        };
+        plus(stretch.map_or(y.clone(), |stretch| y * stretch), bias)
     }
 
     /// `[out, in]` of the dense weight.
@@ -93,6 +144,9 @@ impl Projection {
         if let Some(lora) = &self.lora {
             out.push((format!("{path}.lora.a"), ParamRef::Matrix(&lora.a)));
             out.push((format!("{path}.lora.b"), ParamRef::Matrix(&lora.b)));
+            if let Some(magnitude) = &lora.magnitude {
+                out.push((format!("{path}.lora.magnitude"), ParamRef::Vector(magnitude)));
+            }
         }
     }
 
@@ -104,7 +158,28 @@ impl Projection {
         if let Some(lora) = &mut self.lora {
             out.push((format!("{path}.lora.a"), ParamMut::Matrix(&mut lora.a)));
             out.push((format!("{path}.lora.b"), ParamMut::Matrix(&mut lora.b)));
+            if let Some(magnitude) = &mut lora.magnitude {
+                out.push((format!("{path}.lora.magnitude"), ParamMut::Vector(magnitude)));
+            }
         }
+    }
+}
+
+/// `x Wᵀ + b`, rounded where the site says so.
+fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, site: Site<'_>) -> Tensor<3> {
+    match &site.rounding {
+        None => kernels::linear(x, weight, bias),
+        Some(rounding) => {
+            let bias = bias.map(|bias| rounding.input(bias));
+            rounding.output(kernels::linear(rounding.input(x), rounding.input(weight), bias))
+        }
+    }
+}
+
+fn plus(y: Tensor<3>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    match bias {
+        Some(bias) => y + bias.unsqueeze::<3>(),
+        None => y,
     }
 }
 

@@ -4,7 +4,11 @@
 //! The browser gets the reading of examples only: its report must count what the server will train on.
 
 #[cfg(not(target_arch = "wasm32"))]
+pub mod average;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod batches;
+#[cfg(not(target_arch = "wasm32"))]
+mod checkpointed;
 pub mod data;
 pub mod encoder;
 #[cfg(not(target_arch = "wasm32"))]
@@ -14,11 +18,17 @@ pub mod ngram;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod optimizer;
 #[cfg(not(target_arch = "wasm32"))]
+mod preference;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod save;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod scaler;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod schedule;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod watch;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use batches::Batches;
@@ -39,6 +49,9 @@ pub enum TrainError {
     /// The weights left the range of f32; the last checkpoint is still good.
     #[error("the loss is not a finite number at step {step}: lower the learning rate")]
     Diverged { step: u64 },
+    /// The watchdog's other finding; the weights are as they were before the step.
+    #[error("the loss jumped to {loss:.3} at step {step}, where {usual:.3} is usual: lower the learning rate")]
+    Spike { step: u64, loss: f64, usual: f64 },
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
     #[error("checkpoint {path}: {reason}")]

@@ -14,6 +14,7 @@ use crate::layers::NormLayer;
 use crate::moe::{FeedForward, Routing};
 use crate::projection::{DropoutKey, ParamMut, ParamRef, Projection, Site, zeros_when_used};
 use crate::rope::Rotation;
+use crate::rounding::Rounding;
 use crate::trace::Trace;
 use crate::{init, kernels};
 
@@ -68,6 +69,8 @@ pub struct Forward<'a> {
     pub trace: Option<&'a mut Trace>,
     /// Training with dropout; none drops nothing.
     pub dropout: Option<DropoutKey>,
+    /// Training in a shorter number format.
+    pub rounding: Option<Rounding>,
     /// Training with experts: their capacity holds, and what they were sent is kept here.
     pub routing: Option<&'a mut Routing>,
 }
@@ -229,8 +232,28 @@ impl Transformer {
     }
 
     /// `[B, T]` token ids → `[B, T, D]` hidden states after the last norm; what the head reads.
-    pub fn hidden(&self, tokens: Tensor<2, Int>, ctx: Forward<'_>) -> Tensor<3> {
-        let [batch, time] = tokens.dims();
+    pub fn hidden(&self, tokens: Tensor<2, Int>, mut ctx: Forward<'_>) -> Tensor<3> {
+        let mut trace = ctx.trace.take();
+        let mut routing = ctx.routing.take();
+        let time = tokens.dims()[1];
+        let mut stages = self.stages(tokens.dims(), Forward { trace: None, routing: None, ..ctx });
+        stages.context.traced = trace.is_some();
+        let mut x = stages.embedded(tokens); // [B, T, D]
+        if let Some(trace) = &mut trace {
+            trace.embedding = Some(x.clone());
+            trace.layers.clear();
+        }
+        for layer in 0..self.layers.len() {
+            x = stages.block(layer, x, routing.as_deref_mut(), trace.as_deref_mut());
+        }
+        if let Some(cache) = stages.context.cache.take() {
+            cache.advance(time);
+        }
+        stages.last(x)
+    }
+
+    /// The same in its parts.
+    pub(crate) fn stages<'a>(&'a self, [batch, time]: [usize; 2], ctx: Forward<'a>) -> Stages<'a> {
         let device = self.device();
         let mut cache = ctx.cache;
         if let Some(cache) = &mut cache {
@@ -241,32 +264,15 @@ impl Transformer {
         }
         let mask = self.mask([batch, time], ctx.left_pad, ctx.segments, cache.as_deref());
         let positions = positions(&mask);
-
-        let site = Site { dropout: ctx.dropout.as_ref(), ..Site::default() };
-        let x = self.embedded(tokens, &positions, site); // [B, T, D]
-        let mut trace = ctx.trace;
-        if let Some(trace) = &mut trace {
-            trace.embedding = Some(x.clone());
-            trace.layers.clear();
-        }
-        let mut context = Context {
+        let context = Context {
             rotation: Rotation::new(&self.config, &positions, &device),
             windowed: Mask { window: self.config.sliding_window, ..mask.clone() },
             mask,
             rule: ScoreRule::new(&self.config),
             cache,
-            traced: trace.is_some(),
+            traced: false,
         };
-        let mut routing = ctx.routing;
-        let mut x = x;
-        for (layer, block) in self.layers.iter().enumerate() {
-            let site = Site { layer, ..site };
-            x = block.forward(x, &mut context, site, routing.as_deref_mut(), trace.as_deref_mut());
-        }
-        if let Some(cache) = context.cache {
-            cache.advance(time);
-        }
-        self.norm.forward(x)
+        Stages { model: self, context, positions, dropout: ctx.dropout, rounding: ctx.rounding }
     }
 
     /// `[B, T]` token ids → `[B, T, D]`, what the first block reads.
@@ -405,6 +411,41 @@ impl Transformer {
             }
         }
         out
+    }
+}
+
+/// A forward pass in its parts: [`Stages::embedded`], every block in order, [`Stages::last`].
+#[derive(Debug)]
+pub(crate) struct Stages<'a> {
+    model: &'a Transformer,
+    context: Context<'a>,
+    positions: Vec<Vec<usize>>,
+    dropout: Option<DropoutKey>,
+    rounding: Option<Rounding>,
+}
+
+impl Stages<'_> {
+    /// `[B, T]` token ids → `[B, T, D]`, what the first block reads.
+    pub(crate) fn embedded(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let site = Site { dropout: self.dropout.as_ref(), rounding: self.rounding, ..Site::default() };
+        self.model.embedded(tokens, &self.positions, site)
+    }
+
+    /// `[B, T, D]` → `[B, T, D]`
+    pub(crate) fn block(
+        &mut self,
+        layer: usize,
+        x: Tensor<3>,
+        routing: Option<&mut Routing>,
+        trace: Option<&mut Trace>,
+    ) -> Tensor<3> {
+        let site = Site { dropout: self.dropout.as_ref(), rounding: self.rounding, layer, ..Site::default() };
+        self.model.layers[layer].forward(x, &mut self.context, site, routing, trace)
+    }
+
+    /// `[B, T, D]` → `[B, T, D]`, what the head reads.
+    pub(crate) fn last(&self, x: Tensor<3>) -> Tensor<3> {
+        self.model.norm.forward(x)
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "parity/golden.rs"]
 mod golden;
+#[path = "parity/training.rs"]
+mod training;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +34,9 @@ const MODELS: [&str; 12] =
     ["llama", "qwen2", "mistral", "gpt2", "gpt_neox", "gptj", "bloom", "mixtral", "qwen3", "gemma2", "phi3", "smollm3"];
 /// Llama with its RoPE stretched.
 const STRETCHED: [&str; 4] = ["llama-linear", "llama-dynamic", "llama-yarn", "llama-llama3"];
-const ADAPTERS: [&str; 3] = ["llama", "qwen2", "gpt2"];
+/// Each on the model before its hyphen.
+const ADAPTERS: [&str; 11] =
+    ["llama", "qwen2", "gpt2", "llama-dora", "gpt2-dora", "qwen3", "gemma2", "phi3", "gpt_neox", "gptj", "bloom"];
 /// What f32 may differ by when the order of additions does.
 const TOLERANCE: f32 = 1e-4;
 
@@ -76,6 +80,7 @@ fn gradients_are_those_of_transformers() -> Result {
             time,
             positions: (0..time as i32 - 1).collect(),
             targets: row[1..].to_vec(),
+            owners: vec![0; time - 1],
             segments: None,
             first_row: 0,
             lengths: vec![time],
@@ -85,7 +90,8 @@ fn gradients_are_those_of_transformers() -> Result {
         let ctx = Forward { routing: Some(&mut routing), ..Forward::default() };
         let hidden = model.hidden(ids(std::slice::from_ref(&batch.inputs), &device), ctx);
         let count = batch.targets.len() as f64;
-        let (sums, scalar) = loss::cross_entropy(&model, hidden, &batch, Objective::default(), 1.0 / count as f32);
+        let weights = vec![1.0 / count as f32; time - 1];
+        let (sums, scalar) = loss::cross_entropy(&model, hidden, &batch, Objective::default(), &weights);
         let mut scalar = scalar.ok_or("there is something to train")?;
         let mut loss = sums.loss / count;
         if let Some((moe, balance)) = model.config().moe.zip(routing.balance(None)) {
@@ -116,16 +122,23 @@ fn gradients_are_those_of_transformers() -> Result {
     Ok(())
 }
 
+/// The model an adapter is for.
+fn adapted(folder: &str) -> &str {
+    folder.split('-').next().unwrap_or(folder)
+}
+
 #[test]
 fn logits_with_adapters_are_those_of_peft() -> Result {
-    for name in ADAPTERS {
-        let expected = expected(&format!("peft-{name}"))?;
+    for folder in ADAPTERS {
+        let expected = expected(&format!("peft-{folder}"))?;
         let device = device::cpu();
+        let name = adapted(folder);
         let mut model = load(name, &config(name)?, &device)?;
         let base = alone(&model, &expected);
         assert!(difference(&base, &expected.logits) > 0.1, "{name}: the adapter does nothing");
-        let spec = peft::load(&golden(&format!("peft-{name}")), &mut model, &device)?;
-        close(name, &alone(&model, &expected), &expected.logits);
+        let spec = peft::load(&golden(&format!("peft-{folder}")), &mut model, &device)?;
+        assert_eq!(spec.dora, folder.ends_with("-dora"));
+        close(folder, &alone(&model, &expected), &expected.logits);
 
         // Our own files give the same again.
         let files = peft::to_files(&model, &spec, name)?;
@@ -135,7 +148,7 @@ fn logits_with_adapters_are_those_of_peft() -> Result {
 
         lora::merge(&mut model);
         assert!(!lora::is_adapted(&model));
-        close(name, &alone(&model, &expected), &expected.logits);
+        close(folder, &alone(&model, &expected), &expected.logits);
         lora::remove(&mut again);
         assert_eq!(alone(&again, &expected), base);
     }
@@ -303,11 +316,12 @@ fn fixtures_notice_a_wrong_grouping() -> Result {
 
 #[test]
 fn fixtures_notice_a_wrong_scale() -> Result {
-    for name in ADAPTERS {
-        let expected = expected(&format!("peft-{name}"))?;
+    for folder in ADAPTERS {
+        let expected = expected(&format!("peft-{folder}"))?;
         let device = device::cpu();
+        let name = adapted(folder);
         let mut model = load(name, &config(name)?, &device)?;
-        let spec = peft::load(&golden(&format!("peft-{name}")), &mut model, &device)?;
+        let spec = peft::load(&golden(&format!("peft-{folder}")), &mut model, &device)?;
         let wrong = LoraSpec { rslora: !spec.rslora, ..spec }.scale();
         for (_, projection) in model.projections_mut() {
             if let Some(lora) = &mut projection.lora {
@@ -315,7 +329,7 @@ fn fixtures_notice_a_wrong_scale() -> Result {
             }
         }
         let d = difference(&alone(&model, &expected), &expected.logits);
-        assert!(d > 10.0 * TOLERANCE, "{name} with a wrong scale is off by {d} only");
+        assert!(d > 10.0 * TOLERANCE, "{folder} with a wrong scale is off by {d} only");
     }
     Ok(())
 }
@@ -326,7 +340,7 @@ fn unsupported_adapters_are_refused_by_name() -> Result {
     let config: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join(peft::CONFIG))?)?;
     let weights = std::fs::read(dir.join(peft::WEIGHTS))?;
     let cases = [
-        ("use_dora", serde_json::json!(true)),
+        ("use_qalora", serde_json::json!(true)),
         ("bias", serde_json::json!("all")),
         ("modules_to_save", serde_json::json!(["lm_head"])),
         ("peft_type", serde_json::json!("IA3")),
@@ -448,8 +462,9 @@ fn parity_export() -> Result {
     for name in MODELS {
         bundle(name, &device::cpu())?.save(&out.join(name), Precision::F32)?;
     }
-    for name in ADAPTERS {
+    for folder in ADAPTERS {
         let device = device::cpu();
+        let name = adapted(folder);
         let mut model = load(name, &config(name)?, &device)?;
         let spec = LoraSpec {
             r: 3,
@@ -457,6 +472,7 @@ fn parity_export() -> Result {
             dropout: 0.05,
             target_modules: lora::names(&model).into_iter().step_by(2).map(str::to_owned).collect(),
             rslora: name == "llama",
+            dora: folder.ends_with("-dora"),
         };
         lora::apply(&mut model, &spec, 11, &device)?;
         for (path, mut param) in model.params_mut() {
@@ -464,9 +480,12 @@ fn parity_export() -> Result {
                 // As after training: anything but zero.
                 let count = param.shape().iter().product::<usize>();
                 param.set((0..count).map(|i| ((i * 37 % 23) as f32 - 11.0) / 40.0).collect());
+            } else if path.ends_with("lora.magnitude") {
+                let count = param.shape().iter().product::<usize>();
+                param.set((0..count).map(|i| 0.5 + (i * 37 % 23) as f32 / 20.0).collect());
             }
         }
-        let dir = out.join(format!("peft-{name}"));
+        let dir = out.join(format!("peft-{folder}"));
         peft::save(&dir, &model, &spec, name)?;
         let expected = expected(name)?;
         let logits = alone(&model, &expected);

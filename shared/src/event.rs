@@ -1,7 +1,7 @@
 //! What a training run says while it runs. The job layer numbers and stores these; the run itself knows no clock, so times
 //! come with the metrics that need them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One thing that happened in a run.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -49,8 +49,15 @@ pub struct Metrics {
     pub valid_loss: Option<f64>,
     pub valid_accuracy: Option<f64>,
     pub lr: f64,
-    /// Global norm before clipping.
+    /// Global norm before clipping; infinite (`null` in JSON) when a gradient overflowed.
+    #[serde(deserialize_with = "null_is_infinite")]
     pub grad_norm: f64,
+    /// What the loss was multiplied by against underflow, with f16.
+    #[serde(default)]
+    pub loss_scale: Option<f64>,
+    /// Share of the gradients' numbers that are 0, in other precisions than f32.
+    #[serde(default)]
+    pub zero_gradients: Option<f64>,
     /// Unmasked tokens trained on since the run began.
     pub trained_tokens: u64,
     /// All tokens that went through the model since the run began, padding left out.
@@ -60,4 +67,12 @@ pub struct Metrics {
     pub seconds_left: Option<f64>,
     /// Passes over the data, fractional.
     pub epoch: f64,
+    /// Steps whose examples the watchdog left out. A run that went back does steps again, on other examples.
+    #[serde(default)]
+    pub skipped: u64,
+}
+
+/// JSON has no infinity; serde_json writes `null`.
+fn null_is_infinite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }

@@ -5,8 +5,8 @@ mod train;
 
 use serde::{Deserialize, Serialize};
 pub use train::{
-    Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, OptimizerKind, SampleSpec, ScheduleKind,
-    TrainSpec,
+    Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, OptimizerKind, Precision, SampleSpec,
+    ScheduleKind, TrainSpec, Watchdog,
 };
 
 /// A value outside its bounds. `field` is the path a client wrote, e.g. `hearth.lora.r`.
@@ -128,18 +128,39 @@ pub struct LoraSpec {
     pub target_modules: Vec<String>,
     /// Rank-stabilised scale (Kalajdzievski 2023).
     pub rslora: bool,
+    /// Weight-decomposed (Liu 2024): the adapter turns each row of the weight, and a trained magnitude says how long it is.
+    pub dora: bool,
 }
 
 impl Default for LoraSpec {
     fn default() -> Self {
-        Self { r: 16, alpha: 32.0, dropout: 0.0, target_modules: Vec::new(), rslora: false }
+        Self { r: 16, alpha: 32.0, dropout: 0.0, target_modules: Vec::new(), rslora: false, dora: false }
     }
 }
 
 impl LoraSpec {
-    /// Every name a block's projections can have.
-    pub const MODULES: [&'static str; 10] =
-        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "c_attn", "c_proj", "c_fc"];
+    /// Every name a block's projections can have, over all families.
+    pub const MODULES: [&'static str; 19] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+        "c_attn",
+        "c_proj",
+        "c_fc",
+        "qkv_proj",
+        "gate_up_proj",
+        "query_key_value",
+        "dense",
+        "dense_h_to_4h",
+        "dense_4h_to_h",
+        "out_proj",
+        "fc_in",
+        "fc_out",
+    ];
 
     /// What the product `B A` is multiplied by.
     pub fn scale(&self) -> f32 {

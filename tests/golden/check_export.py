@@ -13,7 +13,7 @@ import golden
 
 TOLERANCE = 1e-4
 MODELS = "llama qwen2 mistral gpt2 gpt_neox gptj bloom mixtral qwen3 gemma2 phi3 smollm3".split()
-ADAPTERS = ["llama", "qwen2", "gpt2"]
+ADAPTERS = "llama qwen2 gpt2 llama-dora gpt2-dora qwen3 gemma2 phi3 gpt_neox gptj bloom".split()
 
 
 def prompts(name):
@@ -35,10 +35,12 @@ def main(folder):
         model = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
         expected = load_file(golden.HERE / name / "expected.safetensors")["logits"]
         check(f"our checkpoint of {name}", model, prompts(name), expected)
-    for name in ADAPTERS:
+    for folder_name in ADAPTERS:
+        name = folder_name.split("-")[0]
         base = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
-        model = PeftModel.from_pretrained(base, folder / f"peft-{name}")
-        check(f"our adapter on {name}", model, prompts(name), load_file(folder / f"peft-{name}" / "expected.safetensors")["logits"])
+        ours = folder / f"peft-{folder_name}"
+        model = PeftModel.from_pretrained(base, ours)
+        check(f"our adapter {folder_name}", model, prompts(name), load_file(ours / "expected.safetensors")["logits"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Ten steps of every optimizer on given gradients, by torch where it has the optimizer, and the rates of every schedule:
 `make_optimizers.py OUT`."""
 
+import contextlib
 import math
 import sys
 
@@ -89,9 +90,9 @@ def run(make, start, slopes):
     return {name: parameter.detach().numpy() for name, parameter in parameters.items()}
 
 
-def schedules():
+def schedules(peak=PEAK, ratio=RATIO, warmup=WARMUP, total=TOTAL, decay=DECAY):
     """torch's own schedulers behind a linear warm-up whose last step has the peak; the papers' formulas where it has none."""
-    sgd = lambda: torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+    sgd = lambda: torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
 
     def chained(make, count):
         optimizer = sgd()
@@ -103,27 +104,33 @@ def schedules():
         return rates
 
     lr = torch.optim.lr_scheduler
-    warm = chained(lambda o: lr.LinearLR(o, 1 / WARMUP, 1, WARMUP - 1), WARMUP)
-    rest = TOTAL - WARMUP
-    fall = round(TOTAL * DECAY)
+    warm = chained(lambda o: lr.LinearLR(o, 1 / warmup, 1, warmup - 1), warmup)
+    rest = total - warmup
+    fall = round(total * decay)
     return {
         "constant": warm + chained(lambda o: lr.ConstantLR(o, 1.0), rest),
-        "linear": warm + chained(lambda o: lr.LinearLR(o, 1, RATIO, rest - 1), rest),
-        "cosine": warm + chained(lambda o: lr.CosineAnnealingLR(o, rest - 1, PEAK * RATIO), rest),
-        "wsd": warm + [PEAK] * (rest - fall) + chained(lambda o: lr.LinearLR(o, 1, RATIO, fall - 1), fall),
+        "linear": warm + chained(lambda o: lr.LinearLR(o, 1, ratio, rest - 1), rest),
+        "cosine": warm + chained(lambda o: lr.CosineAnnealingLR(o, rest - 1, peak * ratio), rest),
+        "wsd": warm + [peak] * (rest - fall) + chained(lambda o: lr.LinearLR(o, 1, ratio, fall - 1), fall),
         # Vaswani 2017, section 5.3, scaled to its peak.
-        "inverse_sqrt": warm + [PEAK * math.sqrt(WARMUP / step) for step in range(WARMUP + 1, TOTAL + 1)],
+        "inverse_sqrt": warm + [peak * math.sqrt(warmup / step) for step in range(warmup + 1, total + 1)],
     }
 
 
+@contextlib.contextmanager
+def muon_in_f32():
+    """torch's Muon iterates in bf16; in f32 it is the same formula, and comparable."""
+    half, torch.bfloat16 = torch.bfloat16, torch.float32
+    yield
+    torch.bfloat16 = half
+
+
 def main(out):
-    # torch's Muon iterates in bf16; in f32 it is the same formula, and comparable.
-    torch.bfloat16, half = torch.float32, torch.bfloat16
     start, slopes = tensors()
     tensors_of = {f"start/{n}": v for n, v in start.items()} | {f"gradient/{n}": v for n, v in slopes.items()}
-    for name, make in optimizers():
-        tensors_of |= {f"{name}/{n}": v for n, v in run(make, start, slopes).items()}
-    torch.bfloat16 = half
+    with muon_in_f32():
+        for name, make in optimizers():
+            tensors_of |= {f"{name}/{n}": v for n, v in run(make, start, slopes).items()}
     golden.write_tensors(out, "optimizers/steps.safetensors", tensors_of)
     rates = {name: [float(f"{rate:.9g}") for rate in rates] for name, rates in schedules().items()}
     golden.write_json(out, "optimizers/schedules.json", rates)

@@ -14,22 +14,36 @@ from safetensors.numpy import load_file
 import golden
 import make_transformers
 
-ADAPTERS = {
-    "llama": dict(r=3, lora_alpha=7, target_modules=["q_proj", "v_proj", "down_proj"]),
-    "qwen2": dict(r=4, lora_alpha=6, target_modules=["k_proj", "o_proj", "gate_proj", "up_proj"], use_rslora=True),
-    "gpt2": dict(r=2, lora_alpha=5, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True, lora_dropout=0.1),
-}
+# Folder, model, settings.
+ADAPTERS = [
+    ("llama", "llama", dict(r=3, lora_alpha=7, target_modules=["q_proj", "v_proj", "down_proj"])),
+    (
+        "qwen2",
+        "qwen2",
+        dict(r=4, lora_alpha=6, target_modules=["k_proj", "o_proj", "gate_proj", "up_proj"], use_rslora=True),
+    ),
+    ("gpt2", "gpt2", dict(r=2, lora_alpha=5, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True, lora_dropout=0.1)),
+    ("llama-dora", "llama", dict(r=3, lora_alpha=7, target_modules=["k_proj", "o_proj", "up_proj"], use_dora=True)),
+    ("gpt2-dora", "gpt2", dict(r=2, lora_alpha=5, target_modules=["c_attn"], fan_in_fan_out=True, use_dora=True)),
+    ("qwen3", "qwen3", dict(r=2, lora_alpha=5, target_modules=["q_proj", "k_proj", "down_proj"])),
+    ("gemma2", "gemma2", dict(r=2, lora_alpha=5, target_modules=["v_proj", "o_proj", "gate_proj"])),
+    ("phi3", "phi3", dict(r=2, lora_alpha=5, target_modules=["qkv_proj", "gate_up_proj"])),
+    ("gpt_neox", "gpt_neox", dict(r=2, lora_alpha=5, target_modules=["query_key_value", "dense_h_to_4h"])),
+    ("gptj", "gptj", dict(r=2, lora_alpha=5, target_modules=["q_proj", "out_proj", "fc_in"])),
+    ("bloom", "bloom", dict(r=2, lora_alpha=5, target_modules=["query_key_value", "dense_4h_to_h"])),
+]
 
 
 def main(out):
-    for seed, (name, kind, config, scales) in enumerate(make_transformers.models()):
-        if name not in ADAPTERS:
-            continue
+    models = {name: (seed, *rest) for seed, (name, *rest) in enumerate(make_transformers.models())}
+    for folder, name, settings in ADAPTERS:
+        seed, kind, config, scales = models[name]
         model = make_transformers.build(seed, kind, config, scales)
-        spec = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **ADAPTERS[name])
+        spec = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
         model = peft.get_peft_model(model, spec).eval()
         adapter = {k: v for k, v in model.named_parameters() if "lora_" in k}
-        golden.randomize(Named(adapter), 200 + seed, {})
+        # A magnitude is about as long as the row that it stretches; all else is random.
+        golden.randomize(Named(adapter), 200 + seed, {"lora_magnitude_vector.default.weight": (0.5, 2)})
         rows = golden.prompts(300 + seed, make_transformers.VOCAB, make_transformers.LENGTHS)
         with tempfile.TemporaryDirectory() as scratch:
             model.save_pretrained(scratch)
@@ -38,10 +52,10 @@ def main(out):
         # PEFT keeps the targets in a set, in any order.
         settings["target_modules"] = sorted(settings["target_modules"])
         settings["base_model_name_or_path"] = name
-        golden.write_json(out, f"peft-{name}/adapter_config.json", settings)
-        golden.write_tensors(out, f"peft-{name}/adapter_model.safetensors", tensors)
+        golden.write_json(out, f"peft-{folder}/adapter_config.json", settings)
+        golden.write_tensors(out, f"peft-{folder}/adapter_model.safetensors", tensors)
         values = golden.logits(model, rows)
-        golden.write_tensors(out, f"peft-{name}/expected.safetensors", golden.expected(rows, values))
+        golden.write_tensors(out, f"peft-{folder}/expected.safetensors", golden.expected(rows, values))
 
 
 class Named:

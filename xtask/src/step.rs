@@ -179,6 +179,11 @@ impl Step {
         result
     }
 
+    /// Runs a program whose output and exit status the caller judges.
+    pub fn capture(&self, command: &mut Command) -> Result<(ExitStatus, Vec<String>)> {
+        self.spawn(command, None, false)
+    }
+
     fn check(&self, command: &Command, status: ExitStatus, lines: &[String]) -> Result<()> {
         if status.success() {
             return Ok(());

@@ -1,7 +1,9 @@
 //! `cargo xtask test`: set-up, then every check, cheap ones first. Nothing is skipped: a missing tool is a failure.
 //! What the page needs and what runs natively go side by side until the tests, which need both.
 
-use std::process::ExitStatus;
+use std::fmt;
+use std::fs;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Result, bail};
 
@@ -10,6 +12,9 @@ use crate::step::{side_by_side, step};
 use crate::{page, setup};
 
 const CLIPPY_HINT: &str = "`cargo clippy` shows the same; use #[expect(…, reason)] only where the lint is wrong";
+
+const TEST_HINT: &str = "`cargo xtask test --only NAME` runs one test again; screenshots and server logs are in the folder \
+    test-output of the target folder";
 
 /// What `--only` selects; everything without it.
 #[derive(Default)]
@@ -46,6 +51,7 @@ impl Selection {
 /// Runs what is selected; the last line counts the tests.
 pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
     let tests = selection.tests();
+    let mut first = Counts::default();
     side_by_side(
         || {
             setup::for_page(paths)?;
@@ -57,10 +63,18 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
         || {
             setup::for_tests(paths)?;
             checks(paths, selection)?;
-            tests.as_deref().map_or(Ok(()), |arguments| native(paths, arguments))
+            match tests.as_deref() {
+                None => Ok(()),
+                Some([]) => without_page(paths).map(|counts| first = counts),
+                Some(arguments) => native(paths, arguments),
+            }
         },
     )?;
-    tests.map_or(Ok(()), |arguments| cargo_test(paths, &arguments))
+    match tests.as_deref() {
+        None => Ok(()),
+        Some([]) => finish(first.and(with_page(paths, &["--test".to_owned(), "it".to_owned()])?)),
+        Some(arguments) => finish(with_page(paths, arguments)?),
+    }
 }
 
 /// What needs no build of the program.
@@ -72,7 +86,8 @@ fn checks(paths: &Paths, selection: &Selection) -> Result<()> {
     if selection.wants("tidy") {
         let hint = "the rules stand in docs/architecture.md, their checks in tests/it/tidy.rs";
         step(paths, "tidy rules", hint, |step| {
-            step.run(paths.cargo_native("test").args(["--release", "--quiet", "--bin", "xtask"]))
+            // As this program was built, so that only its own tests are compiled.
+            step.run(paths.cargo().args(["test", "--package", "xtask", "--quiet"]))
         })?;
     }
     if selection.wants("clippy") {
@@ -96,7 +111,7 @@ fn clippy_wasm(paths: &Paths) -> Result<()> {
     })
 }
 
-/// Compiles the tests while the page is still being built; the program takes the page in when it is linked again.
+/// Compiles tests while the page is still being built; the program takes the page in when it is linked again.
 fn native(paths: &Paths, arguments: &[String]) -> Result<()> {
     // A filter for names chooses no target.
     let targets = if arguments.first().is_some_and(|argument| argument.starts_with("--")) { arguments } else { &[] };
@@ -105,27 +120,44 @@ fn native(paths: &Paths, arguments: &[String]) -> Result<()> {
     })
 }
 
-fn cargo_test(paths: &Paths, arguments: &[String]) -> Result<()> {
-    let hint = "`cargo xtask test --only NAME` runs one test again; screenshots and server logs are in the folder test-output of \
-        the target folder";
-    let (counts, status) = step(paths, "tests", hint, |step| {
-        let (status, lines) = step.stream(
-            paths
-                .cargo_native("test")
-                .env("HEARTH_PYTHON", paths.python("py"))
-                // Where an error comes from stands in its chain; fifty frames of the runtime below it hide that.
-                .env("RUST_LIB_BACKTRACE", "0")
-                .args(["--release", "--no-fail-fast"])
-                .args(arguments),
-        )?;
-        let counts = Counts::of(&lines);
-        if counts.passed + counts.failed == 0 {
-            let end = lines[lines.len().saturating_sub(5)..].join("\n");
-            bail!("no test ran ({status})\n{end}");
-        }
-        Ok((counts, status))
+/// Runs every test that meets no page, beside the page's build, after all has been compiled.
+fn without_page(paths: &Paths) -> Result<Counts> {
+    native(paths, &[])?;
+    let mut arguments = vec!["--lib".to_owned(), "--bins".to_owned()];
+    let mut names: Vec<String> = fs::read_dir(paths.root.join("model/tests"))?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".rs").map(str::to_owned))
+        .collect();
+    names.sort();
+    arguments.extend(names.into_iter().flat_map(|name| ["--test".to_owned(), name]));
+    let (counts, output) = step(paths, "tests without the page", TEST_HINT, |step| {
+        let (status, lines) = step.capture(cargo_test(paths).args(&arguments))?;
+        let counts = Counts::of(&lines, status)?;
+        step.note(counts.to_string());
+        Ok((counts, lines))
     })?;
-    finish(&counts, status)
+    if !counts.succeeded() {
+        println!("{}", output.join("\n"));
+    }
+    Ok(counts)
+}
+
+/// Runs tests on the screen.
+fn with_page(paths: &Paths, arguments: &[String]) -> Result<Counts> {
+    step(paths, "tests", TEST_HINT, |step| {
+        let (status, lines) = step.stream(cargo_test(paths).args(arguments))?;
+        Counts::of(&lines, status)
+    })
+}
+
+fn cargo_test(paths: &Paths) -> Command {
+    let mut command = paths.cargo_native("test");
+    command
+        .env("HEARTH_PYTHON", paths.python("py"))
+        // Where an error comes from stands in its chain; fifty frames of the runtime below it hide that.
+        .env("RUST_LIB_BACKTRACE", "0")
+        .args(["--release", "--no-fail-fast"]);
+    command
 }
 
 /// Sums of cargo's `test result:` lines.
@@ -135,10 +167,22 @@ struct Counts {
     failed: u64,
     ignored: u64,
     failures: Vec<String>,
+    /// Cargo itself failed.
+    broken: bool,
 }
 
 impl Counts {
-    fn of(lines: &[String]) -> Self {
+    fn of(lines: &[String], status: ExitStatus) -> Result<Self> {
+        let mut counts = Self { broken: !status.success(), ..Self::sum(lines) };
+        if counts.passed + counts.failed == 0 {
+            let end = lines[lines.len().saturating_sub(5)..].join("\n");
+            bail!("no test ran ({status})\n{end}");
+        }
+        counts.failures.sort();
+        Ok(counts)
+    }
+
+    fn sum(lines: &[String]) -> Self {
         let mut counts = Self::default();
         for line in lines {
             if let Some(result) = line.strip_prefix("test result: ") {
@@ -151,22 +195,40 @@ impl Counts {
         }
         counts
     }
+
+    fn and(mut self, other: Self) -> Self {
+        self.failures.extend(other.failures);
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+            failures: self.failures,
+            broken: self.broken || other.broken,
+        }
+    }
+
+    fn succeeded(&self) -> bool {
+        self.failed == 0 && !self.broken
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.ignored > 0 { write!(f, ", {} skipped", self.ignored) } else { Ok(()) }
+    }
 }
 
 fn number_before(text: &str, word: &str) -> u64 {
     text.split_once(word).and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
-fn finish(counts: &Counts, status: ExitStatus) -> Result<()> {
+fn finish(counts: Counts) -> Result<()> {
     for failure in &counts.failures {
         println!("failed: {failure}");
     }
-    let skipped = match counts.ignored {
-        0 => String::new(),
-        count => format!(", {count} skipped"),
-    };
-    println!("{} passed, {} failed{skipped}", counts.passed, counts.failed);
-    if counts.failed > 0 || !status.success() {
+    println!("{counts}");
+    if !counts.succeeded() {
         // Not an error value: the count must stay the last line.
         std::process::exit(1);
     }
@@ -185,7 +247,11 @@ mod tests {
             "test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
         ]
         .map(str::to_owned);
-        let expected = Counts { passed: 14, failed: 1, ignored: 2, failures: vec!["a::b".to_owned()] };
-        assert_eq!(Counts::of(&lines), expected);
+        let failures = vec!["a::b".to_owned()];
+        let expected = Counts { passed: 14, failed: 1, ignored: 2, failures, broken: false };
+        assert_eq!(Counts::sum(&lines), expected);
+        let both = expected.and(Counts { passed: 1, broken: true, ..Counts::default() });
+        assert_eq!(both.to_string(), "15 passed, 1 failed, 2 skipped");
+        assert!(both.broken && !both.succeeded());
     }
 }

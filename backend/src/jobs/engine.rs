@@ -13,16 +13,17 @@ use hearth_model::bundle::{ModelBundle, Precision};
 use hearth_model::device;
 use hearth_model::generate::{Generation, Step};
 use hearth_model::tokenizer::Special;
-use hearth_model::train::{Run, Sequence, StepReport, data, save};
+use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save};
+use hearth_model::transformer::Transformer;
 use hearth_model::{lora, peft};
 use hearth_shared::event::{Level, Metrics, RunEvent};
-use hearth_shared::spec::{JobSpec, SampleSpec, Sampling};
+use hearth_shared::spec::{JobSpec, SampleSpec, Sampling, Watchdog};
 use hearth_shared::text::{Message, Role, validate};
 
 use super::child::{Order, Outcome};
 
-/// Checkpoints that stay on disk; the adapters of older ones were registered long ago.
-const KEPT: usize = 3;
+/// How often the watchdog lets a run go on.
+const MOST_RESCUES: u32 = 8;
 /// Steps whose pace is averaged.
 const PACE: usize = 10;
 
@@ -40,11 +41,16 @@ pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emi
             work.announce(resumed, emit)?;
         }
     }
+    if spec.train.watchdog == Watchdog::RollBack && save::latest(&work.checkpoints()).is_none() {
+        work.save(0)?;
+    }
     while !work.run.is_done() {
         match order() {
             Some(Order::Cancel) => return Ok(Outcome::Left),
             Some(Order::Suspend) => {
-                work.save(work.run.progress().step)?;
+                if work.run.progress().step > 0 {
+                    work.save(work.run.progress().step)?;
+                }
                 return Ok(Outcome::Left);
             }
             None => work.step(emit)?,
@@ -63,6 +69,7 @@ struct Work<'a> {
     pace: Vec<(Instant, u64)>,
     last_loss: Option<f64>,
     last_valid: Option<(f64, f64)>,
+    rescues: u32,
 }
 
 impl<'a> Work<'a> {
@@ -83,18 +90,24 @@ impl<'a> Work<'a> {
             Some(last) => Run::resume(&last, &spec.train, model, training, validation)?,
             None => Run::new(&spec.train, model, training, validation)?,
         };
-        Ok(Self { spec, folder, bundle, run, pace: Vec::new(), last_loss: None, last_valid: None })
+        Ok(Self { spec, folder, bundle, run, pace: Vec::new(), last_loss: None, last_valid: None, rescues: 0 })
     }
 
     fn step(&mut self, emit: Emit<'_>) -> Result<()> {
-        let report = self.run.step()?;
+        let report = match self.run.step() {
+            Ok(report) => report,
+            Err(error) => return self.rescue(error, emit),
+        };
         let total = self.run.total_steps();
         let every = self.spec.train.eval_every;
         let evaluates = report.step == total || (every > 0 && report.step.is_multiple_of(every));
-        let evaluation = if evaluates { self.run.evaluate() } else { None };
+        let evaluation = if evaluates { self.run.judge() } else { None };
         self.last_loss = Some(report.loss);
         self.last_valid = evaluation.map(|found| (found.loss, found.accuracy));
         emit(RunEvent::Metrics(self.metrics(&report, total)))?;
+        if let Some(scale) = report.loss_scale {
+            self.scale_news(&report, scale, emit)?;
+        }
         if self.is_checkpoint(report.step) {
             self.samples(report.step, emit)?;
             self.save(report.step)?;
@@ -103,9 +116,53 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Every change of the loss scale.
+    fn scale_news(&self, report: &StepReport, scale: f64, emit: Emit<'_>) -> Result<()> {
+        let now = self.run.loss_scale().unwrap_or(scale);
+        let text = if report.overflowed() {
+            format!(
+                "Step {}: a gradient overflowed and nothing was changed; the loss scale falls from {scale} to {now}",
+                report.step
+            )
+        } else if now > scale {
+            format!("Step {}: the loss scale rises from {scale} to {now}", report.step)
+        } else {
+            return Ok(());
+        };
+        self.say(emit, text)
+    }
+
+    /// What the spec's watchdog says to a step that went wrong; an error when the run can't go on.
+    fn rescue(&mut self, error: TrainError, emit: Emit<'_>) -> Result<()> {
+        let wrong = matches!(error, TrainError::Diverged { .. } | TrainError::Spike { .. });
+        let watchdog = self.spec.train.watchdog;
+        if !wrong || watchdog == Watchdog::Stop {
+            return Err(error.into());
+        }
+        self.rescues += 1;
+        if self.rescues > MOST_RESCUES {
+            return Err(
+                anyhow::Error::from(error).context(format!("the watchdog stepped in {MOST_RESCUES} times already"))
+            );
+        }
+        let done = match save::latest(&self.checkpoints()) {
+            Some(last) if watchdog == Watchdog::RollBack => {
+                self.run.roll_back(&last)?;
+                format!("back to step {}, and the examples since then are left out", self.run.progress().step)
+            }
+            _ => {
+                self.run.skip();
+                "the step's examples are left out".to_owned()
+            }
+        };
+        emit(RunEvent::Message { level: Level::Warn, text: format!("{error}; {done}") })
+    }
+
+    /// The last step, each after so many, and each best one where the result is the best.
     fn is_checkpoint(&self, step: u64) -> bool {
         let every = self.spec.train.checkpoint_every;
-        step == self.run.total_steps() || (every > 0 && step.is_multiple_of(every))
+        let best = self.spec.train.early_stop.and(self.run.watch().best);
+        self.run.is_done() || (every > 0 && step.is_multiple_of(every)) || best.is_some_and(|best| best.step == step)
     }
 
     fn metrics(&mut self, report: &StepReport, total: u64) -> Metrics {
@@ -132,6 +189,9 @@ impl<'a> Work<'a> {
             tokens_per_second: if measured { tokens as f64 / seconds } else { 0.0 },
             seconds_left: measured.then(|| (total - report.step) as f64 * seconds / steps),
             epoch: self.run.epoch(),
+            skipped: progress.skipped,
+            loss_scale: report.loss_scale,
+            zero_gradients: report.zero_gradients,
         }
     }
 
@@ -150,20 +210,24 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    fn checkpoints(&self) -> PathBuf {
+        self.folder.join("checkpoints")
+    }
+
     fn checkpoint(&self, step: u64) -> PathBuf {
-        self.folder.join("checkpoints").join(format!("step-{step}"))
+        self.checkpoints().join(format!("step-{step}"))
     }
 
     /// Writes the checkpoint and, into the same folder, the adapter as PEFT reads it.
     fn save(&self, step: u64) -> Result<()> {
-        let folder = self.checkpoint(step);
-        if step == 0 {
-            return Ok(());
-        }
-        self.run.save(&folder, &mut save::RealDisk)?;
-        let all = save::steps(&self.folder.join("checkpoints"));
-        for (_, old) in all.iter().rev().skip(KEPT) {
-            fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
+        self.run.save(&self.checkpoint(step), &mut save::RealDisk)?;
+        let best = self.run.watch().best.map(|best| best.step);
+        let all = save::steps(&self.checkpoints());
+        for (step, old) in all.iter().rev().skip(self.spec.train.keep_checkpoints as usize) {
+            // The adapters of older ones were registered long ago.
+            if Some(*step) != best {
+                fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
+            }
         }
         Ok(())
     }
@@ -188,16 +252,32 @@ impl<'a> Work<'a> {
         if result.exists() {
             fs::remove_dir_all(&result)?;
         }
+        let model = self.best(emit)?;
         match &self.spec.train.lora {
-            Some(adapter) => peft::save(&result, &self.run.model(), adapter, &self.spec.model_name)?,
+            Some(adapter) => peft::save(&result, &model, adapter, &self.spec.model_name)?,
             None => {
-                self.bundle.transformer = self.run.model();
+                self.bundle.transformer = model;
                 self.bundle.save(&result, Precision::F32)?;
             }
         }
         let progress = self.run.progress();
         emit(RunEvent::Done { step: progress.step, trained_tokens: progress.trained_tokens })?;
         Ok(Outcome::Done)
+    }
+
+    /// The model that the run was for: where it waited for a better one in vain, the best; else the last.
+    fn best(&self, emit: Emit<'_>) -> Result<Transformer> {
+        let train = &self.spec.train;
+        let Some((early_stop, best)) = train.early_stop.zip(self.run.watch().best) else {
+            return Ok(self.run.model());
+        };
+        if self.run.is_stale() {
+            let text = format!("Stopped early: {early_stop} evaluations without a better validation loss");
+            emit(RunEvent::Message { level: Level::Info, text })?;
+        }
+        let text = format!("The result is step {}, with a validation loss of {:.4}", best.step, best.loss);
+        emit(RunEvent::Message { level: Level::Info, text })?;
+        Ok(save::load_weights(&self.checkpoint(best.step), self.run.model())?)
     }
 
     fn say(&self, emit: Emit<'_>, text: String) -> Result<()> {

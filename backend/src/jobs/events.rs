@@ -1,7 +1,9 @@
 //! From what a run says to the numbered events a client reads. A run that was interrupted does steps again and says them
 //! again; the key of an event names what it is about, so that the repetition falls away.
 
-use hearth_shared::event::{Level, RunEvent};
+use std::collections::BTreeMap;
+
+use hearth_shared::event::{Level, Metrics, RunEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -21,7 +23,8 @@ impl Line {
     /// `attempt` and `count` set apart the free sentences of one attempt, which have nothing else to be known by.
     pub fn new(event: RunEvent, attempt: u32, count: u64) -> Self {
         let key = match &event {
-            RunEvent::Metrics(metrics) => format!("metrics:{}", metrics.step),
+            RunEvent::Metrics(Metrics { step, skipped: 0, .. }) => format!("metrics:{step}"),
+            RunEvent::Metrics(metrics) => format!("metrics:{}:{}", metrics.step, metrics.skipped),
             RunEvent::Sample { step, prompt, .. } => format!("sample:{step}:{prompt}"),
             RunEvent::Checkpoint { step, .. } => format!("checkpoint:{step}"),
             RunEvent::Message { .. } => format!("message:{attempt}:{count}"),
@@ -102,16 +105,15 @@ fn data(event: &RunEvent) -> Value {
 /// The result file OpenAI gives: one row a step.
 pub fn csv(lines: &[Line]) -> String {
     let mut text = String::from("step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n");
-    let mut last = 0;
+    let mut rows = BTreeMap::new();
     for line in lines {
-        let RunEvent::Metrics(metrics) = &line.event else {
-            continue;
-        };
-        // Steps that were done again give the same numbers; the first row stands.
-        if metrics.step <= last {
-            continue;
+        if let RunEvent::Metrics(metrics) = &line.event {
+            // A run that went back does the steps from there again.
+            rows.split_off(&metrics.step);
+            rows.insert(metrics.step, metrics);
         }
-        last = metrics.step;
+    }
+    for metrics in rows.into_values() {
         let optional = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
         text += &format!(
             "{},{},{},{},{}\n",
@@ -142,7 +144,6 @@ mod tests {
     use super::super::store;
     use super::*;
     use crate::db::Db;
-    use hearth_shared::event::Metrics;
 
     fn step(step: u64) -> Line {
         let metrics = Metrics { step, total_steps: 9, train_loss: 1.5, ..Metrics::default() };

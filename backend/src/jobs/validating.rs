@@ -84,6 +84,12 @@ impl Jobs {
             hearth: request.hearth.clone().unwrap_or_default().options,
         };
         spec.validate()?;
+        if spec.hearth.early_stop.is_some() && request.validation_file.is_none() {
+            return Err(Error::invalid(
+                "hearth.early_stop",
+                "It judges by the validation loss: add a `validation_file`.",
+            ));
+        }
         Ok((entry, spec))
     }
 

@@ -154,6 +154,7 @@ fn pass(rows: Vec<Row>, length: usize, first_row: u64) -> MicroBatch {
         inputs: Vec::with_capacity(rows.len() * length),
         positions: Vec::new(),
         targets: Vec::new(),
+        owners: Vec::new(),
         segments: several.then(Vec::new),
         first_row,
         lengths: vec![length; rows.len()],
@@ -164,6 +165,7 @@ fn pass(rows: Vec<Row>, length: usize, first_row: u64) -> MicroBatch {
             if row.documents[t] == row.documents[t + 1] {
                 batch.positions.push((r * length + t) as i32);
                 batch.targets.push(row.ids[t + 1] as i32);
+                batch.owners.push(r as u32);
             }
         }
         if let Some(segments) = &mut batch.segments {

@@ -14,6 +14,7 @@ use super::{Raw, dense, gated, head_view, new_raw, rms, rotate, slice, together}
 use crate::attention::{Mask, ScoreRule};
 use crate::device::{CpuAutodiff, CpuBackend};
 use crate::rope::Rotation;
+use crate::rounding::Cast;
 
 pub(super) type Taped = FloatTensor<CpuAutodiff>;
 
@@ -284,6 +285,30 @@ pub(super) fn swiglu(gate: &Tensor<3>, up: &Tensor<3>) -> Option<Tensor<3>> {
     let (raw_gate, raw_up) = (memory(&gate), memory(&up));
     let y = like(gated(slice(&raw_gate), slice(&raw_up)), &raw_gate);
     Some(untaped(record(SwiGlu, [&gate, &up], || (raw_gate, raw_up), y)))
+}
+
+#[derive(Debug)]
+struct Round;
+
+impl Backward<CpuBackend, 1> for Round {
+    type State = Cast;
+
+    fn backward(self, ops: Ops<Cast, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<CpuBackend>(&ops.node).to_contiguous();
+        if let Some(node) = &ops.parents[0] {
+            let mut dx = slice(&dy).to_vec();
+            ops.state.apply(&mut dx);
+            grads.register::<CpuBackend>(node.id, like(dx, &dy));
+        }
+    }
+}
+
+pub(super) fn round<const N: usize>(x: &Tensor<N>, forward: Cast, backward: Cast) -> Option<Tensor<N>> {
+    let x = taped(x)?;
+    let raw = memory(&x);
+    let mut values = slice(&raw).to_vec();
+    forward.apply(&mut values);
+    Some(untaped(record(Round, [&x], || backward, like(values, &raw))))
 }
 
 #[derive(Debug)]

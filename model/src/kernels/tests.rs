@@ -98,7 +98,7 @@ fn linear_gradients() {
 fn adapter_gradients_with_and_without_dropout() {
     let key = DropoutKey { seed: 1, step: 2, row: 0 };
     let weight = random("weight", [24, 20], &device::cpu().autodiff());
-    let site = Site { dropout: Some(&key), layer: 3, name: "q_proj" };
+    let site = Site { dropout: Some(&key), layer: 3, name: "q_proj", rounding: None };
     for drops in [false, true] {
         let dropped = |x: &Tensor<3>| drops.then(|| dropout(x.clone(), 0.4, key, site));
         same_gradients(

@@ -90,6 +90,7 @@ fn strided(ids: &[u32], window: usize) -> Vec<MicroBatch> {
             lengths: vec![inputs.len()],
             inputs,
             positions: (done - start - 1..end - start - 1).map(|t| t as i32).collect(),
+            owners: vec![0; end - done],
             targets: ids[done..end].iter().map(|id| *id as i32).collect(),
             segments: None,
             first_row: 0,

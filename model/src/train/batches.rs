@@ -14,6 +14,8 @@ const SORTED_STEPS: usize = 16;
 #[derive(Debug)]
 pub struct Batches {
     sequences: Vec<Sequence>,
+    /// Sequences of one example: two where it is a preference.
+    each: usize,
     batch_size: usize,
     layout: Layout,
     seed: u64,
@@ -42,6 +44,8 @@ pub struct MicroBatch {
     pub positions: Vec<i32>,
     /// … and the token each should predict.
     pub targets: Vec<i32>,
+    /// The number of each one's sequence among those of the step.
+    pub owners: Vec<u32>,
     /// Document numbers, only when a row holds several.
     pub segments: Option<Vec<Vec<u32>>>,
     /// Number of the first row among the step's rows.
@@ -66,6 +70,7 @@ impl Batches {
     pub fn new(sequences: Vec<Sequence>, spec: &TrainSpec) -> Self {
         Self {
             sequences,
+            each: if spec.dpo_beta.is_some() { 2 } else { 1 },
             batch_size: spec.batch_size as usize,
             layout: Layout {
                 micro_batch_tokens: spec.micro_batch_tokens as usize,
@@ -86,19 +91,36 @@ impl Batches {
     pub fn first(&self, steps: usize) -> Vec<Sequence> {
         let order = self.order(0);
         let chosen = order.iter().take(steps).flatten();
-        chosen.map(|i| self.sequences[*i as usize].clone()).collect()
+        chosen.flat_map(|i| self.sequences[self.parts(*i)].iter().cloned()).collect()
     }
 
     pub fn sequences(&self) -> &[Sequence] {
         &self.sequences
     }
 
+    fn examples(&self) -> u32 {
+        (self.sequences.len() / self.each) as u32
+    }
+
+    /// Where an example's sequences lie.
+    fn parts(&self, example: u32) -> std::ops::Range<usize> {
+        let start = example as usize * self.each;
+        start..start + self.each
+    }
+
     pub fn steps_per_epoch(&self) -> u64 {
-        self.sequences.len().div_ceil(self.batch_size) as u64
+        (self.examples() as usize).div_ceil(self.batch_size) as u64
     }
 
     /// The passes of a step, counted from 0 over all epochs.
     pub fn step(&mut self, step: u64) -> Vec<MicroBatch> {
+        let chosen = self.chosen(step);
+        let chosen: Vec<&Sequence> = chosen.iter().map(|i| &self.sequences[*i as usize]).collect();
+        lay_out(&chosen, self.layout)
+    }
+
+    /// The numbers of a step's sequences among all.
+    pub fn chosen(&mut self, step: u64) -> Vec<u32> {
         let per_epoch = self.steps_per_epoch();
         let (epoch, within) = (step / per_epoch, step % per_epoch);
         if self.epoch.as_ref().is_none_or(|(at, _)| *at != epoch) {
@@ -108,8 +130,7 @@ impl Batches {
             Some((_, order)) => order[within as usize].as_slice(),
             None => &[],
         };
-        let chosen: Vec<&Sequence> = chosen.iter().map(|i| &self.sequences[*i as usize]).collect();
-        lay_out(&chosen, self.layout)
+        chosen.iter().flat_map(|example| self.parts(*example)).map(|i| i as u32).collect()
     }
 
     /// All sequences once, in file order: an evaluation.
@@ -121,17 +142,17 @@ impl Batches {
     /// The examples of every step of an epoch: shuffled, then sorted by length among neighbours, then the steps shuffled.
     fn order(&self, epoch: u64) -> Vec<Vec<u32>> {
         if !self.shuffled {
-            let order: Vec<u32> = (0..self.sequences.len() as u32).collect();
+            let order: Vec<u32> = (0..self.examples()).collect();
             return order.chunks(self.batch_size).map(<[u32]>::to_vec).collect();
         }
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..16].copy_from_slice(&epoch.to_le_bytes());
         let mut rng = ChaCha8Rng::from_seed(seed);
-        let mut order: Vec<u32> = (0..self.sequences.len() as u32).collect();
+        let mut order: Vec<u32> = (0..self.examples()).collect();
         shuffle(&mut order, &mut rng);
         for part in order.chunks_mut(self.batch_size * SORTED_STEPS) {
-            part.sort_by_key(|i| self.sequences[*i as usize].ids.len());
+            part.sort_by_key(|i| self.sequences[self.parts(*i)].iter().map(|s| s.ids.len()).sum::<usize>());
         }
         let mut steps: Vec<Vec<u32>> = order.chunks(self.batch_size).map(<[u32]>::to_vec).collect();
         shuffle(&mut steps, &mut rng);
@@ -149,9 +170,10 @@ pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
 
 /// Rows of like length together, as many to a pass as fit. A pass holds one row at least, however long it is.
 fn lay_out(sequences: &[&Sequence], layout: Layout) -> Vec<MicroBatch> {
-    let mut order: Vec<&Sequence> = sequences.iter().copied().filter(|sequence| sequence.positions() > 0).collect();
-    order.sort_by_key(|sequence| std::cmp::Reverse(sequence.positions()));
-    let rows: Vec<Vec<&Sequence>> = match layout.packed {
+    let mut order: Vec<Owned<'_>> = (0..).zip(sequences.iter().copied()).collect();
+    order.retain(|(_, sequence)| sequence.positions() > 0);
+    order.sort_by_key(|(_, sequence)| std::cmp::Reverse(sequence.positions()));
+    let rows: Vec<Vec<Owned<'_>>> = match layout.packed {
         Some(capacity) => pack(&order, capacity.min(layout.micro_batch_tokens)),
         None => order.into_iter().map(|sequence| vec![sequence]).collect(),
     };
@@ -168,25 +190,28 @@ fn lay_out(sequences: &[&Sequence], layout: Layout) -> Vec<MicroBatch> {
     out
 }
 
-fn width(row: &[&Sequence]) -> usize {
-    row.iter().map(|sequence| sequence.positions()).sum()
+/// A sequence and its number in the step.
+type Owned<'a> = (u32, &'a Sequence);
+
+fn width(row: &[Owned<'_>]) -> usize {
+    row.iter().map(|(_, sequence)| sequence.positions()).sum()
 }
 
 /// First fit, longest first: `sequences` come sorted. Rows come sorted by width again.
-fn pack<'a>(sequences: &[&'a Sequence], capacity: usize) -> Vec<Vec<&'a Sequence>> {
-    let mut rows: Vec<Vec<&Sequence>> = Vec::new();
+fn pack<'a>(sequences: &[Owned<'a>], capacity: usize) -> Vec<Vec<Owned<'a>>> {
+    let mut rows: Vec<Vec<Owned<'a>>> = Vec::new();
     for sequence in sequences {
-        let fits = |row: &&mut Vec<&Sequence>| width(row) + sequence.positions() <= capacity;
+        let fits = |row: &&mut Vec<Owned<'a>>| width(row) + sequence.1.positions() <= capacity;
         match rows.iter_mut().find(fits) {
-            Some(row) => row.push(sequence),
-            None => rows.push(vec![sequence]),
+            Some(row) => row.push(*sequence),
+            None => rows.push(vec![*sequence]),
         }
     }
     rows.sort_by_key(|row| std::cmp::Reverse(width(row)));
     rows
 }
 
-fn micro_batch(rows: &[Vec<&Sequence>], first_row: u64) -> MicroBatch {
+fn micro_batch(rows: &[Vec<Owned<'_>>], first_row: u64) -> MicroBatch {
     let time = rows.iter().map(|row| width(row)).max().unwrap_or(0);
     let several = rows.iter().any(|row| row.len() > 1);
     let mut batch = MicroBatch {
@@ -195,13 +220,14 @@ fn micro_batch(rows: &[Vec<&Sequence>], first_row: u64) -> MicroBatch {
         inputs: vec![0; rows.len() * time],
         positions: Vec::new(),
         targets: Vec::new(),
+        owners: Vec::new(),
         segments: several.then(|| vec![vec![0; time]; rows.len()]),
         first_row,
         lengths: rows.iter().map(|row| width(row)).collect(),
     };
     for (r, row) in rows.iter().enumerate() {
         let mut at = 0;
-        for (document, sequence) in row.iter().enumerate() {
+        for (document, (owner, sequence)) in row.iter().enumerate() {
             let length = sequence.positions();
             for t in 0..length {
                 let flat = r * time + at + t;
@@ -209,6 +235,7 @@ fn micro_batch(rows: &[Vec<&Sequence>], first_row: u64) -> MicroBatch {
                 if sequence.trained[t + 1] {
                     batch.positions.push(flat as i32);
                     batch.targets.push(sequence.ids[t + 1] as i32);
+                    batch.owners.push(*owner);
                 }
             }
             if let Some(segments) = &mut batch.segments {

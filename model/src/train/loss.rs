@@ -6,7 +6,9 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::batches::MicroBatch;
+use super::run::Evaluation;
 use crate::projection::floats;
+use crate::rounding::Rounding;
 use crate::transformer::Transformer;
 
 mod rows;
@@ -21,6 +23,8 @@ pub struct Objective {
     pub label_smoothing: f64,
     /// Weight of the squared logarithm of the softmax's denominator, which keeps logits from drifting (Chowdhery 2022).
     pub z_loss: f64,
+    /// Of the head's product.
+    pub rounding: Option<Rounding>,
 }
 
 /// Sums over the counted positions of one pass.
@@ -38,21 +42,41 @@ impl Sums {
         self.correct += other.correct;
         self.count += other.count;
     }
+
+    pub fn mean(&self) -> Evaluation {
+        let count = self.count.max(1) as f64;
+        Evaluation { loss: self.loss / count, accuracy: self.correct as f64 / count, tokens: self.count }
+    }
 }
 
 /// The loss of a pass, and the scalar to call `backward` on (none when nothing on the way is trained or counted).
 ///
-/// `hidden` is `[B, T, D]`; each position's loss is multiplied by `scale` in the gradients, not in the sums.
+/// `hidden` is `[B, T, D]`; each counted position's loss is multiplied by its weight in the gradients, not in the sums.
+///
+/// # Panics
+/// There are not as many weights as counted positions.
 pub fn cross_entropy(
     model: &Transformer,
     hidden: Tensor<3>,
     batch: &MicroBatch,
     objective: Objective,
-    scale: f32,
+    weights: &[f32],
 ) -> (Sums, Option<Tensor<1>>) {
+    let (sums, _, surrogate) = losses(model, hidden, batch, objective, weights);
+    (sums, surrogate)
+}
+
+fn losses(
+    model: &Transformer,
+    hidden: Tensor<3>,
+    batch: &MicroBatch,
+    objective: Objective,
+    weights: &[f32],
+) -> (Sums, Vec<f64>, Option<Tensor<1>>) {
     let count = batch.positions.len();
+    assert_eq!(weights.len(), count, "one weight for each counted position");
     if count == 0 {
-        return (Sums::default(), None);
+        return (Sums::default(), Vec::new(), None);
     }
     let [rows, time, width] = hidden.dims();
     let flat = hidden.reshape([rows * time, width]);
@@ -63,27 +87,34 @@ pub fn cross_entropy(
         let index = TensorData::new(batch.positions.clone(), [count]);
         flat.select(0, Tensor::<1, Int>::from_data(index, &device))
     };
+    let rounding = objective.rounding;
+    let chosen = rounding.map_or(chosen.clone(), |rounding| rounding.input(chosen));
+    let weight = model.head_weight();
     let head = Head {
-        weight: model.head_weight(),
-        bias: model.head_bias(),
+        weight: rounding.map_or(weight.clone(), |rounding| rounding.input(weight)),
+        bias: model.head_bias().map(|bias| rounding.map_or(bias.clone(), |rounding| rounding.input(bias))),
         softcap: model.config().logit_softcap.map(|cap| cap as f32),
+        rounding,
     };
     let wanted = Wanted {
         hidden: chosen.is_tracked(),
         weight: head.weight.is_tracked(),
         bias: head.bias.as_ref().is_some_and(Tensor::is_tracked),
     };
-    let (sums, gradients) = chunks(chosen.clone().inner(), &head.inner(), &batch.targets, (objective, scale), wanted);
+    let targets = (batch.targets.as_slice(), weights);
+    let (sums, each, gradients) = chunks(chosen.clone().inner(), &head.inner(), targets, objective, wanted);
     let hidden_term = gradients.hidden.map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
     let weight_term = gradients.weight.map(|gradient| (head.weight * Tensor::from_inner(gradient)).sum());
     let bias_term = head.bias.zip(gradients.bias).map(|(bias, gradient)| (bias * Tensor::from_inner(gradient)).sum());
     let surrogate = [hidden_term, weight_term, bias_term].into_iter().flatten().reduce(|a, b| a + b);
-    (sums, surrogate)
+    (sums, each, surrogate)
 }
 
-/// The sums alone, of a model without a tape.
-pub fn evaluate(model: &Transformer, hidden: Tensor<3>, batch: &MicroBatch) -> Sums {
-    cross_entropy(model, hidden, batch, Objective::default(), 1.0).0
+/// The sums alone, of a model without a tape, and the loss of each counted position.
+pub fn evaluate(model: &Transformer, hidden: Tensor<3>, batch: &MicroBatch) -> (Sums, Vec<f64>) {
+    let weights = vec![1.0; batch.positions.len()];
+    let (sums, each, _) = losses(model, hidden, batch, Objective::default(), &weights);
+    (sums, each)
 }
 
 /// What turns hidden states into logits.
@@ -93,12 +124,13 @@ struct Head {
     /// `[V]`
     bias: Option<Tensor<1>>,
     softcap: Option<f32>,
+    rounding: Option<Rounding>,
 }
 
 impl Head {
     fn inner(&self) -> Self {
         let bias = self.bias.clone().map(Tensor::inner);
-        Self { weight: self.weight.clone().inner(), bias, softcap: self.softcap }
+        Self { weight: self.weight.clone().inner(), bias, ..*self }
     }
 
     /// `[n, D]` → `[n, V]` logits, and their derivative by what the matrix product gave where that isn't 1.
@@ -106,6 +138,9 @@ impl Head {
         let mut logits = hidden.matmul(self.weight.clone().transpose());
         if let Some(bias) = &self.bias {
             logits = logits + bias.clone().unsqueeze_dim::<2>(0);
+        }
+        if let Some(rounding) = &self.rounding {
+            logits = rounding.output(logits);
         }
         match self.softcap {
             None => (logits, None),
@@ -137,15 +172,16 @@ struct Gradients {
 fn chunks(
     hidden: Tensor<2>,
     head: &Head,
-    targets: &[i32],
-    (objective, scale): (Objective, f32),
+    (targets, weights): (&[i32], &[f32]),
+    objective: Objective,
     wanted: Wanted,
-) -> (Sums, Gradients) {
+) -> (Sums, Vec<f64>, Gradients) {
     let [count, _] = hidden.dims();
     let [vocab, _] = head.weight.dims();
     let device = hidden.device();
     let per_chunk = (CHUNK_FLOATS / vocab).clamp(1, count);
     let mut sums = Sums::default();
+    let mut each = Vec::with_capacity(count);
     let mut hidden_parts = Vec::new();
     let mut gradients = Gradients::default();
     for start in (0..count).step_by(per_chunk) {
@@ -153,14 +189,18 @@ fn chunks(
         let part = hidden.clone().narrow(0, start, n); // [n, D]
         let (logits, slope) = head.logits(part.clone()); // [n, V]
         let mut values = floats(logits.into_data());
-        let targets = &targets[start..start + n];
-        sums.add(rows::to_gradients(&mut values, targets, objective, scale));
+        let rows = start..start + n;
+        let targets = (&targets[rows.clone()], &weights[rows]);
+        sums.add(rows::to_gradients(&mut values, targets, objective, &mut each));
         if !wanted.hidden && !wanted.weight && !wanted.bias {
             continue;
         }
         let mut gradient = Tensor::<2>::from_data(TensorData::new(values, [n, vocab]), &device);
         if let Some(slope) = slope {
             gradient = gradient * slope;
+        }
+        if let Some(rounding) = &head.rounding {
+            gradient = rounding.output_gradient(gradient);
         }
         if wanted.hidden {
             hidden_parts.push(gradient.clone().matmul(head.weight.clone()));
@@ -179,7 +219,7 @@ fn chunks(
         1 => hidden_parts.pop(),
         _ => Some(Tensor::cat(hidden_parts, 0)),
     };
-    (sums, gradients)
+    (sums, each, gradients)
 }
 
 fn added<const N: usize>(sum: Option<Tensor<N>>, term: Tensor<N>) -> Tensor<N> {

@@ -2,19 +2,27 @@
 //! state is the weights, what the optimizer remembers and a step number, and a resumed run gives the same bits as one that never stopped
 //! (same build, machine and thread count).
 
+use std::path::Path;
+
 use burn::module::Module;
-use burn::tensor::{Gradients, Int, Tensor, TensorData};
-use hearth_shared::spec::TrainSpec;
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use hearth_shared::spec::{SpecError, TrainSpec};
 
 use super::TrainError;
+use super::average::Average;
 use super::batches::{Batches, MicroBatch};
+use super::checkpointed::{self, Weighed};
 use super::data::Sequence;
 use super::loss::{self, Objective, Sums};
 use super::optimizer::{self, Optimizer, Update};
+use super::preference::Preference;
+use super::scaler::LossScale;
 use super::schedule::Schedule;
+use super::watch::Watch;
 use crate::device;
 use crate::moe::Routing;
 use crate::projection::{DropoutKey, ParamRef, floats};
+use crate::rounding::Rounding;
 use crate::transformer::{Forward, Transformer};
 
 /// A run between two steps.
@@ -29,6 +37,11 @@ pub struct Run {
     pub(super) optimizer: Optimizer,
     pub(super) slots: optimizer::State,
     pub(super) progress: Progress,
+    pub(super) watch: Watch,
+    pub(super) average: Option<Average>,
+    pub(super) loss_scale: Option<LossScale>,
+    rounding: Option<Rounding>,
+    preference: Option<Preference>,
 }
 
 /// How far a run is.
@@ -40,6 +53,19 @@ pub struct Progress {
     pub tokens: u64,
     /// Positions whose prediction counted.
     pub trained_tokens: u64,
+    /// Steps whose examples the watchdog left out.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Steps that changed nothing, because a gradient overflowed.
+    #[serde(default)]
+    pub idle: u64,
+}
+
+impl Progress {
+    /// How often the weights moved.
+    pub fn updates(&self) -> u64 {
+        self.step - self.idle
+    }
 }
 
 /// What a step did.
@@ -51,10 +77,21 @@ pub struct StepReport {
     pub loss: f64,
     pub accuracy: f64,
     pub lr: f64,
-    /// Before clipping.
+    /// Before clipping; infinite when a gradient overflowed.
     pub grad_norm: f64,
     pub tokens: u64,
     pub trained_tokens: u64,
+    /// What the loss was multiplied by.
+    pub loss_scale: Option<f64>,
+    /// Share of the gradients' numbers that are 0, in other precisions than f32.
+    pub zero_gradients: Option<f64>,
+}
+
+impl StepReport {
+    /// A gradient left the number format's range: nothing was changed, and the loss scale is smaller now.
+    pub fn overflowed(&self) -> bool {
+        self.grad_norm.is_infinite()
+    }
 }
 
 /// Means over a data set.
@@ -94,16 +131,35 @@ impl Run {
         validation: Option<Vec<Sequence>>,
     ) -> Result<Self, TrainError> {
         spec.validate()?;
+        let rounding = Rounding::of(spec.precision);
+        if rounding.is_some() && !device::is_cpu(&model.device()) {
+            let message = "shorter number formats are emulated on the CPU only so far: use `f32` or `auto` here";
+            return Err(SpecError::new("precision", message).into());
+        }
         let all = u64::from(spec.n_epochs) * batches.steps_per_epoch();
+        let validation = validation.map(|sequences| Batches::new(sequences, spec));
+        if spec.dpo_beta.is_some() {
+            paired(batches.sequences())?;
+            validation.as_ref().map_or(Ok(()), |validation| paired(validation.sequences()))?;
+        }
+        let preference = spec.dpo_beta.map(|beta| {
+            let of = |batches: &Batches| sequence_losses(&model, &batches.all(), |_| Forward::default());
+            Preference::new(beta, of(&batches), validation.as_ref().map(of).unwrap_or_default())
+        });
         Ok(Self {
             model: on_tape(model),
-            validation: validation.map(|sequences| Batches::new(sequences, spec)),
+            validation,
+            preference,
             schedule: Schedule::new(spec, spec.max_steps.map_or(all, |most| most.min(all))),
             optimizer: Optimizer::new(spec),
             batches,
             spec: spec.clone(),
             slots: optimizer::State::new(),
             progress: Progress::default(),
+            watch: Watch::default(),
+            average: spec.ema_decay.map(Average::new),
+            loss_scale: LossScale::new(spec),
+            rounding,
         })
     }
 
@@ -120,17 +176,62 @@ impl Run {
     }
 
     pub fn is_done(&self) -> bool {
-        self.progress.step >= self.total_steps()
+        self.progress.step >= self.total_steps() || self.is_stale()
+    }
+
+    /// Whether the validation loss has not improved for as long as the spec waits for it.
+    pub fn is_stale(&self) -> bool {
+        self.spec.early_stop.is_some_and(|most| self.watch.stale >= most)
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// What the next step's loss is multiplied by.
+    pub fn loss_scale(&self) -> Option<f64> {
+        self.loss_scale.map(|state| state.scale)
     }
 
     /// Passes over the data so far.
     pub fn epoch(&self) -> f64 {
-        self.progress.step as f64 / self.batches.steps_per_epoch() as f64
+        self.position() as f64 / self.batches.steps_per_epoch() as f64
     }
 
-    /// The model without a tape: for evaluation, sampling and export. Shares the weights.
+    /// Number of the data's step that comes next.
+    fn position(&self) -> u64 {
+        self.progress.step + self.progress.skipped
+    }
+
+    /// Leaves out the examples of the next step.
+    pub fn skip(&mut self) {
+        self.progress.skipped += 1;
+    }
+
+    /// Goes back to a checkpoint of this run and leaves out all examples since then, those of the next step included
+    /// (Chowdhery 2022, section 5.1).
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub fn roll_back(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
+        let next = self.position() + 1;
+        self.restore(checkpoint)?;
+        self.progress.skipped = next - self.progress.step;
+        Ok(())
+    }
+
+    /// The model without a tape: for evaluation, sampling and export. Its weights are the averaged ones where the run
+    /// averages, else shared.
     pub fn model(&self) -> Transformer {
-        self.model.valid()
+        let mut model = self.model.valid();
+        if let Some(average) = &self.average {
+            for (path, mut param) in model.params_mut() {
+                if let Some(values) = average.values.get(&path) {
+                    param.set(values.clone());
+                }
+            }
+        }
+        model
     }
 
     pub(super) fn model_mut(&mut self) -> &mut Transformer {
@@ -145,77 +246,146 @@ impl Run {
     /// One optimizer step.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`]; the weights are left as they were.
+    /// [`TrainError::Diverged`] or [`TrainError::Spike`]; the weights are left as they were.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         device::compute(&self.model.device(), || self.step_here())
     }
 
     fn step_here(&mut self) -> Result<StepReport, TrainError> {
         let step = self.progress.step + 1;
-        let passes = self.batches.step(self.progress.step);
+        let position = self.position();
+        let passes = self.batches.step(position);
         let counted: usize = passes.iter().map(|pass| pass.positions.len()).sum();
-        let scale = 1.0 / counted.max(1) as f32;
-        let mut sums = Sums::default();
-        let mut gradients = Vec::new();
-        for pass in &passes {
-            let (part, tape) = self.pass(pass, scale, step);
-            sums.add(part);
-            if let Some(mut tape) = tape {
-                self.collect(&mut tape, &mut gradients);
-            }
-        }
+        let loss_scale = self.loss_scale();
+        let (mean, gradients) = self.gradients(&passes, step, position);
         let norm = optimizer::global_norm(gradients.iter().map(Vec::as_slice));
-        if !sums.loss.is_finite() || !norm.is_finite() {
+        let overflowed = mean.loss.is_finite() && !norm.is_finite() && self.loss_scale.is_some();
+        if !mean.loss.is_finite() || !(norm.is_finite() || overflowed) {
             return Err(TrainError::Diverged { step });
         }
+        if let Some(usual) = self.spec.spike_factor.and_then(|factor| self.watch.exceeded(mean.loss, factor)) {
+            return Err(TrainError::Spike { step, loss: mean.loss, usual });
+        }
+        self.scale_on(overflowed).ok_or(TrainError::Diverged { step })?;
+        self.watch.took(mean.loss);
         let lr = self.schedule.rate(step);
-        self.update(&gradients, lr, optimizer::clip_scale(norm, self.spec.max_grad_norm));
+        if overflowed {
+            self.progress.idle += 1;
+        } else {
+            self.update(&gradients, lr, optimizer::clip_scale(norm, self.spec.max_grad_norm));
+        }
         let tokens: usize = passes.iter().map(|pass| pass.tokens()).sum();
         self.progress.step = step;
         self.progress.tokens += tokens as u64;
         self.progress.trained_tokens += counted as u64;
-        let count = counted.max(1) as f64;
         Ok(StepReport {
             step,
-            loss: sums.loss / count,
-            accuracy: sums.correct as f64 / count,
+            loss: mean.loss,
+            accuracy: mean.accuracy,
             lr,
-            grad_norm: norm,
+            grad_norm: if overflowed { f64::INFINITY } else { norm },
             tokens: tokens as u64,
             trained_tokens: counted as u64,
+            loss_scale,
+            zero_gradients: self.rounding.map(|_| zeros(&gradients)),
         })
     }
 
-    /// Forward and backward over one micro-batch.
-    fn pass(&self, pass: &MicroBatch, scale: f32, step: u64) -> (Sums, Option<Gradients>) {
-        let key = DropoutKey { seed: self.spec.seed, step, row: pass.first_row };
-        let mut routing = Routing::default();
-        let hidden = hidden(&self.model, pass, Some(key), Some(&mut routing));
-        let objective = Objective { label_smoothing: self.spec.label_smoothing, z_loss: self.spec.z_loss };
-        let (sums, surrogate) = loss::cross_entropy(&self.model, hidden, pass, objective, scale);
-        // Experts are balanced in every pass by itself, with the weight of its share of the step.
-        let balance = self.model.config().moe.and_then(|moe| {
-            let loss = routing.balance(Some(&pass.real()))?;
-            loss.is_tracked().then(|| loss * moe.balance * f64::from(scale) * sums.count as f64)
-        });
-        let scalar = surrogate.into_iter().chain(balance).reduce(|a, b| a + b);
-        (sums, scalar.map(|scalar| scalar.backward()))
+    /// A step's means, and its gradients in the order of [`Self::trained`], the loss scale taken out again.
+    fn gradients(&mut self, passes: &[MicroBatch], step: u64, position: u64) -> (Evaluation, Vec<Vec<f32>>) {
+        let counted: usize = passes.iter().map(|pass| pass.positions.len()).sum();
+        let scale = self.loss_scale().unwrap_or(1.0);
+        let one = scale / counted.max(1) as f64;
+        let sequences = self.batches.chosen(position);
+        let judged =
+            self.preference.as_ref().map(|preference| preference.judge(&sequences, &self.losses(passes, step)));
+        let mut sums = Sums::default();
+        let mut gradients = vec![Vec::new(); self.trained().len()];
+        for pass in passes {
+            let weights = match &judged {
+                None => vec![one as f32; pass.positions.len()],
+                Some(judged) => {
+                    pass.owners.iter().map(|owner| (scale * judged.weights[*owner as usize]) as f32).collect()
+                }
+            };
+            let weighed = self.weighed(weights, one * pass.positions.len() as f64);
+            sums.add(self.pass(pass, &weighed, step, &mut |tape| self.collect(tape, &mut gradients)));
+        }
+        let back = (1.0 / scale) as f32;
+        for ((_, param), gradient) in self.trained().into_iter().zip(&mut gradients) {
+            // A parameter that no position depends on has no gradient.
+            gradient.resize(param.shape().iter().product(), 0.0);
+            if self.loss_scale.is_some() {
+                gradient.iter_mut().for_each(|g| *g *= back);
+            }
+        }
+        let mut mean = sums.mean();
+        if let Some(judged) = judged {
+            (mean.loss, mean.accuracy) = (judged.loss, judged.accuracy);
+        }
+        (mean, gradients)
     }
 
-    /// Adds a pass's gradients to the step's, in the order of [`Self::trained`].
-    fn collect(&self, tape: &mut Gradients, sums: &mut Vec<Vec<f32>>) {
-        let first = sums.is_empty();
-        for (i, (_, param)) in self.trained().into_iter().enumerate() {
+    /// Moves the loss scale, if there is one; none when it can't get smaller any more.
+    fn scale_on(&mut self, overflowed: bool) -> Option<()> {
+        let Some(state) = &mut self.loss_scale else {
+            return Some(());
+        };
+        if overflowed {
+            state.overflowed();
+        } else {
+            state.went_well(self.spec.loss_scale_window);
+        }
+        (!state.is_exhausted()).then_some(())
+    }
+
+    fn weighed(&self, weights: Vec<f32>, share: f64) -> Weighed {
+        let TrainSpec { label_smoothing, z_loss, .. } = self.spec;
+        let objective = Objective { label_smoothing, z_loss, rounding: self.rounding };
+        Weighed { objective, weights, balance: share * self.model.config().moe.map_or(0.0, |moe| moe.balance) }
+    }
+
+    /// What drops and rounds in a pass.
+    fn forward(&self, pass: &MicroBatch, step: u64) -> Forward<'static> {
+        let dropout = Some(DropoutKey { seed: self.spec.seed, step, row: pass.first_row });
+        Forward { dropout, rounding: self.rounding, ..Forward::default() }
+    }
+
+    /// The negative log-probability of each sequence of a step.
+    fn losses(&self, passes: &[MicroBatch], step: u64) -> Vec<f64> {
+        sequence_losses(&self.model.valid(), passes, |pass| self.forward(pass, step))
+    }
+
+    /// Forward and backward over one micro-batch.
+    fn pass(&self, pass: &MicroBatch, weighed: &Weighed, step: u64, collect: &mut dyn FnMut(&mut Gradients)) -> Sums {
+        if self.spec.gradient_checkpointing {
+            return checkpointed::pass(&self.model, pass, &|| self.forward(pass, step), weighed, collect);
+        }
+        let mut routing = Routing::default();
+        let context =
+            Forward { segments: pass.segments.as_deref(), routing: Some(&mut routing), ..self.forward(pass, step) };
+        let hidden = self.model.hidden(tokens(pass, &self.model.device()), context);
+        let (sums, surrogate) = loss::cross_entropy(&self.model, hidden, pass, weighed.objective, &weighed.weights);
+        // Experts are balanced in every pass by itself, with the weight of its share of the step.
+        let balance = routing.balance(Some(&pass.real())).filter(Tensor::is_tracked);
+        let balance = balance.map(|loss| loss * weighed.balance);
+        if let Some(scalar) = surrogate.into_iter().chain(balance).reduce(|a, b| a + b) {
+            collect(&mut scalar.backward());
+        }
+        sums
+    }
+
+    /// Adds gradients of a pass to the step's, in the order of [`Self::trained`].
+    fn collect(&self, tape: &mut Gradients, sums: &mut [Vec<f32>]) {
+        for ((_, param), sum) in self.trained().into_iter().zip(sums) {
             let gradient = match param {
                 ParamRef::Vector(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
                 ParamRef::Matrix(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
             };
-            // A parameter that no position depends on has no gradient.
-            let gradient = gradient.unwrap_or_else(|| vec![0.0; param.shape().iter().product()]);
-            if first {
-                sums.push(gradient);
-            } else {
-                sums[i].iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
+            match gradient {
+                Some(gradient) if sum.is_empty() => *sum = gradient,
+                Some(gradient) => sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g),
+                None => {}
             }
         }
     }
@@ -224,7 +394,7 @@ impl Run {
         let values: Vec<(String, Vec<f32>)> =
             self.trained().into_iter().map(|(path, param)| (path, param.to_vec())).collect();
         let mut updated = std::collections::BTreeMap::new();
-        let step = self.progress.step + 1;
+        let step = self.progress.updates() + 1;
         let shapes: Vec<Vec<usize>> = self.trained().iter().map(|(_, param)| param.shape()).collect();
         for (i, (path, mut values)) in values.into_iter().enumerate() {
             let Some(gradient) = gradients.get(i) else {
@@ -233,6 +403,9 @@ impl Run {
             let slots = self.slots.entry(path.clone()).or_default();
             let update = Update { path: &path, shape: &shapes[i], values: &mut values, gradient, gradient_scale };
             self.optimizer.apply(update, slots, lr, step);
+            if let Some(average) = &mut self.average {
+                average.take(&path, &values);
+            }
             updated.insert(path, values);
         }
         for (path, mut param) in self.model.params_mut() {
@@ -245,30 +418,77 @@ impl Run {
     /// The validation set's loss; none when there is no such set.
     pub fn evaluate(&self) -> Option<Evaluation> {
         let passes = self.validation.as_ref()?.all();
-        Some(evaluate(&self.model(), &passes))
+        let model = self.model();
+        let Some(preference) = &self.preference else {
+            return Some(evaluate(&model, &passes));
+        };
+        let judged = preference.validate(&sequence_losses(&model, &passes, |_| Forward::default()));
+        let tokens = passes.iter().map(|pass| pass.positions.len() as u64).sum();
+        Some(Evaluation { loss: judged.loss, accuracy: judged.accuracy, tokens })
+    }
+
+    /// The same, and takes it into the judgement on whether the run still improves.
+    pub fn judge(&mut self) -> Option<Evaluation> {
+        let evaluation = self.evaluate()?;
+        self.watch.evaluated(self.progress.step, evaluation.loss, self.spec.early_stop_delta);
+        Some(evaluation)
     }
 }
 
 /// Means over passes, without a tape and without dropout.
 pub fn evaluate(model: &Transformer, passes: &[MicroBatch]) -> Evaluation {
     let mut sums = Sums::default();
+    let mut losses = Vec::new();
     for pass in passes {
-        sums.add(device::compute(&model.device(), || loss::evaluate(model, hidden(model, pass, None, None), pass)));
+        sums.add(add_losses(model, pass, Forward::default(), &mut losses));
     }
-    let count = sums.count.max(1) as f64;
-    Evaluation { loss: sums.loss / count, accuracy: sums.correct as f64 / count, tokens: sums.count }
+    sums.mean()
 }
 
-fn hidden(
+/// The negative log-probability of each sequence of some passes.
+fn sequence_losses(
     model: &Transformer,
-    pass: &MicroBatch,
-    dropout: Option<DropoutKey>,
-    routing: Option<&mut Routing>,
-) -> Tensor<3> {
-    let data = TensorData::new(pass.inputs.clone(), [pass.rows, pass.time]);
-    let tokens = Tensor::<2, Int>::from_data(data, &model.device());
-    let context = Forward { segments: pass.segments.as_deref(), dropout, routing, ..Forward::default() };
-    model.hidden(tokens, context)
+    passes: &[MicroBatch],
+    forward: impl Fn(&MicroBatch) -> Forward<'static>,
+) -> Vec<f64> {
+    let mut losses = Vec::new();
+    for pass in passes {
+        add_losses(model, pass, forward(pass), &mut losses);
+    }
+    losses
+}
+
+/// A pass's sums, and what its positions add to the losses of their sequences.
+fn add_losses(model: &Transformer, pass: &MicroBatch, forward: Forward<'static>, losses: &mut Vec<f64>) -> Sums {
+    let context = Forward { segments: pass.segments.as_deref(), ..forward };
+    let (sums, each) = device::compute(&model.device(), || {
+        loss::evaluate(model, model.hidden(tokens(pass, &model.device()), context), pass)
+    });
+    for (owner, loss) in pass.owners.iter().zip(each) {
+        let owner = *owner as usize;
+        losses.resize(losses.len().max(owner + 1), 0.0);
+        losses[owner] += loss;
+    }
+    sums
+}
+
+/// `[B, T]` token ids of a pass.
+pub(super) fn tokens(pass: &MicroBatch, device: &Device) -> Tensor<2, Int> {
+    Tensor::from_data(TensorData::new(pass.inputs.clone(), [pass.rows, pass.time]), device)
+}
+
+/// Every better answer has its worse one, and neither is empty.
+fn paired(sequences: &[Sequence]) -> Result<(), TrainError> {
+    let empty = sequences.iter().position(|sequence| sequence.trained_tokens() == 0);
+    match empty.or((!sequences.len().is_multiple_of(2)).then_some(sequences.len())) {
+        None => Ok(()),
+        Some(i) => Err(TrainError::Data { row: i as u64 / 2 + 1, message: "a pair needs two answers".to_owned() }),
+    }
+}
+
+fn zeros(gradients: &[Vec<f32>]) -> f64 {
+    let zeros = gradients.iter().flatten().filter(|g| **g == 0.0).count();
+    zeros as f64 / gradients.iter().map(Vec::len).sum::<usize>().max(1) as f64
 }
 
 /// Decides what is trained and puts the model on the tape.

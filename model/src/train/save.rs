@@ -14,11 +14,14 @@ use super::TrainError;
 use super::data::Sequence;
 use super::optimizer::Slots;
 use super::run::{Progress, Run};
+use super::scaler::LossScale;
+use super::watch::Watch;
 use crate::transformer::Transformer;
 
 const STATE: &str = "run.json";
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const VERSION: u32 = 1;
 
 /// What `run.json` holds.
@@ -26,6 +29,10 @@ const VERSION: u32 = 1;
 pub struct SavedState {
     pub version: u32,
     pub progress: Progress,
+    #[serde(default)]
+    pub watch: Watch,
+    #[serde(default)]
+    pub loss_scale: Option<LossScale>,
     pub spec: TrainSpec,
 }
 
@@ -117,15 +124,27 @@ impl Run {
     /// # Errors
     /// The disk's; the last checkpoint is still whole.
     pub fn save(&self, dir: &Path, disk: &mut dyn Disk) -> Result<(), TrainError> {
-        let state = SavedState { version: VERSION, progress: self.progress(), spec: self.spec().clone() };
+        let state = SavedState {
+            version: VERSION,
+            progress: self.progress(),
+            watch: self.watch().clone(),
+            loss_scale: self.loss_scale,
+            spec: self.spec().clone(),
+        };
         let state = serde_json::to_vec_pretty(&state).expect("plain numbers and strings serialise");
         let weights = file(self.trained().into_iter().map(|(path, param)| (path, param.to_vec())));
         let optimizer = file(self.slots.iter().flat_map(|(path, slots)| {
             [(format!("{path}#first"), slots.first.clone()), (format!("{path}#second"), slots.second.clone())]
         }));
+        // Before the first update there is nothing to average.
+        let average = self.average.as_ref().filter(|average| !average.values.is_empty());
+        let average = average.map(|average| file(average.values.iter().map(|(path, v)| (path.clone(), v.clone()))));
         atomically(disk, dir, &mut |disk, temporary| {
             disk.write(&temporary.join(WEIGHTS), &weights)?;
             disk.write(&temporary.join(OPTIMIZER), &optimizer)?;
+            if let Some(average) = &average {
+                disk.write(&temporary.join(AVERAGE), average)?;
+            }
             disk.write(&temporary.join(STATE), &state)
         })
         .map_err(|source| TrainError::Io { what: format!("can't write {}", dir.display()), source })
@@ -142,51 +161,73 @@ impl Run {
         training: Vec<Sequence>,
         validation: Option<Vec<Sequence>>,
     ) -> Result<Self, TrainError> {
+        let mut run = Self::new(spec, model, training, validation)?;
+        run.restore(dir)?;
+        Ok(run)
+    }
+
+    /// Takes over everything that a checkpoint of this run holds.
+    ///
+    /// # Errors
+    /// The folder is no checkpoint of this spec and model; the run is then in no state to go on.
+    pub(super) fn restore(&mut self, dir: &Path) -> Result<(), TrainError> {
         recover(dir);
         let state = read_state(dir)?;
         let refuse = |reason: String| TrainError::Checkpoint { path: dir.display().to_string(), reason };
-        if state.spec != *spec {
+        if state.spec != *self.spec() {
             return Err(refuse("it belongs to a run with other settings".to_owned()));
         }
-        let mut run = Self::new(spec, model, training, validation)?;
         let mut weights = tensors(&dir.join(WEIGHTS)).map_err(&refuse)?;
         let mut slots = tensors(&dir.join(OPTIMIZER)).map_err(&refuse)?;
+        let mut averages = match &self.average {
+            Some(_) if state.progress.updates() > 0 => Some(tensors(&dir.join(AVERAGE)).map_err(&refuse)?),
+            _ => None,
+        };
         let trained: BTreeMap<String, Vec<usize>> =
-            run.trained().into_iter().map(|(path, p)| (path, p.shape())).collect();
+            self.trained().into_iter().map(|(path, p)| (path, p.shape())).collect();
+        let take = |from: &mut HashMap<String, Vec<f32>>, name: &str, count: usize| {
+            from.remove(name)
+                .filter(|values| values.len() == count)
+                .ok_or_else(|| refuse(format!("{name} is missing or has another size")))
+        };
+        self.slots.clear();
         for (path, shape) in &trained {
-            let mut take = |name: &str, count: usize| {
-                slots
-                    .remove(name)
-                    .filter(|values| values.len() == count)
-                    .ok_or_else(|| refuse(format!("{name} is missing or has another size")))
-            };
-            // Before the first step there is nothing to remember.
-            if state.progress.step > 0 {
-                let lengths = run.optimizer.slots(path, shape);
-                let first = take(&format!("{path}#first"), lengths[0])?;
-                let second = take(&format!("{path}#second"), lengths[1])?;
-                run.slots.insert(path.clone(), Slots { first, second });
+            // Before the first update there is nothing to remember.
+            if state.progress.updates() > 0 {
+                let lengths = self.optimizer.slots(path, shape);
+                let first = take(&mut slots, &format!("{path}#first"), lengths[0])?;
+                let second = take(&mut slots, &format!("{path}#second"), lengths[1])?;
+                self.slots.insert(path.clone(), Slots { first, second });
+            }
+            if let (Some(average), Some(saved)) = (&mut self.average, &mut averages) {
+                let values = take(saved, path, shape.iter().product())?;
+                average.values.insert(path.clone(), values);
             }
         }
-        for (path, mut param) in run.model_mut().params_mut() {
+        for (path, mut param) in self.model_mut().params_mut() {
             if let Some(shape) = trained.get(&path) {
-                let count = shape.iter().product::<usize>();
-                let values = weights.remove(&path).filter(|values| values.len() == count);
-                param.set(values.ok_or_else(|| refuse(format!("{path} is missing or has another size")))?);
+                param.set(take(&mut weights, &path, shape.iter().product())?);
             }
         }
-        run.progress = state.progress;
-        Ok(run)
+        if let (None, Some(average)) = (averages, &mut self.average) {
+            average.values.clear();
+        }
+        self.progress = state.progress;
+        self.watch = state.watch;
+        self.loss_scale = state.loss_scale;
+        Ok(())
     }
 }
 
-/// Puts a checkpoint's trained weights into a model, without its optimizer: to sample from it or to export it.
+/// Puts a checkpoint's trained weights (the averaged ones where there are any) into a model, without its optimizer: to sample from it or to export it.
 ///
 /// # Errors
 /// The folder is no checkpoint of a model like this.
 pub fn load_weights(dir: &Path, model: Transformer) -> Result<Transformer, TrainError> {
     let refuse = |reason| TrainError::Checkpoint { path: dir.display().to_string(), reason };
-    let mut weights = tensors(&dir.join(WEIGHTS)).map_err(refuse)?;
+    let averaged = dir.join(AVERAGE);
+    let file = if averaged.is_file() { averaged } else { dir.join(WEIGHTS) };
+    let mut weights = tensors(&file).map_err(refuse)?;
     let mut model = model.valid();
     for (path, mut param) in model.params_mut() {
         if let Some(values) = weights.remove(&path) {

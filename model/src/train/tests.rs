@@ -5,17 +5,21 @@ use std::io;
 use std::path::Path;
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
-use hearth_shared::spec::{LoraSpec, TrainSpec};
+use hearth_shared::spec::{LoraSpec, Precision, TrainSpec};
 
 use super::data::Sequence;
 use super::loss::Objective;
+use super::optimizer::State;
 use super::run::evaluate;
 use super::save::{self, Disk, RealDisk};
 use super::{Batches, Run, StepReport, TrainError, loss};
-use crate::config::ModelConfig;
+use crate::config::{Dropout, ModelConfig};
 use crate::projection::floats;
 use crate::transformer::Transformer;
 use crate::{device, lora};
+
+mod care;
+mod precision;
 
 const VOCAB: usize = 50;
 
@@ -110,25 +114,56 @@ fn full_training_moves_every_weight() {
 fn splitting_a_batch_changes_nothing() {
     for lora in [None, Some(LoraSpec { r: 4, ..LoraSpec::default() })] {
         let one = |micro_batch_tokens, packing| {
-            let spec = TrainSpec { lora: lora.clone(), micro_batch_tokens, packing, ..spec() };
-            let mut run = run(&spec);
-            let report = run.step().unwrap();
-            (report, run.slots.clone())
+            first_step(&model(), &TrainSpec { lora: lora.clone(), micro_batch_tokens, packing, ..spec() })
         };
-        let (whole, gradients) = one(10_000, false);
+        let whole = one(10_000, false);
         for (micro, packing) in [(1, false), (40, false), (40, true), (10_000, true)] {
-            let (split, other) = one(micro, packing);
-            assert!((split.loss / whole.loss - 1.0).abs() < 1e-5, "{micro} {packing}");
-            assert!((split.grad_norm / whole.grad_norm - 1.0).abs() < 1e-5, "{micro} {packing}");
-            assert_eq!(split.trained_tokens, whole.trained_tokens);
-            for (path, moments) in &gradients {
-                let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-                let pairs = moments.first.iter().zip(&other[path].first);
-                let difference = square(&mut pairs.map(|(a, b)| f64::from(a - b)));
-                let size = square(&mut moments.first.iter().map(|a| f64::from(*a)));
-                assert!(difference <= 1e-5 * size + 1e-12, "{path}: {difference} of {size}");
-            }
+            same_step(&whole, &one(micro, packing));
         }
+    }
+}
+
+/// Each row draws what it drops by itself, whatever rows are beside it.
+#[test]
+fn splitting_a_batch_changes_nothing_with_dropout() {
+    let dropout = Dropout { embedding: 0.2, attention: 0.2, residual: 0.2 };
+    let config = ModelConfig { dropout, ..model().config().clone() };
+    let mut dropping = Transformer::empty(&config, &device::cpu());
+    for ((_, mut to), (_, from)) in dropping.params_mut().into_iter().zip(model().params()) {
+        to.set(from.to_vec());
+    }
+    for lora in [None, spec().lora] {
+        let one = |model: &Transformer, micro_batch_tokens| {
+            first_step(model, &TrainSpec { lora: lora.clone(), micro_batch_tokens, ..spec() })
+        };
+        let whole = one(&dropping, 10_000);
+        same_step(&whole, &one(&dropping, 1));
+        same_step(&whole, &one(&dropping, 40));
+        let without = one(&model(), 10_000);
+        assert!((without.0.loss / whole.0.loss - 1.0).abs() > 1e-3, "nothing was dropped");
+    }
+}
+
+fn first_step(model: &Transformer, spec: &TrainSpec) -> (StepReport, State) {
+    let mut model = model.clone();
+    if let Some(adapter) = &spec.lora {
+        lora::apply(&mut model, adapter, spec.seed, &device::cpu()).unwrap();
+    }
+    let mut run = Run::new(spec, model, examples(13), None).unwrap();
+    (run.step().unwrap(), run.slots.clone())
+}
+
+/// The first moments after one step are the gradients, scaled.
+fn same_step((whole, gradients): &(StepReport, State), (split, other): &(StepReport, State)) {
+    assert!((split.loss / whole.loss - 1.0).abs() < 1e-5);
+    assert!((split.grad_norm / whole.grad_norm - 1.0).abs() < 1e-5);
+    assert_eq!(split.trained_tokens, whole.trained_tokens);
+    for (path, moments) in gradients {
+        let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let pairs = moments.first.iter().zip(&other[path].first);
+        let difference = square(&mut pairs.map(|(a, b)| f64::from(a - b)));
+        let size = square(&mut moments.first.iter().map(|a| f64::from(*a)));
+        assert!(difference <= 1e-5 * size + 1e-12, "{path}: {difference} of {size}");
     }
 }
 
@@ -230,7 +265,7 @@ fn a_failing_write_leaves_the_last_checkpoint_whole() {
 #[test]
 fn the_chunked_loss_equals_the_plain_one() {
     let own_head = |config| ModelConfig { tied: false, head_bias: true, logit_softcap: Some(3.0), ..config };
-    let more = Objective { label_smoothing: 0.1, z_loss: 0.02 };
+    let more = Objective { label_smoothing: 0.1, z_loss: 0.02, rounding: None };
     chunked_is_plain(&model(), Objective::default());
     chunked_is_plain(&model(), more);
     let model = Transformer::new(&own_head(model().config().clone()), 5, &device::cpu());
@@ -250,7 +285,8 @@ fn chunked_is_plain(model: &Transformer, objective: Objective) {
     };
     let scale = 0.25;
     let ours = hidden();
-    let (sums, surrogate) = loss::cross_entropy(&model, ours.clone(), &pass, objective, scale);
+    let (sums, surrogate) =
+        loss::cross_entropy(&model, ours.clone(), &pass, objective, &vec![scale; pass.positions.len()]);
     let tape = surrogate.unwrap().backward();
     let plain = hidden();
     let n = pass.positions.len();
@@ -261,7 +297,7 @@ fn chunked_is_plain(model: &Transformer, objective: Objective) {
     let picked = -logp.clone().gather(1, index(&pass.targets).reshape([n, 1])).sum();
     let want = floats(picked.clone().into_data())[0];
     assert!((sums.loss as f32 / want - 1.0).abs() < 1e-5);
-    let Objective { label_smoothing, z_loss } = objective;
+    let Objective { label_smoothing, z_loss, .. } = objective;
     let spread = -logp.clone().mean_dim(1).sum();
     // What log-softmax took away is the logarithm of the denominator.
     let lse = (logits - logp).mean_dim(1);
@@ -304,4 +340,24 @@ fn nothing_to_train_is_an_error() {
     masked[0].trained.fill(false);
     let refused = Run::new(&spec(), adapted(&spec()), masked, None);
     assert!(matches!(refused, Err(TrainError::NothingToTrain)));
+}
+
+/// Computed again block by block, with dropout, experts and rounding: the same gradients.
+#[test]
+fn gradient_checkpointing_changes_no_gradient() {
+    let dropout = Dropout { embedding: 0.1, attention: 0.1, residual: 0.1 };
+    let moe = ModelConfig { dropout, ..ModelConfig::moe(4, VOCAB, 32, 2, (4, 2)) };
+    let tied = ModelConfig { tied: true, ..model().config().clone() };
+    let fresh = |config: &ModelConfig| Transformer::new(config, 5, &device::cpu());
+    let models = [model(), fresh(&moe), fresh(&tied)];
+    for model in &models {
+        for lora in [None, spec().lora.filter(|_| model.config().moe.is_none())] {
+            for precision in [Precision::F32, Precision::Bf16] {
+                let spec = TrainSpec { lora: lora.clone(), precision, ..spec() };
+                let whole = first_step(model, &spec);
+                let again = first_step(model, &TrainSpec { gradient_checkpointing: true, ..spec });
+                same_step(&whole, &again);
+            }
+        }
+    }
 }

@@ -101,6 +101,40 @@ pub enum ScheduleKind {
     InverseSqrt,
 }
 
+/// Which number format products are computed in. Master weights, norms, softmax and the loss are f32 always.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// What is fastest without being less exact than it must: f32 on a CPU.
+    #[default]
+    Auto,
+    F32,
+    /// Emulated on a CPU: inputs, outputs and gradients of every product are rounded, sums are kept in f32.
+    Bf16,
+    /// The same, with a loss scale against underflow (Micikevicius 2018).
+    F16,
+    /// E4M3 forward and E5M2 backward, each tensor with a scale of its own (Micikevicius 2022).
+    Fp8,
+}
+
+/// What happens when a step's loss is no number, or a spike.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Watchdog {
+    /// The run fails; its last checkpoint stays.
+    #[default]
+    Stop,
+    /// The step's examples are left out and the run goes on.
+    Skip,
+    /// Back to the last checkpoint; all examples since then are left out (Chowdhery 2022, section 5.1).
+    RollBack,
+}
+
+/// 2^40
+const MOST_LOSS_SCALE: f64 = 1_099_511_627_776.0;
+
 /// A prompt that is answered at every checkpoint, so that people see what the numbers mean.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -161,8 +195,29 @@ pub struct HearthOptions {
     pub z_loss: f64,
     /// Gradients are scaled down to this global norm, 0 (off)..=100. Auto: 1.
     pub max_grad_norm: Auto<f64>,
+    /// Keep only what each block reads, and compute a block again for its gradients: less memory, a third more work.
+    pub gradient_checkpointing: bool,
+    pub precision: Precision,
+    /// With `f16`: what the loss is multiplied by at first, 0 (never)..=2^40. It is halved when a gradient overflows, whose step is
+    /// then left out, and doubled after `loss_scale_window` steps without. Auto: 65536.
+    pub loss_scale: Auto<f64>,
+    /// 1..=1000000. Auto: 2000.
+    pub loss_scale_window: Auto<u32>,
+    /// Keep an exponential moving average of the trained weights with this decay, 0..=0.99999, and evaluate, sample and export that.
+    pub ema_decay: Option<f64>,
     /// Stop after this many steps, whatever the epochs say.
     pub max_steps: Option<u64>,
+    /// Stop after this many evaluations without a better validation loss, 1..=1000; the result is then the best checkpoint. Needs
+    /// a validation file.
+    pub early_stop: Option<u32>,
+    /// A validation loss is better when it is lower by more than this, in nats, 0..=10.
+    pub early_stop_delta: f64,
+    /// What happens when a step's loss is no number, or a spike.
+    pub watchdog: Watchdog,
+    /// A loss of more than this times the median of the last 64 is a spike, 1..=1000. None looks for no spikes.
+    pub spike_factor: Option<f64>,
+    /// Newest checkpoints that are kept, 1..=100; the best one is kept beside them. Auto: 3.
+    pub keep_checkpoints: Auto<u32>,
     /// Steps between checkpoints. Auto: a tenth of the run, at least 10.
     pub checkpoint_every: Auto<u64>,
     /// Steps between evaluations, if there is a validation file. Auto: as checkpoints.
@@ -192,6 +247,9 @@ pub struct TrainSpec {
     pub objective: Objective,
     /// None trains every weight.
     pub lora: Option<LoraSpec>,
+    /// Direct preference optimization with this β (Rafailov 2023), on pairs of answers; none learns what the data says.
+    #[serde(default)]
+    pub dpo_beta: Option<f64>,
     pub n_epochs: u32,
     pub max_steps: Option<u64>,
     /// Examples (or windows) per optimizer step.
@@ -227,6 +285,31 @@ pub struct TrainSpec {
     pub z_loss: f64,
     /// 0 is off.
     pub max_grad_norm: f64,
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
+    #[serde(default)]
+    pub precision: Precision,
+    /// The first loss scale of `f16`; 0 is none.
+    #[serde(default = "TrainSpec::default_loss_scale")]
+    pub loss_scale: f64,
+    /// Steps without an overflow after which the loss scale doubles.
+    #[serde(default = "TrainSpec::default_loss_scale_window")]
+    pub loss_scale_window: u32,
+    /// Of the moving average of the weights; none keeps no average.
+    #[serde(default)]
+    pub ema_decay: Option<f64>,
+    /// Evaluations without a better validation loss after which the run stops.
+    #[serde(default)]
+    pub early_stop: Option<u32>,
+    #[serde(default)]
+    pub early_stop_delta: f64,
+    #[serde(default)]
+    pub watchdog: Watchdog,
+    /// A loss of more than this times the usual is a spike.
+    #[serde(default)]
+    pub spike_factor: Option<f64>,
+    #[serde(default = "TrainSpec::default_keep_checkpoints")]
+    pub keep_checkpoints: u32,
     pub seed: u64,
     /// 0 is never, but the last step is always saved.
     pub checkpoint_every: u64,
@@ -240,6 +323,7 @@ impl Default for TrainSpec {
         Self {
             objective: Objective::Chat,
             lora: Some(LoraSpec::default()),
+            dpo_beta: None,
             n_epochs: 3,
             max_steps: None,
             batch_size: 4,
@@ -260,6 +344,16 @@ impl Default for TrainSpec {
             label_smoothing: 0.0,
             z_loss: 0.0,
             max_grad_norm: 1.0,
+            gradient_checkpointing: false,
+            precision: Precision::Auto,
+            loss_scale: Self::default_loss_scale(),
+            loss_scale_window: Self::default_loss_scale_window(),
+            ema_decay: None,
+            early_stop: None,
+            early_stop_delta: 0.0,
+            watchdog: Watchdog::Stop,
+            spike_factor: None,
+            keep_checkpoints: Self::default_keep_checkpoints(),
             seed: 0,
             checkpoint_every: 0,
             eval_every: 0,
@@ -275,6 +369,19 @@ impl TrainSpec {
 
     fn default_momentum() -> f64 {
         0.95
+    }
+
+    /// As torch's `GradScaler` begins.
+    fn default_loss_scale() -> f64 {
+        65536.0
+    }
+
+    fn default_loss_scale_window() -> u32 {
+        2000
+    }
+
+    fn default_keep_checkpoints() -> u32 {
+        3
     }
 
     /// # Errors
@@ -298,7 +405,16 @@ impl TrainSpec {
         bounded("beta2", self.beta2, 0.0, 0.999_999)?;
         bounded("epsilon", self.epsilon, 1e-20, 1.0)?;
         bounded("max_grad_norm", self.max_grad_norm, 0.0, 1e6)?;
-        Ok(())
+        if let Some(beta) = self.dpo_beta {
+            bounded("dpo_beta", beta, 0.001, 10.0)?;
+            if self.label_smoothing > 0.0 || self.z_loss > 0.0 {
+                return Err(SpecError::new("dpo_beta", "label smoothing and z-loss have no meaning with preferences"));
+            }
+        }
+        bounded("loss_scale", self.loss_scale, 0.0, MOST_LOSS_SCALE)?;
+        bounded("loss_scale_window", self.loss_scale_window, 1, 1_000_000)?;
+        bounded("keep_checkpoints", self.keep_checkpoints, 1, 100)?;
+        watch_bounds("", self.ema_decay, self.early_stop, self.early_stop_delta, self.spike_factor)
     }
 }
 
@@ -329,6 +445,10 @@ impl FineTuneSpec {
         bounded("hearth.label_smoothing", ours.label_smoothing, 0.0, 0.9)?;
         bounded("hearth.z_loss", ours.z_loss, 0.0, 1.0)?;
         check("hearth.max_grad_norm", ours.max_grad_norm, 0.0, 100.0)?;
+        watch_bounds("hearth.", ours.ema_decay, ours.early_stop, ours.early_stop_delta, ours.spike_factor)?;
+        check("hearth.loss_scale", ours.loss_scale, 0.0, MOST_LOSS_SCALE)?;
+        check("hearth.loss_scale_window", ours.loss_scale_window, 1, 1_000_000)?;
+        check("hearth.keep_checkpoints", ours.keep_checkpoints, 1, 100)?;
         check("hearth.checkpoint_every", ours.checkpoint_every, 1, u64::MAX)?;
         check("hearth.eval_every", ours.eval_every, 1, u64::MAX)?;
         if let Some(steps) = ours.max_steps {
@@ -380,6 +500,16 @@ impl FineTuneSpec {
             label_smoothing: ours.label_smoothing,
             z_loss: ours.z_loss,
             max_grad_norm: ours.max_grad_norm.or(1.0),
+            gradient_checkpointing: ours.gradient_checkpointing,
+            precision: ours.precision,
+            loss_scale: ours.loss_scale.or(TrainSpec::default_loss_scale()),
+            loss_scale_window: ours.loss_scale_window.or(TrainSpec::default_loss_scale_window()),
+            ema_decay: ours.ema_decay,
+            early_stop: ours.early_stop,
+            early_stop_delta: ours.early_stop_delta,
+            watchdog: ours.watchdog,
+            spike_factor: ours.spike_factor,
+            keep_checkpoints: ours.keep_checkpoints.or(TrainSpec::default_keep_checkpoints()),
             seed: self.seed.unwrap_or(0),
             checkpoint_every,
             eval_every: ours.eval_every.or(checkpoint_every),
@@ -387,6 +517,20 @@ impl FineTuneSpec {
             ..TrainSpec::default()
         })
     }
+}
+
+fn watch_bounds(
+    parent: &str,
+    ema_decay: Option<f64>,
+    early_stop: Option<u32>,
+    early_stop_delta: f64,
+    spike_factor: Option<f64>,
+) -> Result<(), SpecError> {
+    let name = |field: &str| format!("{parent}{field}");
+    ema_decay.map_or(Ok(()), |decay| bounded(&name("ema_decay"), decay, 0.0, 0.999_99))?;
+    early_stop.map_or(Ok(()), |most| bounded(&name("early_stop"), most, 1, 1000))?;
+    bounded(&name("early_stop_delta"), early_stop_delta, 0.0, 10.0)?;
+    spike_factor.map_or(Ok(()), |factor| bounded(&name("spike_factor"), factor, 1.0, 1000.0))
 }
 
 /// Small models want larger steps: 2e-4 at a billion parameters and more, 2e-3 at ten million and fewer, √ between.

@@ -55,8 +55,12 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
     }
     let lr = small("var(--data-3)", |metrics| Some(metrics.lr), format::small, word!(lr));
     let speed = small("var(--data-2)", |metrics| Some(metrics.tokens_per_second), format::rate, word!(speed));
-    let norm =
-        small("var(--data-1)", |metrics| Some(metrics.grad_norm), |value| format!("{value:.2}"), word!(grad_norm));
+    let norm = small(
+        "var(--data-1)",
+        |metrics| Some(metrics.grad_norm).filter(|norm| norm.is_finite()),
+        |value| format!("{value:.2}"),
+        word!(grad_norm),
+    );
     let x_end = Signal::derive(move || record.with(|record| record.metrics.last().map(|last| last.total_steps as f64)));
     // The value under the cursor, or the last one.
     let value = move |series: Signal<Vec<Series>>| {

@@ -3,24 +3,30 @@
 
 use super::{Objective, Sums};
 
-/// Turns `[n, V]` logits into the gradient of `scale · Σ objective`, row by row.
-pub(super) fn to_gradients(logits: &mut [f32], targets: &[i32], objective: Objective, scale: f32) -> Sums {
+/// Turns `[n, V]` logits into the gradient of `Σ weight · objective`, row by row; `losses` gets each row's.
+pub(super) fn to_gradients(
+    logits: &mut [f32],
+    (targets, weights): (&[i32], &[f32]),
+    objective: Objective,
+    losses: &mut Vec<f64>,
+) -> Sums {
     let vocab = logits.len() / targets.len();
-    let one = |(row, target): (&mut [f32], &i32)| one_row(row, *target as usize, objective, scale);
+    let one = |(row, (target, weight)): (&mut [f32], (&i32, &f32))| one_row(row, *target as usize, objective, *weight);
     let each: Vec<(f64, bool)>;
     #[cfg(not(target_arch = "wasm32"))]
     {
         use rayon::prelude::*;
-        each = logits.par_chunks_mut(vocab).zip(targets).map(one).collect();
+        each = logits.par_chunks_mut(vocab).zip(targets.par_iter().zip(weights)).map(one).collect();
     }
     #[cfg(target_arch = "wasm32")]
     {
-        each = logits.chunks_mut(vocab).zip(targets).map(one).collect();
+        each = logits.chunks_mut(vocab).zip(targets.iter().zip(weights)).map(one).collect();
     }
     // Summed here, in row order, so that threads don't change the bits.
     let mut sums = Sums { count: targets.len() as u64, ..Sums::default() };
     for (loss, correct) in each {
         sums.loss += loss;
+        losses.push(loss);
         sums.correct += u64::from(correct);
     }
     sums
@@ -77,7 +83,7 @@ fn plain(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> (f
         sums = [0.0; LANES];
     }
     let lse = sum.ln() + f64::from(max);
-    let Objective { label_smoothing, z_loss } = objective;
+    let Objective { label_smoothing, z_loss, .. } = objective;
     // The z-loss weighs `lse²`, whose gradient is the softmax once more, times `2 lse`.
     let factor = (f64::from(scale) * (1.0 + 2.0 * z_loss * lse) / sum) as f32;
     let spread = (f64::from(scale) * label_smoothing / row.len() as f64) as f32;
@@ -128,14 +134,18 @@ mod tests {
             let logits: Vec<f32> = (0..vocab * 3).map(|i| ((i * 7919) % 1013) as f32 / 100.0 - 5.0).collect();
             let targets = [0, (vocab / 2) as i32, (vocab - 1) as i32];
             let mut got = logits.clone();
-            let sums = to_gradients(&mut got, &targets, Objective::default(), 0.5);
+            let mut losses = Vec::new();
+            let weights = [0.5, 0.5, -2.0];
+            let sums = to_gradients(&mut got, (&targets, &weights), Objective::default(), &mut losses);
             let mut loss = 0.0;
             for (r, row) in logits.chunks(vocab).enumerate() {
                 let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
                 let target = targets[r] as usize;
-                loss += sum.ln() - f64::from(row[target]);
+                let one = sum.ln() - f64::from(row[target]);
+                assert!((losses[r] - one).abs() < 1e-5);
+                loss += one;
                 for (i, x) in row.iter().enumerate() {
-                    let want = 0.5 * (f64::from(*x).exp() / sum - f64::from(u8::from(i == target)));
+                    let want = f64::from(weights[r]) * (f64::from(*x).exp() / sum - f64::from(u8::from(i == target)));
                     assert!((f64::from(got[r * vocab + i]) - want).abs() < 1e-6);
                 }
             }
@@ -147,14 +157,14 @@ mod tests {
     #[test]
     fn smoothing_and_z_loss_have_their_gradients() {
         let logits: Vec<f32> = (0..37).map(|i| ((i * 7919) % 101) as f32 / 20.0 - 2.0).collect();
-        let objective = Objective { label_smoothing: 0.2, z_loss: 0.05 };
+        let objective = Objective { label_smoothing: 0.2, z_loss: 0.05, rounding: None };
         let value = |logits: &[f64]| {
             let lse = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
             let mean = logits.iter().sum::<f64>() / logits.len() as f64;
             lse - 0.8 * logits[5] - 0.2 * mean + 0.05 * lse * lse
         };
         let mut got = logits.clone();
-        let sums = to_gradients(&mut got, &[5], objective, 1.0);
+        let sums = to_gradients(&mut got, (&[5], &[1.0]), objective, &mut Vec::new());
         let exact: Vec<f64> = logits.iter().map(|x| f64::from(*x)).collect();
         for (i, got) in got.iter().enumerate() {
             let moved = |by: f64| {
@@ -172,7 +182,7 @@ mod tests {
     fn the_widest_vectors_agree_with_plain_code() {
         let logits: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 / 7.0).collect();
         let (mut a, mut b) = (logits.clone(), logits);
-        let objective = Objective { label_smoothing: 0.1, z_loss: 0.01 };
+        let objective = Objective { label_smoothing: 0.1, z_loss: 0.01, rounding: None };
         let (x, y) = (one_row(&mut a, 3, objective, 1.0), plain(&mut b, 3, objective, 1.0));
         assert!((x.0 - y.0).abs() < 1e-5 && x.1 == y.1);
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6));

@@ -1,7 +1,6 @@
 //! Ten steps of every optimizer and the rates of every schedule are torch's (`tests/golden/make_optimizers.py`).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use hearth_model::checkpoint::Weights;
 use hearth_model::checkpoint::safetensors::parse;
@@ -9,20 +8,11 @@ use hearth_model::train::optimizer::{Optimizer, Slots, Update, clip_scale, globa
 use hearth_model::train::schedule::Schedule;
 use hearth_shared::spec::{OptimizerKind, ScheduleKind, TrainSpec};
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+use super::{Result, difference, golden, tensor};
 
 const STEPS: usize = 10;
 const TOLERANCE: f32 = 1e-5;
 const PARAMETERS: [&str; 4] = ["embed.weight", "layers.0.bias", "layers.0.tall", "layers.0.wide"];
-
-fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/optimizers").join(name)
-}
-
-fn tensor(file: &Weights<'_>, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-    let weight = file.get(name).ok_or_else(|| format!("no tensor {name}"))?;
-    Ok((weight.shape.clone(), weight.to_f32()))
-}
 
 /// All parameters after ten steps.
 fn run(file: &Weights<'_>, spec: &TrainSpec, lr: f64) -> Result<BTreeMap<&'static str, Vec<f32>>> {
@@ -66,14 +56,9 @@ fn cases() -> Vec<(&'static str, f64, TrainSpec)> {
     ]
 }
 
-fn difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
 #[test]
 fn ten_steps_are_torchs() -> Result {
-    let bytes = std::fs::read(golden("steps.safetensors"))?;
+    let bytes = std::fs::read(golden("optimizers/steps.safetensors"))?;
     let file = parse("steps.safetensors", &bytes)?;
     for (name, lr, spec) in cases() {
         for (parameter, values) in run(&file, &spec, lr)? {
@@ -92,7 +77,7 @@ fn ten_steps_are_torchs() -> Result {
 /// The fixtures can fail: another decay, momentum or rule is far from the reference.
 #[test]
 fn fixtures_notice_a_wrong_rule() -> Result {
-    let bytes = std::fs::read(golden("steps.safetensors"))?;
+    let bytes = std::fs::read(golden("optimizers/steps.safetensors"))?;
     let file = parse("steps.safetensors", &bytes)?;
     for (name, lr, right) in cases() {
         let mut wrong = vec![(lr, TrainSpec { weight_decay: 0.0, ..right.clone() }), (lr * 1.1, right.clone())];
@@ -116,7 +101,7 @@ fn fixtures_notice_a_wrong_rule() -> Result {
 
 #[test]
 fn rates_are_torchs() -> Result {
-    let text = std::fs::read_to_string(golden("schedules.json"))?;
+    let text = std::fs::read_to_string(golden("optimizers/schedules.json"))?;
     let expected: BTreeMap<ScheduleKind, Vec<f64>> = {
         let named: BTreeMap<String, Vec<f64>> = serde_json::from_str(&text)?;
         let kind = |(name, rates): (String, Vec<f64>)| {

@@ -1,0 +1,170 @@
+//! Mixed precision, emulated (Micikevicius 2018): inputs, outputs and gradients of every product are rounded to a shorter number
+//! format, while sums are kept in f32. Master weights, norms, softmax and the loss stay f32. So the behaviour of a format can be
+//! studied on a machine that does not have it; it is slower than f32, not faster.
+
+use burn::tensor::Tensor;
+use hearth_shared::spec::Precision;
+
+use crate::kernels;
+
+/// A binary floating point format with a sign, shorter than f32.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Format {
+    /// Bits behind the leading one.
+    mantissa: i32,
+    /// Exponent of the smallest number with a leading one; below, numbers lie evenly.
+    lowest: i32,
+    /// The largest finite number.
+    largest: f32,
+    /// What a larger one becomes.
+    beyond: f32,
+}
+
+/// Google's brain float.
+pub const BF16: Format = Format { mantissa: 7, lowest: -126, largest: 3.389_531_4e38, beyond: f32::INFINITY };
+/// IEEE 754's binary16.
+pub const F16: Format = Format { mantissa: 10, lowest: -14, largest: 65504.0, beyond: f32::INFINITY };
+/// Open Compute Project's OFP8 (Micikevicius 2022), which has no infinity; larger numbers become the largest, as in torch.
+pub const E4M3: Format = Format { mantissa: 3, lowest: -6, largest: 448.0, beyond: 448.0 };
+pub const E5M2: Format = Format { mantissa: 2, lowest: -14, largest: 57344.0, beyond: f32::INFINITY };
+
+impl Format {
+    /// The nearest number of the format, of two equally near ones the even one.
+    pub fn round(self, x: f32) -> f32 {
+        if x == 0.0 || !x.is_finite() {
+            return x;
+        }
+        let exponent = ((x.to_bits() >> 23) & 0xff) as i32 - 127;
+        let unit = power_of_two(exponent.max(self.lowest) - self.mantissa);
+        let rounded = ((f64::from(x) / unit).round_ties_even() * unit) as f32;
+        if rounded.abs() > self.largest { self.beyond.copysign(x) } else { rounded }
+    }
+}
+
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+/// What happens to the numbers of one tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cast {
+    format: Format,
+    /// The largest number is brought to the format's largest first, and back behind.
+    scaled: bool,
+}
+
+impl Cast {
+    const fn plain(format: Format) -> Self {
+        Self { format, scaled: false }
+    }
+
+    const fn scaled(format: Format) -> Self {
+        Self { format, scaled: true }
+    }
+
+    pub(crate) fn apply(self, values: &mut [f32]) {
+        let scale = if self.scaled { self.scale(values) } else { 1.0 };
+        let back = 1.0 / scale;
+        kernels::each(values, |x| self.format.round(x * scale) * back);
+    }
+
+    /// A power of two, so that scaling itself rounds nothing.
+    fn scale(self, values: &[f32]) -> f32 {
+        let most = values.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        if most == 0.0 || !most.is_finite() {
+            return 1.0;
+        }
+        let exponent = (f64::from(self.format.largest) / f64::from(most)).log2().floor();
+        exponent.clamp(-126.0, 126.0).exp2() as f32
+    }
+}
+
+/// How products are rounded in a forward and backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounding {
+    /// Of what goes into a product …
+    input: Cast,
+    /// … of the gradient that comes back out of it …
+    input_gradient: Cast,
+    /// … of its result …
+    output: Cast,
+    /// … and of the gradient that goes into its backward pass.
+    output_gradient: Cast,
+}
+
+impl Rounding {
+    /// None for f32.
+    pub fn of(precision: Precision) -> Option<Self> {
+        let all = |format| {
+            let cast = Cast::plain(format);
+            Self { input: cast, input_gradient: cast, output: cast, output_gradient: cast }
+        };
+        match precision {
+            Precision::Auto | Precision::F32 => None,
+            Precision::Bf16 => Some(all(BF16)),
+            Precision::F16 => Some(all(F16)),
+            // Micikevicius 2022: more precision forward, more range backward; results leave the unit as bf16.
+            Precision::Fp8 => {
+                Some(Self { input: Cast::scaled(E4M3), output_gradient: Cast::scaled(E5M2), ..all(BF16) })
+            }
+        }
+    }
+
+    /// A tensor on its way into a product.
+    pub(crate) fn input<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
+        kernels::round(x, self.input, self.input_gradient)
+    }
+
+    /// A product's result.
+    pub(crate) fn output<const N: usize>(&self, y: Tensor<N>) -> Tensor<N> {
+        kernels::round(y, self.output, self.output_gradient)
+    }
+
+    /// The gradient of a product's result, where the tape does not see it.
+    pub(crate) fn output_gradient<const N: usize>(&self, dy: Tensor<N>) -> Tensor<N> {
+        kernels::round(dy, self.output_gradient, self.output_gradient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_of_the_formats() {
+        let cases = [
+            (F16, 65519.0, 65504.0),
+            (F16, 65520.0, f32::INFINITY),
+            (F16, -1e30, f32::NEG_INFINITY),
+            (F16, 2f32.powi(-25), 0.0),
+            (F16, 1.5 * 2f32.powi(-25), 2f32.powi(-24)),
+            (F16, 2049.0, 2048.0),
+            (F16, 2051.0, 2052.0),
+            (BF16, 257.0, 256.0),
+            (BF16, 259.0, 260.0),
+            (BF16, f32::MAX, f32::INFINITY),
+            (E4M3, 464.0, 448.0),
+            (E4M3, 2f32.powi(-10), 0.0),
+            (E5M2, 61439.0, 57344.0),
+            (E5M2, 61440.0, f32::INFINITY),
+        ];
+        for (format, x, want) in cases {
+            assert_eq!(format.round(x), want, "{format:?} of {x}");
+        }
+        assert_eq!(E4M3.round(-465.0), -448.0);
+        assert!(F16.round(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_scale_uses_the_whole_range() {
+        let mut values = [1e-9, -3e-9, 2.7e-10, 0.0];
+        let cast = Cast::scaled(E4M3);
+        cast.apply(&mut values);
+        for (x, want) in values.iter().zip([1e-9, -3e-9, 2.7e-10, 0.0f32]) {
+            assert!((x - want).abs() <= want.abs() / 16.0, "{x} for {want}");
+        }
+        let mut plain = [1e-9f32];
+        Cast::plain(E4M3).apply(&mut plain);
+        assert_eq!(plain, [0.0]);
+    }
+}
