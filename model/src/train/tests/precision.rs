@@ -8,8 +8,9 @@ fn faint() -> (Transformer, TrainSpec) {
     let adapter = LoraSpec { r: 4, ..LoraSpec::default() };
     let spec = TrainSpec {
         lora: Some(adapter),
-        n_epochs: 20,
-        learning_rate: 0.2,
+        learning_rate: 0.06,
+        batch_size: 13,
+        n_epochs: 60,
         epsilon: 1e-20,
         weight_decay: 0.0,
         schedule: ScheduleKind::Constant,
@@ -19,7 +20,7 @@ fn faint() -> (Transformer, TrainSpec) {
     let mut model = adapted(&spec);
     for (_, projection) in model.projections_mut() {
         if let Some(lora) = &mut projection.lora {
-            lora.scale = 1e-6;
+            lora.scale = 2e-6;
             let a = lora.a.val() * 3000.0;
             lora.a = burn::module::Param::from_tensor(a);
         }
@@ -31,7 +32,7 @@ fn faint_run(precision: Precision, loss_scale: f64) -> Vec<StepReport> {
     let (model, spec) = faint();
     let spec = TrainSpec { precision, loss_scale, ..spec };
     let mut run = Run::new(&spec, model, examples(13), None).unwrap();
-    steps(&mut run, 45)
+    steps(&mut run, 60)
 }
 
 /// Mean of an epoch's losses.
@@ -44,9 +45,9 @@ fn gradients_that_underflow_train_with_a_loss_scale() {
     let exact = faint_run(Precision::F32, 0.0);
     let lost = faint_run(Precision::F16, 0.0);
     let scaled = faint_run(Precision::F16, 65536.0);
-    let fall = |reports: &[StepReport]| level(&reports[..3]) - level(&reports[42..]);
-    assert!(fall(&exact) > 0.3, "f32 falls by {}", fall(&exact));
-    assert!(fall(&lost).abs() < 0.02, "without a scale f16 falls by {}", fall(&lost));
+    let fall = |reports: &[StepReport]| level(&reports[..3]) - level(&reports[57..]);
+    assert!(fall(&exact) > 0.08, "f32 falls by {}", fall(&exact));
+    assert!(fall(&lost).abs() < 0.005, "without a scale f16 falls by {}", fall(&lost));
     assert!(lost.iter().all(|report| report.zero_gradients > Some(0.99)), "{:?}", lost[0]);
     assert!(fall(&scaled) > 0.7 * fall(&exact), "with a scale f16 falls by {}", fall(&scaled));
     assert!(scaled[10..].iter().all(|report| report.zero_gradients < Some(0.5)), "{:?}", scaled[10]);
