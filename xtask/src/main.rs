@@ -7,6 +7,7 @@
 mod bench;
 mod build_id;
 mod check_gpu;
+mod lint;
 mod page;
 mod parity;
 mod paths;
@@ -39,6 +40,14 @@ cargo xtask tree                 write the list of sources in README anew
 ";
 
 fn main() {
+    let given: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    if lint::is_wrapped(&given) {
+        let code = lint::wrap(&given).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            1
+        });
+        std::process::exit(code);
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Err(error) = run(&arguments) {
         eprintln!("\nerror: {error:#}");
@@ -63,7 +72,7 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         "page" => {
             setup::for_page(&paths)?;
-            page::build(&paths)
+            page::build(&paths, false)
         }
         "setup" => {
             setup::for_page(&paths)?;

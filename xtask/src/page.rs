@@ -10,16 +10,19 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::build_id::{build_id, hex};
+use crate::lint::linted;
 use crate::paths::Paths;
 use crate::step::{Step, step};
 
 const HINT: &str = "read the compiler's message above; `cargo clippy -p hearth-frontend --target wasm32-unknown-unknown` shows it faster";
+/// Holds the id of the last page that was linted.
+const LINTED: &str = "linted";
 /// Best compression for what every visitor loads; weights hardly shrink, so no time is spent on them.
 const BROTLI_CODE: i32 = 9;
 const BROTLI_WEIGHTS: i32 = 5;
 
-/// Builds the page for the sources as they are, unless that page is there already.
-pub fn build(paths: &Paths) -> Result<()> {
+/// Builds the page for the sources as they are, unless that page is there already; `lint` has clippy read it on the way.
+pub fn build(paths: &Paths, lint: bool) -> Result<()> {
     step(paths, "page", HINT, |step| {
         let id = build_id(&paths.root)?;
         let embed = paths.page().join("embed");
@@ -29,9 +32,12 @@ pub fn build(paths: &Paths) -> Result<()> {
         }
         let dist = paths.page().join("dist");
         fs::create_dir_all(&dist)?;
+        let mut trunk = paths.command("trunk");
+        if lint {
+            linted(&mut trunk)?;
+        }
         step.run(
-            paths
-                .command("trunk")
+            trunk
                 .env("HEARTH_BUILD_ID", &id)
                 .env("NO_COLOR", "true")
                 .args(["build", "--config", "Trunk.toml", "--release"])
@@ -42,9 +48,18 @@ pub fn build(paths: &Paths) -> Result<()> {
         site.name_worker()?;
         site.tell_service_worker(&id);
         let size = store(paths, step, &site, &embed, &id)?;
+        if lint {
+            fs::write(paths.page().join(LINTED), &id)?;
+        }
         step.note(format!("{} files, {:.1} MB compressed", site.files.len(), size as f64 / 1e6));
         Ok(())
     })
+}
+
+/// Whether clippy has read the sources of the page that stands there.
+pub fn is_linted(paths: &Paths) -> Result<bool> {
+    let id = build_id(&paths.root)?;
+    Ok(fs::read_to_string(paths.page().join(LINTED)).is_ok_and(|linted| linted == id))
 }
 
 /// All files of the page by their path below the root, `/` between folders.

@@ -13,7 +13,7 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
     side_by_side(
         || {
             setup::for_page(paths)?;
-            page::build(paths)
+            page::build(paths, false)
         },
         || program(paths, "hearth, its parts"),
     )?;

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus};
 
 use anyhow::{Result, bail};
 
+use crate::lint::linted;
 use crate::paths::Paths;
 use crate::step::{side_by_side, step};
 use crate::{page, setup};
@@ -55,10 +56,12 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
     side_by_side(
         || {
             setup::for_page(paths)?;
-            if selection.wants("clippy") {
-                clippy_wasm(paths)?;
+            if selection.wants("page") || tests.is_some() {
+                page::build(paths, true)?;
             }
-            if selection.wants("page") || tests.is_some() { page::build(paths) } else { Ok(()) }
+            // Where the page was built already, nobody may have linted it.
+            let linted = selection.only.is_none() && page::is_linted(paths)?;
+            if selection.wants("clippy") && !linted { clippy_wasm(paths) } else { Ok(()) }
         },
         || {
             setup::for_tests(paths)?;
@@ -90,7 +93,8 @@ fn checks(paths: &Paths, selection: &Selection) -> Result<()> {
             step.run(paths.cargo().args(["test", "--package", "xtask", "--quiet"]))
         })?;
     }
-    if selection.wants("clippy") {
+    // Everything is linted where it is compiled.
+    if selection.only.as_deref() == Some("clippy") {
         step(paths, "clippy", CLIPPY_HINT, |step| {
             step.run(paths.cargo_native("clippy").args(["--release", "--all-targets", "--", "-D", "warnings"]))
         })?;
@@ -99,7 +103,7 @@ fn checks(paths: &Paths, selection: &Selection) -> Result<()> {
 }
 
 fn clippy_wasm(paths: &Paths) -> Result<()> {
-    // The page's own profile, so that macros and build scripts are compiled once for this and for the page.
+    // The page's own profile, so that macros and build scripts are compiled once.
     step(paths, "clippy, wasm32", CLIPPY_HINT, |step| {
         step.run(paths.cargo().args(["clippy", "--package", "hearth-frontend", "--profile", "page"]).args([
             "--target",
@@ -115,8 +119,8 @@ fn clippy_wasm(paths: &Paths) -> Result<()> {
 fn native(paths: &Paths, arguments: &[String]) -> Result<()> {
     // A filter for names chooses no target.
     let targets = if arguments.first().is_some_and(|argument| argument.starts_with("--")) { arguments } else { &[] };
-    step(paths, "native build", "read the compiler's message above", |step| {
-        step.run(paths.cargo_native("test").args(["--release", "--no-run"]).args(targets))
+    step(paths, "native build and clippy", CLIPPY_HINT, |step| {
+        step.run(linted(&mut paths.cargo_native("test"))?.args(["--release", "--no-run"]).args(targets))
     })
 }
 
@@ -131,7 +135,7 @@ fn without_page(paths: &Paths) -> Result<Counts> {
     names.sort();
     arguments.extend(names.into_iter().flat_map(|name| ["--test".to_owned(), name]));
     let (counts, output) = step(paths, "tests without the page", TEST_HINT, |step| {
-        let (status, lines) = step.capture(cargo_test(paths).args(&arguments))?;
+        let (status, lines) = step.capture(cargo_test(paths)?.args(&arguments))?;
         let counts = Counts::of(&lines, status)?;
         step.note(counts.to_string());
         Ok((counts, lines))
@@ -145,19 +149,19 @@ fn without_page(paths: &Paths) -> Result<Counts> {
 /// Runs tests on the screen.
 fn with_page(paths: &Paths, arguments: &[String]) -> Result<Counts> {
     step(paths, "tests", TEST_HINT, |step| {
-        let (status, lines) = step.stream(cargo_test(paths).args(arguments))?;
+        let (status, lines) = step.stream(cargo_test(paths)?.args(arguments))?;
         Counts::of(&lines, status)
     })
 }
 
-fn cargo_test(paths: &Paths) -> Command {
+fn cargo_test(paths: &Paths) -> Result<Command> {
     let mut command = paths.cargo_native("test");
-    command
+    linted(&mut command)?
         .env("HEARTH_PYTHON", paths.python("py"))
         // Where an error comes from stands in its chain; fifty frames of the runtime below it hide that.
         .env("RUST_LIB_BACKTRACE", "0")
         .args(["--release", "--no-fail-fast"]);
-    command
+    Ok(command)
 }
 
 /// Sums of cargo's `test result:` lines.

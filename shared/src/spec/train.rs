@@ -4,6 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{LoraSpec, SpecError, bounded};
 
+mod kinds;
+
+pub use kinds::{Objective, OptimizerKind, Precision, ScheduleKind, Watchdog};
+
 /// A value, or the word `"auto"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Auto<T> {
@@ -53,83 +57,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Auto<T> {
             Raw::Null(()) => Ok(Self::Auto),
         }
     }
-}
-
-/// What the loss is taken on.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Objective {
-    /// Conversations through the chat template; assistant turns only.
-    #[default]
-    Chat,
-    /// Plain documents joined by the end-of-text token and cut into windows; every token.
-    Documents,
-}
-
-/// How a gradient moves a weight.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerKind {
-    /// Loshchilov & Hutter 2019
-    #[default]
-    Adamw,
-    /// Jordan 2024: orthogonal steps for the matrices of the blocks, AdamW for the rest
-    Muon,
-    /// Chen 2023: signs only
-    Lion,
-    /// Shazeer & Stern 2018: little memory
-    Adafactor,
-    /// With Nesterov momentum
-    Sgd,
-}
-
-/// What the learning rate does behind its warm-up.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleKind {
-    /// Half a cosine (Loshchilov & Hutter 2017)
-    #[default]
-    Cosine,
-    Linear,
-    Constant,
-    /// Warm-up, stable, decay (Hu 2024): the peak until the last `decay_ratio` of the steps, which fall linearly
-    Wsd,
-    /// `√(warm-up / step)` (Vaswani 2017)
-    InverseSqrt,
-}
-
-/// Which number format products are computed in. Master weights, norms, softmax and the loss are f32 always.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// What is fastest without being less exact than it must: f32 on a CPU.
-    #[default]
-    Auto,
-    F32,
-    /// Emulated on a CPU: inputs, outputs and gradients of every product are rounded, sums are kept in f32.
-    Bf16,
-    /// The same, with a loss scale against underflow (Micikevicius 2018).
-    F16,
-    /// E4M3 forward and E5M2 backward, each tensor with a scale of its own (Micikevicius 2022).
-    Fp8,
-}
-
-/// What happens when a step's loss is no number, or a spike.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Watchdog {
-    /// The run fails; its last checkpoint stays.
-    #[default]
-    Stop,
-    /// The step's examples are left out and the run goes on.
-    Skip,
-    /// Back to the last checkpoint; all examples since then are left out (Chowdhery 2022, section 5.1).
-    RollBack,
 }
 
 /// 2^40
