@@ -81,13 +81,7 @@ impl NormLayer {
 
 /// The feed-forward network of a block, or of one expert.
 #[derive(Module, Debug)]
-#[cfg_attr(
-    not(target_arch = "wasm32"),
-    expect(
-        clippy::large_enum_variant,
-        reason = "a few of them live as long as the model, each with megabytes behind it"
-    )
-)]
+#[expect(clippy::large_enum_variant, reason = "a few of them live as long as the model, each with megabytes behind it")]
 pub enum Mlp {
     Gated(GatedMlp),
     Joined(JoinedMlp),

@@ -121,6 +121,7 @@ impl Rounding {
     }
 
     /// The gradient of a product's result, where the tape does not see it.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn output_gradient<const N: usize>(&self, dy: Tensor<N>) -> Tensor<N> {
         kernels::round(dy, self.output_gradient, self.output_gradient)
     }

@@ -172,7 +172,11 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
     change("model", json!("nobody"), 404, "model");
     change("training_file", json!("file-nothing"), 400, "training_file");
     change("integrations", json!([{"type": "wandb"}]), 400, "integrations");
-    change("method", json!({"type": "dpo", "dpo": {}}), 400, "method.dpo");
+    change("method", json!({"type": "reinforcement"}), 400, "method.type");
+    let beta = json!({"type": "supervised", "supervised": {"hyperparameters": {"beta": 0.1}}});
+    change("method", beta, 400, "method.supervised.hyperparameters.beta");
+    change("method", json!({"type": "dpo", "dpo": {"hyperparameters": {"beta": 99}}}), 400, "beta");
+    change("hearth", json!({"early_stop": 2}), 400, "hearth.early_stop");
     change("suffix", json!("no/slash"), 400, "suffix");
     for (body, status, param) in wrong {
         let reply = server.post("/v1/fine_tuning/jobs", &body).await?;
@@ -260,5 +264,72 @@ async fn jobs_pause_resume_and_cancel() -> Result<()> {
     let steps: Vec<_> =
         all.iter().filter(|e| e["type"] == "metrics").filter_map(|e| e["data"]["step"].as_u64()).collect();
     ensure!(steps == (1..=steps.len() as u64).collect::<Vec<_>>(), "{steps:?}");
+    Ok(())
+}
+
+/// Pairs of answers: a job of the method `dpo` begins where neither is likelier than before, and moves away from there.
+#[tokio::test]
+async fn preferences_move_a_model() -> Result<()> {
+    let server = server().await?;
+    let pair = |n: usize| {
+        json!({
+            "input": {"messages": [{"role": "user", "content": format!("Number {n}?")}]},
+            "preferred_output": [{"role": "assistant", "content": format!("{{\"number\": {n}}}")}],
+            "non_preferred_output": [{"role": "assistant", "content": format!("It is {n}, as you said.")}],
+        })
+    };
+    let pairs: String = (0..12).map(|n| format!("{}\n", pair(n))).collect();
+    let pairs = server.upload("pairs.jsonl", &pairs).await?["id"].as_str().context("an id")?.to_owned();
+    let options = json!({"ema_decay": 0.2, "lora": {"r": 4, "alpha": 8, "dora": true}});
+    let mut body = request(&pairs, 8, options);
+    body["method"] = json!({"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 8, "batch_size": 4}}});
+    let id = create(&server, &body).await?;
+    let job = ended(&server, &id).await?;
+    ensure!(job["status"] == "succeeded", "{job}");
+    ensure!(job["method"]["type"] == "dpo" && job["method"]["dpo"]["hyperparameters"]["beta"] == 0.2, "{job}");
+    let losses: Vec<f64> = events(&server, &id)
+        .await?
+        .iter()
+        .filter(|event| event["type"] == "metrics")
+        .filter_map(|event| event["data"]["train_loss"].as_f64())
+        .collect();
+    ensure!(losses.len() == 8 && (losses[0] - std::f64::consts::LN_2).abs() < 1e-4, "{losses:?}");
+    ensure!(losses[7] < 0.6, "{losses:?}");
+
+    // Either kind of data with the other kind's method.
+    let chats = training_file(&server, 12).await?;
+    let mut swapped = body.clone();
+    swapped["training_file"] = json!(chats);
+    for body in [request(&pairs, 2, json!({})), swapped] {
+        let id = create(&server, &body).await?;
+        let job = ended(&server, &id).await?;
+        ensure!(job["status"] == "failed" && job["error"]["param"] == "training_file", "{job}");
+    }
+    Ok(())
+}
+
+/// A run that only gets worse on what it doesn't see ends early, and its result is its best checkpoint.
+#[tokio::test]
+async fn a_run_stops_when_it_no_longer_improves() -> Result<()> {
+    let server = server().await?;
+    let file = training_file(&server, 12).await?;
+    let mut body = request(&file, 200, json!({"early_stop": 2, "eval_every": 1, "learning_rate": 0.5}));
+    body["validation_file"] = json!(training_file(&server, 10).await?);
+    body["method"]["supervised"]["hyperparameters"]["n_epochs"] = json!(100);
+    let id = create(&server, &body).await?;
+    let job = ended(&server, &id).await?;
+    ensure!(job["status"] == "succeeded", "{job}");
+    let step = job["hearth"]["step"].as_u64().context("a step")?;
+    ensure!(step < 200, "it went to its end");
+    let all = events(&server, &id).await?;
+    let best = step - 2;
+    for words in ["Stopped early: 2 evaluations", &format!("The result is step {best},")] {
+        let said = all.iter().any(|event| event["message"].as_str().is_some_and(|text| text.starts_with(words)));
+        ensure!(said, "nobody said {words:?}");
+    }
+    let checkpoints = server.get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints")).await?.expect(200)?;
+    let steps: Vec<_> =
+        checkpoints["data"].as_array().into_iter().flatten().map(|c| c["step_number"].clone()).collect();
+    ensure!(steps.contains(&json!(best)) && steps.contains(&json!(step)), "{steps:?}");
     Ok(())
 }

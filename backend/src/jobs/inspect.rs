@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use hearth_shared::api::fine_tuning::JobError;
 use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec};
-use hearth_shared::text::Report;
+use hearth_shared::text::{Format, Report};
 
 use crate::registry::Entry;
 
@@ -23,6 +23,9 @@ impl Found {
         if let Some(report) = &self.validation {
             refuse("validation_file", report)?;
         }
+        for (param, report) in [("training_file", Some(&self.report)), ("validation_file", self.validation.as_ref())] {
+            report.map_or(Ok(()), |report| fits_method(param, report, spec))?;
+        }
         let tokens = self.report.tokens.as_ref();
         let facts = DataFacts {
             examples: self.report.examples,
@@ -37,6 +40,19 @@ impl Found {
             param: Some(error.field),
         })
     }
+}
+
+/// Preferences need pairs of answers, everything else has no use for them.
+fn fits_method(param: &str, report: &Report, spec: &FineTuneSpec) -> Result<(), JobError> {
+    let message = match (spec.dpo_beta.is_some(), report.format == Some(Format::Preference)) {
+        (true, false) => {
+            "`dpo` learns from pairs of answers, and this file holds none: give rows of `input`, `preferred_output` and \
+             `non_preferred_output`, or use the method `supervised`."
+        }
+        (false, true) => "The file holds pairs of answers: use the method `dpo`.",
+        _ => return Ok(()),
+    };
+    Err(JobError { code: format!("invalid_{param}"), message: message.to_owned(), param: Some(param.to_owned()) })
 }
 
 fn refuse(param: &str, report: &Report) -> Result<(), JobError> {

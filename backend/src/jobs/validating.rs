@@ -37,6 +37,7 @@ impl Jobs {
                     batch_size: Auto::Value(spec.batch_size),
                     n_epochs: Auto::Value(spec.n_epochs),
                     learning_rate_multiplier: Auto::Value(plan.hyperparameters.learning_rate_multiplier.or(1.0)),
+                    beta: spec.dpo_beta.map(Auto::Value),
                 };
                 let steps = u64::from(spec.n_epochs) * found.report.examples.div_ceil(u64::from(spec.batch_size));
                 plan.total_steps = Some(spec.max_steps.map_or(steps, |most| most.min(steps)));
@@ -59,11 +60,10 @@ impl Jobs {
         if entry.base_hash.is_some() {
             return Err(Error::invalid("model", "A tuned model cannot be tuned again yet; start from its base model."));
         }
-        if let Some(method) = request.method.as_ref().filter(|method| method.kind != "supervised") {
-            return Err(Error::invalid(
-                "method.type",
-                format!("`{}` is not supported yet; use `supervised`.", method.kind),
-            ));
+        let kind = request.method.as_ref().map_or("supervised", |method| method.kind.as_str());
+        if !["supervised", "dpo"].contains(&kind) {
+            let message = format!("`{kind}` is not supported; use `supervised` or `dpo`.");
+            return Err(Error::invalid("method.type", message));
         }
         if let Some(suffix) = &request.suffix {
             let plain = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -76,7 +76,11 @@ impl Jobs {
             self.check_file("validation_file", file).await?;
         }
         let asked = view::asked_hyperparameters(request);
+        if asked.beta.is_some() && kind != "dpo" {
+            return Err(Error::invalid("method.supervised.hyperparameters.beta", "Only `dpo` has a beta."));
+        }
         let spec = FineTuneSpec {
+            dpo_beta: (kind == "dpo").then(|| asked.beta.unwrap_or_default()),
             n_epochs: asked.n_epochs,
             batch_size: asked.batch_size,
             learning_rate_multiplier: asked.learning_rate_multiplier,

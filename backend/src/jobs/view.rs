@@ -1,9 +1,7 @@
 //! A job's row as OpenAI's object.
 
 use anyhow::Result;
-use hearth_shared::api::fine_tuning::{
-    CreateJob, Hyperparameters, Job, JobEvent, JobInfo, JobStatus, Method, Supervised,
-};
+use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, Job, JobEvent, JobInfo, JobStatus, Method};
 use hearth_shared::event::Level;
 use hearth_shared::spec::{Auto, TrainSpec};
 use serde::de::DeserializeOwned;
@@ -16,11 +14,13 @@ pub fn job(row: Row, organization: &str) -> Result<Job> {
     let spec: Option<TrainSpec> = json(row.spec.as_deref())?;
     let status = JobStatus::parse(&row.status).ok_or_else(|| anyhow::anyhow!("unknown status `{}`", row.status))?;
     let asked = asked_hyperparameters(&request);
+    let is_dpo = request.method.as_ref().is_some_and(|method| method.kind == "dpo");
     let hyperparameters = match &spec {
         Some(spec) => Hyperparameters {
             batch_size: Auto::Value(spec.batch_size),
             n_epochs: Auto::Value(spec.n_epochs),
             learning_rate_multiplier: Auto::Value(asked.learning_rate_multiplier.or(1.0)),
+            beta: spec.dpo_beta.map(Auto::Value),
         },
         None => asked,
     };
@@ -43,10 +43,7 @@ pub fn job(row: Row, organization: &str) -> Result<Job> {
         estimated_finish: row.estimated_finish,
         integrations: Some(Vec::new()),
         metadata: request.metadata,
-        method: Method {
-            kind: "supervised".into(),
-            supervised: Some(Supervised { hyperparameters: Some(hyperparameters) }),
-        },
+        method: Method::new(is_dpo, hyperparameters),
         user_provided_suffix: request.suffix,
         hearth: JobInfo {
             options: request.hearth.unwrap_or_default().options,
@@ -60,11 +57,12 @@ pub fn job(row: Row, organization: &str) -> Result<Job> {
     })
 }
 
-/// `method.supervised.hyperparameters`, or its older place.
+/// The hyperparameters of the method that is asked for, or their older place.
 pub fn asked_hyperparameters(request: &CreateJob) -> Hyperparameters {
-    let method = request.method.as_ref().and_then(|method| method.supervised.as_ref());
+    let method = request.method.as_ref();
     method
-        .and_then(|supervised| supervised.hyperparameters.clone())
+        .and_then(|method| if method.kind == "dpo" { method.dpo.as_ref() } else { method.supervised.as_ref() })
+        .and_then(|options| options.hyperparameters.clone())
         .or_else(|| request.hyperparameters.clone())
         .unwrap_or_default()
 }

@@ -63,6 +63,7 @@ impl TokenCounter for Counter<'_> {
                 let sequence = self.0.chat(messages)?;
                 TokenCount { total: sequence.ids.len() as u32, trained: sequence.trained_tokens() as u32 }
             }
+            Example::Preference { .. } => return Err("its two conversations are counted one by one".to_owned()),
             Example::Text(text) => {
                 let total = self.0.text(text).len() as u32;
                 TokenCount { total, trained: total }
@@ -71,7 +72,7 @@ impl TokenCounter for Counter<'_> {
     }
 }
 
-/// Encodes the examples of a file. Conversations become a sequence each; paragraphs of text are joined by a blank line and
+/// Encodes the examples of a file. Conversations become a sequence each, preferences the better and the worse one; paragraphs of text are joined by a blank line and
 /// cut into windows.
 ///
 /// # Errors
@@ -85,16 +86,16 @@ pub fn encode(
     let mut paragraphs: Vec<&str> = Vec::new();
     for (row, example) in examples {
         let refuse = |message| TrainError::Data { row: *row, message };
-        match example {
-            Example::Text(text) => paragraphs.push(text),
-            Example::Chat(messages) => {
-                let sequence = encoder.chat(messages).map_err(refuse)?;
-                let length = sequence.ids.len();
-                if length > max_length {
-                    return Err(refuse(format!("{length} tokens, but at most {max_length} fit")));
-                }
-                sequences.push(sequence);
+        if let Example::Text(text) = example {
+            paragraphs.push(text);
+        }
+        for messages in example.conversations() {
+            let sequence = encoder.chat(messages).map_err(refuse)?;
+            let length = sequence.ids.len();
+            if length > max_length {
+                return Err(refuse(format!("{length} tokens, but at most {max_length} fit")));
             }
+            sequences.push(sequence);
         }
     }
     if !paragraphs.is_empty() {

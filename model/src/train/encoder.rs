@@ -50,6 +50,7 @@ impl Voice<'_> {
     pub fn pieces(&self, example: &Example) -> Result<Vec<Piece>, String> {
         let sequence = match example {
             Example::Chat(messages) => self.chat(messages)?,
+            Example::Preference { .. } => return Err("it has two conversations".to_owned()),
             Example::Text(text) => Sequence::plain(self.text(text)),
         };
         let mut pieces = Vec::new();

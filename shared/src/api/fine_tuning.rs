@@ -51,21 +51,34 @@ fn is_false(value: &bool) -> bool {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Method {
-    /// `supervised`.
+    /// `supervised`, or `dpo` on pairs of answers.
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub supervised: Option<Supervised>,
+    pub supervised: Option<MethodOptions>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<MethodOptions>,
+}
+
+impl Method {
+    /// Preferences or examples, with these hyperparameters.
+    pub fn new(is_dpo: bool, hyperparameters: Hyperparameters) -> Self {
+        let options = Some(MethodOptions { hyperparameters: Some(hyperparameters) });
+        match is_dpo {
+            true => Self { kind: "dpo".to_owned(), supervised: None, dpo: options },
+            false => Self { kind: "supervised".to_owned(), supervised: options, dpo: None },
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Supervised {
+pub struct MethodOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hyperparameters: Option<Hyperparameters>,
 }
 
-/// OpenAI's three; each a number or `"auto"`, and numbers on a job whose data has been read.
+/// OpenAI's three (four with `dpo`); each a number or `"auto"`, and numbers on a job whose data has been read.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
@@ -73,6 +86,9 @@ pub struct Hyperparameters {
     pub batch_size: Auto<u32>,
     pub learning_rate_multiplier: Auto<f64>,
     pub n_epochs: Auto<u32>,
+    /// Of `dpo`: how dearly an answer pays for leaving the first model, 0.001..=10. Auto: 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta: Option<Auto<f64>>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]

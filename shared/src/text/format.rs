@@ -17,6 +17,9 @@ pub enum Format {
     Alpaca,
     /// `{"conversations": [{"from", "value"}], "system"?}`, in an array or a line each.
     Sharegpt,
+    /// Pairs of answers, a line each: OpenAI's `{"input": {"messages"}, "preferred_output", "non_preferred_output"}`, or
+    /// `{"prompt", "chosen", "rejected"}` with strings or lists of messages.
+    Preference,
     /// Plain text; every token is trained.
     Text,
 }
@@ -26,7 +29,23 @@ pub enum Format {
 #[serde(rename_all = "lowercase")]
 pub enum Example {
     Chat(Vec<Message>),
+    /// One prompt, two answers: two conversations of which only the answer is trained.
+    Preference {
+        preferred: Vec<Message>,
+        rejected: Vec<Message>,
+    },
     Text(String),
+}
+
+impl Example {
+    /// Its conversations: one, the better and the worse one, or none.
+    pub fn conversations(&self) -> Vec<&[Message]> {
+        match self {
+            Self::Chat(messages) => vec![messages],
+            Self::Preference { preferred, rejected } => vec![preferred, rejected],
+            Self::Text(_) => Vec::new(),
+        }
+    }
 }
 
 /// A rule that a row breaks, before anybody knows its number.
@@ -54,8 +73,11 @@ impl Format {
     /// The format of a JSON object by its keys. An object without any of them is taken for OpenAI's, whose missing field
     /// the validator then names.
     pub fn of_object(object: &Map<String, Value>) -> Self {
+        let has = |keys: &[&str]| keys.iter().any(|key| object.contains_key(*key));
         if object.contains_key("messages") {
             Self::OpenaiChat
+        } else if has(&["preferred_output", "non_preferred_output", "chosen", "rejected"]) {
+            Self::Preference
         } else if object.contains_key("conversations") {
             Self::Sharegpt
         } else if object.contains_key("instruction") || object.contains_key("output") {
@@ -90,11 +112,21 @@ impl Format {
             return Err(vec![Breach::new(Rule::RowMixedFormat, "")]);
         }
         let mut reader = Reader::default();
+        if self == Self::Preference {
+            let [preferred, rejected] = reader.preference(object);
+            reader.check(&preferred);
+            reader.check(&rejected);
+            if reader.breaches.is_empty() && preferred == rejected {
+                reader.breach(Rule::AnswersEqual, "");
+            }
+            let whole = reader.breaches.is_empty();
+            return if whole { Ok(Example::Preference { preferred, rejected }) } else { Err(reader.breaches) };
+        }
         let messages = match self {
             Self::OpenaiChat => reader.openai(object),
             Self::Alpaca => reader.alpaca(object),
             Self::Sharegpt => reader.sharegpt(object),
-            Self::Text => return Err(vec![Breach::new(Rule::RowMixedFormat, "")]),
+            Self::Preference | Self::Text => return Err(vec![Breach::new(Rule::RowMixedFormat, "")]),
         };
         reader.check(&messages);
         if reader.breaches.is_empty() { Ok(Example::Chat(messages)) } else { Err(reader.breaches) }
@@ -157,13 +189,52 @@ impl Reader {
             }
         }
         let list = self.list(row, "messages");
-        list.iter().enumerate().filter_map(|(i, value)| self.openai_message(i, value)).collect()
+        list.iter().enumerate().filter_map(|(i, value)| self.message(&format!("messages[{i}]"), value)).collect()
     }
 
-    fn openai_message(&mut self, i: usize, value: &Value) -> Option<Message> {
-        let at = |key: &str| format!("messages[{i}].{key}");
+    /// Both conversations; in the prompt nothing is trained.
+    fn preference(&mut self, row: &Map<String, Value>) -> [Vec<Message>; 2] {
+        let (prompt, answers) = if row.contains_key("chosen") || row.contains_key("rejected") {
+            (self.turns(row, "prompt", Role::User), ["chosen", "rejected"])
+        } else {
+            let prompt = match row.get("input") {
+                Some(Value::Object(input)) => self.openai(input),
+                Some(Value::Null) | None => {
+                    self.breach(Rule::FieldMissing, "input");
+                    Vec::new()
+                }
+                Some(_) => {
+                    self.breach(Rule::FieldType, "input");
+                    Vec::new()
+                }
+            };
+            (prompt, ["preferred_output", "non_preferred_output"])
+        };
+        let masked = prompt.into_iter().map(|message| match message.role {
+            Role::Assistant => Message { weight: Some(0.0), ..message },
+            _ => message,
+        });
+        let masked: Vec<Message> = masked.collect();
+        answers.map(|key| {
+            let mut messages = masked.clone();
+            messages.extend(self.turns(row, key, Role::Assistant));
+            messages
+        })
+    }
+
+    /// A list of messages, or a text that `role` says.
+    fn turns(&mut self, row: &Map<String, Value>, key: &str, role: Role) -> Vec<Message> {
+        if let Some(Value::String(text)) = row.get(key) {
+            return vec![Message::new(role, text)];
+        }
+        let list = self.list(row, key);
+        list.iter().enumerate().filter_map(|(i, value)| self.message(&format!("{key}[{i}]"), value)).collect()
+    }
+
+    fn message(&mut self, place: &str, value: &Value) -> Option<Message> {
+        let at = |key: &str| format!("{place}.{key}");
         let Value::Object(object) = value else {
-            self.breach(Rule::FieldType, format!("messages[{i}]"));
+            self.breach(Rule::FieldType, place);
             return None;
         };
         for key in ["tool_calls", "function_call", "audio"] {

@@ -107,6 +107,9 @@ rules! {
     LastNotAssistant "messages.last_not_assistant" Error
         "The last message is not the assistant's." => "End every example with the answer to learn.";
         "最后一条消息不是助手消息。" => "每个样本都应以要学习的回答结尾。"
+    AnswersEqual "preference.equal" Error
+        "Both answers are the same." => "Give a better and a worse answer, or remove the row.";
+        "两个回答完全相同。" => "请给出一个较好的和一个较差的回答，或删除此行。"
     SystemNotFirst "messages.system_not_first" Warning
         "A system message stands after other messages." => "Move it to the front, unless the model is used that way.";
         "系统消息出现在其他消息之后。" => "请移到最前面，除非模型就是这样使用的。"

@@ -256,39 +256,51 @@ impl Inner<'_> {
     }
 
     fn example(&mut self, number: u64, example: &Example) {
-        if let Example::Chat(messages) = example {
-            for breach in warnings(messages) {
-                self.problem(number, breach);
-            }
-            if let Some(first) = self.first_seen(number, messages) {
-                self.report.duplicates += 1;
-                self.problem(number, Breach::new(Rule::Duplicate, "").because(format!("row {first}")));
-            }
+        let conversations = example.conversations();
+        // The prompt's oddities are the same in both answers.
+        for breach in conversations.first().map(|messages| warnings(messages)).unwrap_or_default() {
+            self.problem(number, breach);
         }
-        match self.counter.map(|counter| counter.count(example)) {
-            None => {}
-            Some(Err(why)) => {
-                return self.problem(number, Breach::new(Rule::TemplateFailed, "").because(why));
+        if !conversations.is_empty()
+            && let Some(first) = self.first_seen(number, &conversations)
+        {
+            self.report.duplicates += 1;
+            self.problem(number, Breach::new(Rule::Duplicate, "").because(format!("row {first}")));
+        }
+        if let Some(counter) = self.counter {
+            let each: Vec<Example> = match example {
+                Example::Preference { preferred, rejected } => {
+                    [preferred, rejected].map(|messages| Example::Chat(messages.clone())).to_vec()
+                }
+                other => vec![other.clone()],
+            };
+            let mut counts = Vec::new();
+            for one in &each {
+                match counter.count(one) {
+                    Ok(count) => counts.push(count),
+                    Err(why) => return self.problem(number, Breach::new(Rule::TemplateFailed, "").because(why)),
+                }
             }
-            Some(Ok(count)) => {
+            let longest = counts.iter().map(|count| count.total).max().unwrap_or(0);
+            for count in counts {
                 self.lengths.push(count.total);
                 self.trained += u64::from(count.trained);
-                // Plain text is cut into windows, so no paragraph is too long.
-                let chat = matches!(example, Example::Chat(_));
-                if let Some(context) = self.report.context.filter(|context| chat && count.total > *context) {
-                    self.report.too_long += 1;
-                    let detail = format!("{} tokens, {context} at most", count.total);
-                    return self.problem(number, Breach::new(Rule::TooLong, "").because(detail));
-                }
+            }
+            // Plain text is cut into windows, so no paragraph is too long.
+            let chat = !matches!(example, Example::Text(_));
+            if let Some(context) = self.report.context.filter(|context| chat && longest > *context) {
+                self.report.too_long += 1;
+                let detail = format!("{longest} tokens, {context} at most");
+                return self.problem(number, Breach::new(Rule::TooLong, "").because(detail));
             }
         }
         self.report.examples += 1;
     }
 
-    /// The row that held the same conversation before.
-    fn first_seen(&mut self, number: u64, messages: &[Message]) -> Option<u64> {
+    /// The row that held the same conversations before.
+    fn first_seen(&mut self, number: u64, conversations: &[&[Message]]) -> Option<u64> {
         let mut hash = Fnv::default();
-        for message in messages {
+        for message in conversations.iter().copied().flatten() {
             hash.write(message.role.as_str().as_bytes());
             hash.write(message.content.as_bytes());
             hash.write(&[u8::from(message.is_trained())]);

@@ -4,7 +4,7 @@ use gloo::timers::future::TimeoutFuture;
 use hearth_shared::lab::{CheckDataset, LabError, Piece, Reply, Request};
 use hearth_shared::spec::DataFacts;
 use hearth_shared::text::rows::{Layout, RawRow, Rows};
-use hearth_shared::text::{Example, Format, Report, Validator};
+use hearth_shared::text::{Example, Format, Message, Report, Validator};
 use js_sys::{ArrayBuffer, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
@@ -87,12 +87,10 @@ impl DataSet {
 
     /// The first prompts of the set: what the run answers at every checkpoint.
     pub fn prompts(&self, most: usize) -> Vec<String> {
-        let prompt = |example: &Example| match example {
-            Example::Chat(messages) => messages
-                .iter()
-                .find(|message| message.role.as_str() == "user")
-                .map(|message| message.content.trim().to_owned()),
-            Example::Text(_) => None,
+        let prompt = |example: &Example| {
+            let conversation = example.conversations().first().copied()?;
+            let user = conversation.iter().find(|message| message.role.as_str() == "user")?;
+            Some(user.content.trim().to_owned())
         };
         self.examples
             .iter()
@@ -104,9 +102,10 @@ impl DataSet {
 }
 
 fn length(example: &Example) -> usize {
+    let of = |messages: &[Message]| messages.iter().map(|message| message.content.len()).sum();
     match example {
-        Example::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
         Example::Text(text) => text.len(),
+        chats => chats.conversations().into_iter().map(of).max().unwrap_or(0),
     }
 }
 

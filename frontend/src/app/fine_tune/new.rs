@@ -4,6 +4,7 @@ use hearth_shared::api::files::FileObject;
 use hearth_shared::api::fine_tuning::Job;
 use hearth_shared::api::models::Model;
 use hearth_shared::spec::{DataFacts, TrainSpec};
+use hearth_shared::text::Format;
 use leptos::html::Input;
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
@@ -56,6 +57,7 @@ impl Form {
         if self.data.is_disposed() {
             return;
         }
+        self.options.preferences.set(set.report.format == Some(Format::Preference));
         if self.options.prompts.with_untracked(String::is_empty) {
             self.options.prompts.set(set.prompts(2).join("\n"));
         }

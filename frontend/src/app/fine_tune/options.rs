@@ -1,7 +1,7 @@
 //! The settings of a run. Every one may be left to Hearth; the automatic value and its reason stand beside it, decided by the
 //! same code that the server runs.
 
-use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobOptions, Method, Supervised};
+use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobOptions, Method};
 use hearth_shared::spec::{Auto, DataFacts, FineTuneSpec, HearthOptions, LoraSpec, SampleSpec, TrainSpec};
 use leptos::prelude::*;
 
@@ -25,6 +25,8 @@ pub struct Options {
     seed: RwSignal<Option<f64>>,
     /// One prompt a line.
     pub prompts: RwSignal<String>,
+    /// The data are pairs of answers.
+    pub preferences: RwSignal<bool>,
 }
 
 fn auto<T>(value: Option<f64>, convert: impl Fn(f64) -> T) -> Auto<T> {
@@ -44,6 +46,7 @@ impl Options {
             checkpoint_every: RwSignal::new(None),
             seed: RwSignal::new(None),
             prompts: RwSignal::new(String::new()),
+            preferences: RwSignal::new(false),
         }
     }
 
@@ -54,6 +57,7 @@ impl Options {
             n_epochs: auto(self.epochs.get(), |value| value as u32),
             batch_size: auto(self.batch_size.get(), |value| value as u32),
             learning_rate_multiplier: Auto::Auto,
+            dpo_beta: self.preferences.get().then_some(Auto::Auto),
             seed: self.seed.get().map(|seed| seed as u64),
             hearth: HearthOptions {
                 lora: LoraSpec {
@@ -95,16 +99,15 @@ impl Options {
             seed: spec.seed,
             metadata: None,
             hyperparameters: None,
-            method: Some(Method {
-                kind: "supervised".to_owned(),
-                supervised: Some(Supervised {
-                    hyperparameters: Some(Hyperparameters {
-                        batch_size: spec.batch_size,
-                        learning_rate_multiplier: spec.learning_rate_multiplier,
-                        n_epochs: spec.n_epochs,
-                    }),
-                }),
-            }),
+            method: Some(Method::new(
+                spec.dpo_beta.is_some(),
+                Hyperparameters {
+                    batch_size: spec.batch_size,
+                    learning_rate_multiplier: spec.learning_rate_multiplier,
+                    n_epochs: spec.n_epochs,
+                    beta: spec.dpo_beta,
+                },
+            )),
             hearth: Some(JobOptions { options: spec.hearth, dry_run: false }),
         }
     }

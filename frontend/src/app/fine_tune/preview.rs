@@ -102,10 +102,30 @@ fn Pieces(pieces: Vec<Piece>) -> impl IntoView {
 /// The turns of an example whose tokens nobody has cut yet.
 #[component]
 fn Turns(example: Example) -> impl IntoView {
+    let i18n = use_i18n();
     match example {
         Example::Text(text) => view! { <p class="turn trained">{text}</p> }.into_any(),
         Example::Chat(messages) => {
             messages.into_iter().map(|message| view! { <Turn message/> }).collect_view().into_any()
+        }
+        Example::Preference { preferred, rejected } => {
+            let prompt = preferred.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
+            let turns =
+                |messages: &[Message]| messages.iter().cloned().map(|message| view! { <Turn message/> }).collect_view();
+            view! {
+                {turns(&preferred[..prompt])}
+                <div class="answers">
+                    <section class="answer preferred">
+                        <h4>{t!(i18n, tune.preferred)}</h4>
+                        {turns(&preferred[prompt..])}
+                    </section>
+                    <section class="answer">
+                        <h4>{t!(i18n, tune.rejected)}</h4>
+                        {turns(&rejected[prompt..])}
+                    </section>
+                </div>
+            }
+            .into_any()
         }
     }
 }

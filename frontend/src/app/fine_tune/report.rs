@@ -30,6 +30,7 @@ fn Findings(report: Report, counting: RwSignal<bool>) -> impl IntoView {
         Format::OpenaiChat => t_string!(i18n, tune.format_openai),
         Format::Alpaca => t_string!(i18n, tune.format_alpaca),
         Format::Sharegpt => t_string!(i18n, tune.format_sharegpt),
+        Format::Preference => t_string!(i18n, tune.format_preference),
         Format::Text => t_string!(i18n, tune.format_text),
     };
     let listed = report.problems.len();

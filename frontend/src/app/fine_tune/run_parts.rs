@@ -3,7 +3,7 @@
 use hearth_shared::api::List;
 use hearth_shared::api::fine_tuning::{Checkpoint, Job};
 use hearth_shared::event::Level;
-use hearth_shared::spec::TrainSpec;
+use hearth_shared::spec::{Precision, TrainSpec};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -165,7 +165,19 @@ fn facts(spec: &TrainSpec) -> Vec<(&'static str, String)> {
         ("packing", spec.packing.to_string()),
         ("seed", spec.seed.to_string()),
     ];
+    if let Some(beta) = spec.dpo_beta {
+        facts.push(("dpo_beta", format::small(beta)));
+    }
+    if let Some(decay) = spec.ema_decay {
+        facts.push(("ema_decay", decay.to_string()));
+    }
+    if spec.precision != Precision::Auto {
+        facts.push(("precision", word(&spec.precision)));
+    }
     if let Some(lora) = &spec.lora {
+        if lora.dora {
+            facts.push(("lora.dora", "true".to_owned()));
+        }
         facts.push(("lora.r", lora.r.to_string()));
         facts.push(("lora.alpha", lora.alpha.to_string()));
         facts.push(("lora.dropout", lora.dropout.to_string()));

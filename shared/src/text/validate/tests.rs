@@ -17,6 +17,7 @@ impl TokenCounter for Characters {
                 let total = text.chars().count() as u32;
                 TokenCount { total, trained: total }
             }
+            Example::Preference { .. } => return Err("conversations are counted one by one".to_owned()),
             Example::Chat(messages) => {
                 let count = |m: &Message| m.content.chars().count() as u32;
                 TokenCount {
@@ -58,6 +59,39 @@ fn formats_are_detected_and_mean_the_same() {
     }
     let report = check("One.\nTwo.\n\nThree.");
     assert_eq!((report.format, report.rows, report.errors), (Some(Format::Text), 2, 0));
+}
+
+#[test]
+fn preferences_are_two_conversations() {
+    let theirs = json!({
+        "input": {"messages": [{"role": "user", "content": "hi"}]},
+        "preferred_output": [{"role": "assistant", "content": "hello"}],
+        "non_preferred_output": [{"role": "assistant", "content": "no"}],
+    });
+    let short = json!({"prompt": "hi", "chosen": "hello", "rejected": "no"});
+    for row in [theirs, short] {
+        let report = check(&row.to_string());
+        assert_eq!((report.format, report.errors, report.examples), (Some(Format::Preference), 0, 1), "{report:?}");
+        let tokens = report.tokens.unwrap();
+        assert_eq!((tokens.total, tokens.trained, tokens.max), (11 + 8, 5 + 2, 11));
+        let (_, read) = examples(row.to_string().as_bytes()).unwrap();
+        let chat = |answer: &str| vec![Message::new(Role::User, "hi"), Message::new(Role::Assistant, answer)];
+        let wanted = Example::Preference { preferred: chat("hello"), rejected: chat("no") };
+        assert_eq!(read, [(1, wanted)]);
+    }
+    // What the assistant said before is context.
+    let said = json!({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"}], "chosen": "d", "rejected": "e"});
+    let (_, read) = examples(said.to_string().as_bytes()).unwrap();
+    let trained: Vec<bool> = read[0].1.conversations()[1].iter().map(Message::is_trained).collect();
+    assert_eq!(trained, [false, false, false, true]);
+
+    let one = |row: Value| broken(&row.to_string());
+    assert_eq!(one(json!({"prompt": "a", "chosen": "b"})), [(1, "rejected".to_owned(), "field.missing")]);
+    assert_eq!(one(json!({"prompt": "a", "chosen": "b", "rejected": "b"})), [(1, String::new(), "preference.equal")]);
+    assert_eq!(one(json!({"preferred_output": [], "non_preferred_output": 3})).len(), 3);
+    let long = json!({"prompt": "a", "chosen": "b", "rejected": "c".repeat(80)});
+    assert_eq!(one(long), [(1, String::new(), "tokens.too_long")]);
 }
 
 #[test]
