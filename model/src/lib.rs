@@ -1,6 +1,7 @@
 //! Everything of Hearth that touches tensors: configuration, transformer, checkpoints, adapters, generation, training.
 //! It knows no network, no async runtime and no database.
 
+pub mod adapter;
 pub mod attention;
 pub mod bundle;
 pub mod cache;

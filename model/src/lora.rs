@@ -58,36 +58,6 @@ pub fn freeze(model: &mut Transformer) {
     }
 }
 
-/// Folds every adapter into its dense weight. The result computes the same (up to rounding) and has no adapters.
-pub fn merge(model: &mut Transformer) {
-    for (_, projection) in model.projections_mut() {
-        let Some(lora) = projection.lora.take() else {
-            continue;
-        };
-        projection.weight = projection.weight.clone().map(|weight| {
-            let tracked = weight.is_require_grad();
-            let merged = match lora.stretch(&weight) {
-                Some(stretch) => (weight + lora.delta()) * stretch.unsqueeze_dim::<2>(1),
-                None => weight + lora.delta(),
-            };
-            let merged = merged.detach();
-            if tracked { merged.require_grad() } else { merged }
-        });
-    }
-}
-
-/// Takes every adapter off; what is left is the base.
-pub fn remove(model: &mut Transformer) {
-    for (_, projection) in model.projections_mut() {
-        projection.lora = None;
-    }
-}
-
-/// Whether any projection has an adapter.
-pub fn is_adapted(model: &Transformer) -> bool {
-    model.projections().iter().any(|(_, projection)| projection.lora.is_some())
-}
-
 /// Numbers an adapter of this spec would train on this model.
 pub fn parameters(model: &Transformer, spec: &LoraSpec) -> u64 {
     let of = |projection: &Projection| {

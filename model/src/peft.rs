@@ -9,7 +9,7 @@ use std::path::Path;
 
 use burn::module::Param;
 use burn::tensor::{Device, TensorData};
-use hearth_shared::spec::{LoraSpec, SpecError};
+use hearth_shared::spec::{AdapterSpec, LoraSpec, SpecError};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::safetensors::{Encoded, Precision, parse, to_bytes as write_tensors};
@@ -18,6 +18,8 @@ use crate::config::Architecture;
 use crate::lora::{self, freeze, matrix};
 use crate::projection::Lora;
 use crate::transformer::{ProjectionPath, Transformer};
+
+mod ia3;
 
 pub const CONFIG: &str = "adapter_config.json";
 /// DoRA's tensor of a module.
@@ -65,7 +67,7 @@ pub struct AdapterFiles {
 /// # Errors
 /// The model has no adapter, or the system refuses.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn save(dir: &Path, model: &Transformer, spec: &LoraSpec, base: &str) -> Result<(), PeftError> {
+pub fn save(dir: &Path, model: &Transformer, spec: &AdapterSpec, base: &str) -> Result<(), PeftError> {
     let files = to_files(model, spec, base)?;
     let io = |file: &Path, error| PeftError::Io { file: file.display().to_string(), error };
     std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
@@ -82,7 +84,7 @@ pub fn save(dir: &Path, model: &Transformer, spec: &LoraSpec, base: &str) -> Res
 /// A file is missing, broken or a pickle, asks for something we don't do, or doesn't fit the model. The model is then as
 /// it was.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn load(dir: &Path, model: &mut Transformer, device: &Device) -> Result<LoraSpec, PeftError> {
+pub fn load(dir: &Path, model: &mut Transformer, device: &Device) -> Result<AdapterSpec, PeftError> {
     let read = |name: &str| {
         let path = dir.join(name);
         std::fs::read(&path).map_err(|error| PeftError::Io { file: path.display().to_string(), error })
@@ -98,7 +100,14 @@ pub fn load(dir: &Path, model: &mut Transformer, device: &Device) -> Result<Lora
 ///
 /// # Errors
 /// The model has no adapter.
-pub fn to_files(model: &Transformer, spec: &LoraSpec, base: &str) -> Result<AdapterFiles, PeftError> {
+pub fn to_files(model: &Transformer, spec: &AdapterSpec, base: &str) -> Result<AdapterFiles, PeftError> {
+    match spec {
+        AdapterSpec::Lora(spec) => lora_to_files(model, spec, base),
+        AdapterSpec::Ia3 => ia3::to_files(model, base),
+    }
+}
+
+fn lora_to_files(model: &Transformer, spec: &LoraSpec, base: &str) -> Result<AdapterFiles, PeftError> {
     let architecture = model.config().model_type;
     let mut tensors = BTreeMap::new();
     let mut adapted = Vec::new();
@@ -125,21 +134,28 @@ pub fn to_files(model: &Transformer, spec: &LoraSpec, base: &str) -> Result<Adap
     if adapted.is_empty() {
         return Err(PeftError::NotAdapted);
     }
-    // The short name where it means exactly the adapted ones, the whole path where some layers have none.
-    let targets: BTreeSet<String> = adapted
-        .into_iter()
-        .map(|(path, module)| if dense.contains(path.name) { module } else { path.name.to_owned() })
-        .collect();
+    let targets = targets(adapted, &dense);
     let config = config_json(spec, &targets, base, architecture == Architecture::Gpt2);
     Ok(AdapterFiles { config: serde_json::to_vec_pretty(&config)?, weights: write_tensors(&tensors)? })
+}
+
+/// The short name where it means exactly the adapted ones, the whole path where some layers have none.
+fn targets(adapted: Vec<(ProjectionPath, String)>, dense: &BTreeSet<&str>) -> BTreeSet<String> {
+    let name = |(path, module): (ProjectionPath, String)| {
+        if dense.contains(path.name) { module } else { path.name.to_owned() }
+    };
+    adapted.into_iter().map(name).collect()
 }
 
 /// [`load`] without a file system.
 ///
 /// # Errors
 /// As [`load`].
-pub fn from_files(files: &AdapterFiles, model: &mut Transformer, device: &Device) -> Result<LoraSpec, PeftError> {
+pub fn from_files(files: &AdapterFiles, model: &mut Transformer, device: &Device) -> Result<AdapterSpec, PeftError> {
     let config: Value = serde_json::from_slice(&files.config)?;
+    if config["peft_type"] == "IA3" {
+        return ia3::from_files(&config, &files.weights, model, device);
+    }
     let mut spec = read_config(&config)?;
     let mut weights = parse(WEIGHTS, &files.weights)?;
     let adapters = read_adapters(&mut weights, model, &spec, device)?;
@@ -152,8 +168,9 @@ pub fn from_files(files: &AdapterFiles, model: &mut Transformer, device: &Device
     let mut adapters = adapters.into_iter().peekable();
     for (path, projection) in model.projections_mut() {
         projection.lora = adapters.next_if(|(of, _)| *of == path).map(|(_, lora)| lora);
+        projection.ia3 = None;
     }
-    Ok(spec)
+    Ok(AdapterSpec::Lora(spec))
 }
 
 /// Which projections have an adapter is read from the tensors, not from `target_modules`: that may be a pattern.

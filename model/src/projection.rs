@@ -45,6 +45,21 @@ pub struct Projection {
     /// `[out]`
     pub bias: Option<Param<Tensor<1>>>,
     pub lora: Option<Lora>,
+    pub ia3: Option<Ia3>,
+}
+
+/// Factors of a projection's outputs or inputs ((IA)³, Liu 2022).
+#[derive(Module, Debug)]
+pub struct Ia3 {
+    /// `[out]`, or `[in]`
+    pub vector: Param<Tensor<1>>,
+    #[module(skip)]
+    pub of_input: bool,
+}
+
+/// Whether a parameter's path is that of something put on the model from outside.
+pub fn is_adapter(path: &str) -> bool {
+    path.contains(".lora.") || path.ends_with(".ia3")
 }
 
 /// `scale · (dropout(x) Aᵀ) Bᵀ` (Hu 2021), beside the dense weight; with a magnitude each output of both together is divided by the
@@ -86,15 +101,25 @@ impl Projection {
             weight: zeros_when_used([outputs, inputs], device),
             bias: bias.then(|| zeros_when_used([outputs], device)),
             lora: None,
+            ia3: None,
         }
     }
 
     /// `[.., in]` → `[.., out]`
     pub fn forward(&self, x: Tensor<3>, site: Site<'_>) -> Tensor<3> {
         let bias = self.bias.as_ref().map(Param::val);
-        match &self.lora {
+        let factors = self.ia3.as_ref().map(|ia3| (ia3.of_input, ia3.vector.val().unsqueeze::<3>()));
+        let x = match &factors {
+            Some((true, factors)) => x * factors.clone(),
+            _ => x,
+        };
+        let y = match &self.lora {
             None => linear(x, self.weight.val(), bias, site),
             Some(lora) => self.adapted(x, bias, lora, site),
+        };
+        match factors {
+            Some((false, factors)) => y * factors,
+            _ => y,
         }
     }
 
@@ -148,6 +173,9 @@ impl Projection {
                 out.push((format!("{path}.lora.magnitude"), ParamRef::Vector(magnitude)));
             }
         }
+        if let Some(ia3) = &self.ia3 {
+            out.push((format!("{path}.ia3"), ParamRef::Vector(&ia3.vector)));
+        }
     }
 
     pub(crate) fn params_mut<'a>(&'a mut self, path: &str, out: &mut Vec<(String, ParamMut<'a>)>) {
@@ -161,6 +189,9 @@ impl Projection {
             if let Some(magnitude) = &mut lora.magnitude {
                 out.push((format!("{path}.lora.magnitude"), ParamMut::Vector(magnitude)));
             }
+        }
+        if let Some(ia3) = &mut self.ia3 {
+            out.push((format!("{path}.ia3"), ParamMut::Vector(&mut ia3.vector)));
         }
     }
 }

@@ -25,8 +25,8 @@ use hearth_model::projection::{ParamMut, ParamRef};
 use hearth_model::train::batches::MicroBatch;
 use hearth_model::train::loss::{self, Objective};
 use hearth_model::transformer::{Forward, Transformer};
-use hearth_model::{lora, peft, sampler};
-use hearth_shared::spec::{LoraSpec, Sampling};
+use hearth_model::{adapter, lora, peft, sampler};
+use hearth_shared::spec::{AdapterSpec, LoraSpec, Sampling};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -35,8 +35,22 @@ const MODELS: [&str; 12] =
 /// Llama with its RoPE stretched.
 const STRETCHED: [&str; 4] = ["llama-linear", "llama-dynamic", "llama-yarn", "llama-llama3"];
 /// Each on the model before its hyphen.
-const ADAPTERS: [&str; 11] =
-    ["llama", "qwen2", "gpt2", "llama-dora", "gpt2-dora", "qwen3", "gemma2", "phi3", "gpt_neox", "gptj", "bloom"];
+const ADAPTERS: [&str; 14] = [
+    "llama",
+    "qwen2",
+    "gpt2",
+    "llama-dora",
+    "gpt2-dora",
+    "llama-ia3",
+    "gpt2-ia3",
+    "bloom-ia3",
+    "qwen3",
+    "gemma2",
+    "phi3",
+    "gpt_neox",
+    "gptj",
+    "bloom",
+];
 /// What f32 may differ by when the order of additions does.
 const TOLERANCE: f32 = 1e-4;
 
@@ -137,7 +151,10 @@ fn logits_with_adapters_are_those_of_peft() -> Result {
         let base = alone(&model, &expected);
         assert!(difference(&base, &expected.logits) > 0.1, "{name}: the adapter does nothing");
         let spec = peft::load(&golden(&format!("peft-{folder}")), &mut model, &device)?;
-        assert_eq!(spec.dora, folder.ends_with("-dora"));
+        match &spec {
+            AdapterSpec::Lora(spec) => assert_eq!(spec.dora, folder.ends_with("-dora")),
+            AdapterSpec::Ia3 => assert!(folder.ends_with("-ia3")),
+        }
         close(folder, &alone(&model, &expected), &expected.logits);
 
         // Our own files give the same again.
@@ -146,10 +163,14 @@ fn logits_with_adapters_are_those_of_peft() -> Result {
         assert_eq!(peft::from_files(&files, &mut again, &device)?, spec);
         assert_eq!(alone(&again, &expected), alone(&model, &expected));
 
-        lora::merge(&mut model);
-        assert!(!lora::is_adapted(&model));
+        let merged = adapter::merge(&mut model);
+        assert!(!adapter::is_adapted(&model));
         close(folder, &alone(&model, &expected), &expected.logits);
-        lora::remove(&mut again);
+        adapter::unmerge(&mut model, merged);
+        close(folder, &alone(&model, &expected), &expected.logits);
+        adapter::remove(&mut model);
+        close(folder, &alone(&model, &expected), &base);
+        adapter::remove(&mut again);
         assert_eq!(alone(&again, &expected), base);
     }
     Ok(())
@@ -321,7 +342,9 @@ fn fixtures_notice_a_wrong_scale() -> Result {
         let device = device::cpu();
         let name = adapted(folder);
         let mut model = load(name, &config(name)?, &device)?;
-        let spec = peft::load(&golden(&format!("peft-{folder}")), &mut model, &device)?;
+        let AdapterSpec::Lora(spec) = peft::load(&golden(&format!("peft-{folder}")), &mut model, &device)? else {
+            continue;
+        };
         let wrong = LoraSpec { rslora: !spec.rslora, ..spec }.scale();
         for (_, projection) in model.projections_mut() {
             if let Some(lora) = &mut projection.lora {
@@ -343,7 +366,7 @@ fn unsupported_adapters_are_refused_by_name() -> Result {
         ("use_qalora", serde_json::json!(true)),
         ("bias", serde_json::json!("all")),
         ("modules_to_save", serde_json::json!(["lm_head"])),
-        ("peft_type", serde_json::json!("IA3")),
+        ("peft_type", serde_json::json!("LOHA")),
         ("rank_pattern", serde_json::json!({"q_proj": 8})),
         ("init_lora_weights", serde_json::json!("pissa")),
         ("some_future_setting", serde_json::json!(3)),
@@ -357,7 +380,7 @@ fn unsupported_adapters_are_refused_by_name() -> Result {
             return Err(format!("{field} was accepted").into());
         };
         assert!(error.to_string().contains(field), "{error} does not name {field}");
-        assert!(!lora::is_adapted(&model));
+        assert!(!adapter::is_adapted(&model));
     }
     let scratch = tempfile::tempdir()?;
     std::fs::write(scratch.path().join("adapter_model.bin"), b"\x80\x02")?;
@@ -466,7 +489,7 @@ fn parity_export() -> Result {
         let device = device::cpu();
         let name = adapted(folder);
         let mut model = load(name, &config(name)?, &device)?;
-        let spec = LoraSpec {
+        let low_rank = LoraSpec {
             r: 3,
             alpha: 5.0,
             dropout: 0.05,
@@ -474,13 +497,14 @@ fn parity_export() -> Result {
             rslora: name == "llama",
             dora: folder.ends_with("-dora"),
         };
-        lora::apply(&mut model, &spec, 11, &device)?;
+        let spec = if folder.ends_with("-ia3") { AdapterSpec::Ia3 } else { AdapterSpec::Lora(low_rank) };
+        adapter::apply(&mut model, &spec, 11, &device)?;
         for (path, mut param) in model.params_mut() {
             if path.ends_with("lora.b") {
                 // As after training: anything but zero.
                 let count = param.shape().iter().product::<usize>();
                 param.set((0..count).map(|i| ((i * 37 % 23) as f32 - 11.0) / 40.0).collect());
-            } else if path.ends_with("lora.magnitude") {
+            } else if path.ends_with("lora.magnitude") || path.ends_with(".ia3") {
                 let count = param.shape().iter().product::<usize>();
                 param.set((0..count).map(|i| 0.5 + (i * 37 % 23) as f32 / 20.0).collect());
             }

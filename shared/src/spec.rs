@@ -138,6 +138,14 @@ impl Default for LoraSpec {
     }
 }
 
+/// What is put on a frozen model to be trained.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdapterSpec {
+    Lora(LoraSpec),
+    /// (IA)³ (Liu 2022): one number for each key, value and inner feed-forward unit.
+    Ia3,
+}
+
 impl LoraSpec {
     /// Every name a block's projections can have, over all families.
     pub const MODULES: [&'static str; 19] = [

@@ -13,7 +13,7 @@ import golden
 
 TOLERANCE = 1e-4
 MODELS = "llama qwen2 mistral gpt2 gpt_neox gptj bloom mixtral qwen3 gemma2 phi3 smollm3".split()
-ADAPTERS = "llama qwen2 gpt2 llama-dora gpt2-dora qwen3 gemma2 phi3 gpt_neox gptj bloom".split()
+ADAPTERS = "llama qwen2 gpt2 llama-dora gpt2-dora llama-ia3 gpt2-ia3 bloom-ia3 qwen3 gemma2 phi3 gpt_neox gptj bloom".split()
 
 
 def prompts(name):

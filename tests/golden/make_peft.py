@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import golden
 import make_transformers
 
-# Folder, model, settings.
+# Folder, model, settings (of IA3: beside PEFT's own choice of modules).
 ADAPTERS = [
     ("llama", "llama", dict(r=3, lora_alpha=7, target_modules=["q_proj", "v_proj", "down_proj"])),
     (
@@ -25,6 +25,9 @@ ADAPTERS = [
     ("gpt2", "gpt2", dict(r=2, lora_alpha=5, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True, lora_dropout=0.1)),
     ("llama-dora", "llama", dict(r=3, lora_alpha=7, target_modules=["k_proj", "o_proj", "up_proj"], use_dora=True)),
     ("gpt2-dora", "gpt2", dict(r=2, lora_alpha=5, target_modules=["c_attn"], fan_in_fan_out=True, use_dora=True)),
+    ("llama-ia3", "llama", None),
+    ("gpt2-ia3", "gpt2", dict(fan_in_fan_out=True)),
+    ("bloom-ia3", "bloom", None),
     ("qwen3", "qwen3", dict(r=2, lora_alpha=5, target_modules=["q_proj", "k_proj", "down_proj"])),
     ("gemma2", "gemma2", dict(r=2, lora_alpha=5, target_modules=["v_proj", "o_proj", "gate_proj"])),
     ("phi3", "phi3", dict(r=2, lora_alpha=5, target_modules=["qkv_proj", "gate_up_proj"])),
@@ -39,18 +42,24 @@ def main(out):
     for folder, name, settings in ADAPTERS:
         seed, kind, config, scales = models[name]
         model = make_transformers.build(seed, kind, config, scales)
-        spec = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+        if folder.endswith("-ia3"):
+            spec = peft.IA3Config(task_type="CAUSAL_LM", **(settings or {}))
+        else:
+            spec = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
         model = peft.get_peft_model(model, spec).eval()
-        adapter = {k: v for k, v in model.named_parameters() if "lora_" in k}
-        # A magnitude is about as long as the row that it stretches; all else is random.
-        golden.randomize(Named(adapter), 200 + seed, {"lora_magnitude_vector.default.weight": (0.5, 2)})
+        adapter = {k: v for k, v in model.named_parameters() if "lora_" in k or "ia3_" in k}
+        # A magnitude is about as long as the row that it stretches, a factor about 1; all else is random.
+        scales = {"lora_magnitude_vector.default.weight": (0.5, 2), "ia3_l.default": (0.3, 2)}
+        golden.randomize(Named(adapter), 200 + seed, scales)
         rows = golden.prompts(300 + seed, make_transformers.VOCAB, make_transformers.LENGTHS)
         with tempfile.TemporaryDirectory() as scratch:
             model.save_pretrained(scratch)
             tensors = load_file(pathlib.Path(scratch) / "adapter_model.safetensors")
             settings = json.loads((pathlib.Path(scratch) / "adapter_config.json").read_text())
         # PEFT keeps the targets in a set, in any order.
-        settings["target_modules"] = sorted(settings["target_modules"])
+        for key in ["target_modules", "feedforward_modules"]:
+            if key in settings:
+                settings[key] = sorted(settings[key])
         settings["base_model_name_or_path"] = name
         golden.write_json(out, f"peft-{folder}/adapter_config.json", settings)
         golden.write_tensors(out, f"peft-{folder}/adapter_model.safetensors", tensors)

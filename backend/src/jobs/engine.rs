@@ -15,7 +15,7 @@ use hearth_model::generate::{Generation, Step};
 use hearth_model::tokenizer::Special;
 use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save};
 use hearth_model::transformer::Transformer;
-use hearth_model::{lora, peft};
+use hearth_model::{adapter, peft};
 use hearth_shared::event::{Level, Metrics, RunEvent};
 use hearth_shared::spec::{JobSpec, SampleSpec, Sampling, Watchdog};
 use hearth_shared::text::{Message, Role, validate};
@@ -80,8 +80,8 @@ impl<'a> Work<'a> {
         let training = sequences(&spec.training_file, &bundle, spec)?;
         let validation = spec.validation_file.as_ref().map(|file| sequences(file, &bundle, spec)).transpose()?;
         let mut model = bundle.transformer.clone();
-        if let Some(adapter) = &spec.train.lora {
-            lora::apply(&mut model, adapter, spec.train.seed, &device)?;
+        if let Some(adapter) = spec.train.adapter() {
+            adapter::apply(&mut model, &adapter, spec.train.seed, &device)?;
         }
         let checkpoints = folder.join("checkpoints");
         // A checkpoint whose rename a kill cut in two stands under another name.
@@ -234,8 +234,8 @@ impl<'a> Work<'a> {
 
     fn announce(&mut self, step: u64, emit: Emit<'_>) -> Result<()> {
         let folder = self.checkpoint(step);
-        if let Some(adapter) = &self.spec.train.lora {
-            peft::save(&folder, &self.run.model(), adapter, &self.spec.model_name)?;
+        if let Some(adapter) = self.spec.train.adapter() {
+            peft::save(&folder, &self.run.model(), &adapter, &self.spec.model_name)?;
         }
         emit(RunEvent::Checkpoint {
             step,
@@ -253,8 +253,8 @@ impl<'a> Work<'a> {
             fs::remove_dir_all(&result)?;
         }
         let model = self.best(emit)?;
-        match &self.spec.train.lora {
-            Some(adapter) => peft::save(&result, &model, adapter, &self.spec.model_name)?,
+        match self.spec.train.adapter() {
+            Some(adapter) => peft::save(&result, &model, &adapter, &self.spec.model_name)?,
             None => {
                 self.bundle.transformer = model;
                 self.bundle.save(&result, Precision::F32)?;

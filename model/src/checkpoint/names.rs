@@ -3,6 +3,7 @@
 
 use super::Layout;
 use crate::config::{Architecture, ModelConfig};
+use crate::projection::is_adapter;
 
 /// One parameter without its `.weight` or `.bias`: ours, Hugging Face's, GGUF's (empty where there is none). `#` stands for an
 /// expert's number.
@@ -240,7 +241,7 @@ pub fn from_hf(architecture: Architecture, name: &str) -> Option<String> {
 pub fn to_hf(architecture: Architecture, path: &str) -> Option<String> {
     match table(architecture) {
         Some(t) => t.translate(path, (OUR_BLOCKS, t.hf_blocks), |r| r.0, |r| r.1),
-        None => (!path.contains(".lora.")).then(|| path.to_owned()),
+        None => (!is_adapter(path)).then(|| path.to_owned()),
     }
 }
 

@@ -19,11 +19,11 @@ use super::preference::Preference;
 use super::scaler::LossScale;
 use super::schedule::Schedule;
 use super::watch::Watch;
-use crate::device;
 use crate::moe::Routing;
-use crate::projection::{DropoutKey, ParamRef, floats};
+use crate::projection::{DropoutKey, ParamRef, floats, is_adapter};
 use crate::rounding::Rounding;
 use crate::transformer::{Forward, Transformer};
+use crate::{adapter, device};
 
 /// A run between two steps.
 #[derive(Debug)]
@@ -131,6 +131,11 @@ impl Run {
         validation: Option<Vec<Sequence>>,
     ) -> Result<Self, TrainError> {
         spec.validate()?;
+        let layers = model.config().n_layers;
+        if spec.frozen_layers as usize >= layers && spec.frozen_layers > 0 {
+            let message = format!("the model has {layers} layers: freeze {} at most", layers - 1);
+            return Err(SpecError::new("frozen_layers", message).into());
+        }
         let rounding = Rounding::of(spec.precision);
         if rounding.is_some() && !device::is_cpu(&model.device()) {
             let message = "shorter number formats are emulated on the CPU only so far: use `f32` or `auto` here";
@@ -147,7 +152,7 @@ impl Run {
             Preference::new(beta, of(&batches), validation.as_ref().map(of).unwrap_or_default())
         });
         Ok(Self {
-            model: on_tape(model),
+            model: on_tape(model, spec.frozen_layers),
             validation,
             preference,
             schedule: Schedule::new(spec, spec.max_steps.map_or(all, |most| most.min(all))),
@@ -492,10 +497,17 @@ fn zeros(gradients: &[Vec<f32>]) -> f64 {
 }
 
 /// Decides what is trained and puts the model on the tape.
-fn on_tape(mut model: Transformer) -> Transformer {
-    let adapted = model.params().iter().any(|(path, _)| path.contains(".lora."));
+fn on_tape(mut model: Transformer, frozen_layers: u32) -> Transformer {
+    let adapted = adapter::is_adapted(&model);
+    let frozen = |path: &str| {
+        let layer = path.strip_prefix("layers.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+        match layer {
+            Some(layer) => layer < frozen_layers,
+            None => frozen_layers > 0 && ["embed.", "embed_norm.", "positions."].iter().any(|p| path.starts_with(p)),
+        }
+    };
     for (path, mut param) in model.params_mut() {
-        param.set_require_grad(!adapted || path.contains(".lora."));
+        param.set_require_grad(if adapted { is_adapter(&path) } else { !frozen(&path) });
     }
     model.train()
 }

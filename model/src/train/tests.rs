@@ -16,7 +16,7 @@ use super::{Batches, Run, StepReport, TrainError, loss};
 use crate::config::{Dropout, ModelConfig};
 use crate::projection::floats;
 use crate::transformer::Transformer;
-use crate::{device, lora};
+use crate::{adapter, device, lora};
 
 mod care;
 mod precision;
@@ -97,6 +97,38 @@ fn the_loss_falls_and_only_adapters_move() {
     let per_epoch: usize = examples(13).iter().map(Sequence::trained_tokens).sum();
     assert_eq!(trained, per_epoch as u64 * 3);
     assert!(run.is_done());
+}
+
+#[test]
+fn only_factors_move_with_ia3() {
+    let spec = TrainSpec { lora: None, ia3: true, learning_rate: 0.05, ..spec() };
+    let mut model = model();
+    adapter::apply(&mut model, &spec.adapter().unwrap(), spec.seed, &device::cpu()).unwrap();
+    let mut run = Run::new(&spec, model, examples(13), None).unwrap();
+    let before = weights(&run);
+    let reports = steps(&mut run, 9);
+    assert!(reports[8].loss < reports[0].loss, "{reports:?}");
+    // Keys, values and the feed-forward's inner units of two layers.
+    assert_eq!(before.iter().filter(|(path, _)| path.ends_with(".ia3")).count(), 6);
+    for ((path, old), (_, new)) in before.iter().zip(&weights(&run)) {
+        assert_eq!(old != new, path.ends_with(".ia3"), "{path}");
+    }
+}
+
+#[test]
+fn frozen_layers_stay() {
+    let spec = TrainSpec { lora: None, frozen_layers: 1, ..spec() };
+    let mut run = run(&spec);
+    let before = weights(&run);
+    steps(&mut run, 1);
+    for ((path, old), (_, new)) in before.iter().zip(&weights(&run)) {
+        let frozen = path.starts_with("embed.") || path.starts_with("layers.0.");
+        assert_eq!(old == new, frozen, "{path}");
+    }
+    let all = TrainSpec { frozen_layers: 2, ..spec };
+    assert!(
+        matches!(Run::new(&all, model(), examples(3), None), Err(TrainError::Spec(error)) if error.field == "frozen_layers")
+    );
 }
 
 #[test]

@@ -54,8 +54,12 @@ fn a_product_is_torchs_autocast() -> Result {
             |key: &str| Ok::<_, Box<dyn std::error::Error>>(Tensor::<2>::from_data(data(key)?, &device).require_grad());
         let (x, w) = (leaf("x")?, leaf("w")?);
         let b = Tensor::<1>::from_data(data("b")?, &device).require_grad();
-        let projection =
-            Projection { weight: Param::from_tensor(w.clone()), bias: Some(Param::from_tensor(b.clone())), lora: None };
+        let projection = Projection {
+            weight: Param::from_tensor(w.clone()),
+            bias: Some(Param::from_tensor(b.clone())),
+            lora: None,
+            ia3: None,
+        };
         let site = Site { rounding: Rounding::of(precision), ..Site::default() };
         let y = projection.forward(x.clone().unsqueeze_dim::<3>(0), site).squeeze_dim::<2>(0);
         let dy = Tensor::<2>::from_data(data("dy")?, &device);

@@ -83,11 +83,10 @@ type Parameters = BTreeMap<String, Vec<f32>>;
 fn run(file: &Weights<'_>, name: &str, spec: &TrainSpec) -> Result<(Vec<f64>, Parameters)> {
     let device = device::cpu();
     let mut model = bundle("llama", &device)?.transformer;
-    let mut spec = spec.clone();
     if name.ends_with("lora") {
-        spec.lora = Some(peft::load(&golden("peft-llama"), &mut model, &device)?);
+        peft::load(&golden("peft-llama"), &mut model, &device)?;
     }
-    let mut run = Run::with(&spec, model, Batches::in_order(examples(file)?, &spec), None)?;
+    let mut run = Run::with(spec, model, Batches::in_order(examples(file)?, spec), None)?;
     let mut losses = Vec::new();
     while !run.is_done() {
         losses.push(run.step()?.loss);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{LoraSpec, SpecError, bounded};
+use super::{AdapterSpec, LoraSpec, SpecError, bounded};
 
 mod kinds;
 
@@ -59,6 +59,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Auto<T> {
     }
 }
 
+/// Its few numbers want larger steps than a low-rank adapter's (Liu 2022: 3e-3).
+const IA3_RATE: f64 = 10.0;
 /// Preferences move a model with a smaller rate than examples do (Rafailov 2023, appendix B; Tunstall 2023).
 const DPO_RATE: f64 = 0.1;
 /// 2^40
@@ -102,8 +104,12 @@ pub struct FineTuneSpec {
 pub struct HearthOptions {
     /// Train every weight instead of an adapter.
     pub full: bool,
-    /// The adapter; ignored with `full`.
+    /// The adapter; ignored with `full` and `ia3`.
     pub lora: LoraSpec,
+    /// Train (IA)³ (Liu 2022) instead: one factor for each key, value and inner feed-forward unit.
+    pub ia3: bool,
+    /// With `full`: the first blocks, with the embeddings, that stay as they are. 0 trains all.
+    pub frozen_layers: u32,
     /// Peak learning rate, overriding the automatic one, 1e-7..=1. Auto: 2e-4 for adapters times √(1e9 / parameters), kept
     /// within 2e-4..=2e-3; a tenth of that for `full`; for other optimizers than AdamW and Muon times 0.2 (Lion), 10 (Adafactor) or
     /// 100 (SGD).
@@ -176,8 +182,13 @@ pub struct DataFacts {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TrainSpec {
     pub objective: Objective,
-    /// None trains every weight.
+    /// None trains every weight, or what the fields below say.
     pub lora: Option<LoraSpec>,
+    #[serde(default)]
+    pub ia3: bool,
+    /// Without an adapter: the first blocks, with the embeddings, that stay as they are.
+    #[serde(default)]
+    pub frozen_layers: u32,
     /// Direct preference optimization with this β (Rafailov 2023), on pairs of answers; none learns what the data says.
     #[serde(default)]
     pub dpo_beta: Option<f64>,
@@ -254,6 +265,8 @@ impl Default for TrainSpec {
         Self {
             objective: Objective::Chat,
             lora: Some(LoraSpec::default()),
+            ia3: false,
+            frozen_layers: 0,
             dpo_beta: None,
             n_epochs: 3,
             max_steps: None,
@@ -296,6 +309,11 @@ impl Default for TrainSpec {
 impl TrainSpec {
     fn default_decay_ratio() -> f64 {
         0.2
+    }
+
+    /// What is put on the model before it is trained.
+    pub fn adapter(&self) -> Option<AdapterSpec> {
+        if self.ia3 { Some(AdapterSpec::Ia3) } else { self.lora.clone().map(AdapterSpec::Lora) }
     }
 
     fn default_momentum() -> f64 {
@@ -368,6 +386,12 @@ impl FineTuneSpec {
         check("learning_rate_multiplier", self.learning_rate_multiplier, 0.01, 100.0)?;
         check("beta", self.dpo_beta.unwrap_or_default(), 0.001, 10.0)?;
         let ours = &self.hearth;
+        if ours.full && ours.ia3 {
+            return Err(SpecError::new("hearth.ia3", "`full` trains every weight: choose one of both"));
+        }
+        if ours.frozen_layers > 0 && !ours.full {
+            return Err(SpecError::new("hearth.frozen_layers", "an adapter freezes every layer: it goes with `full`"));
+        }
         if self.dpo_beta.is_some() && (ours.label_smoothing > 0.0 || ours.z_loss > 0.0) {
             let field = if ours.z_loss > 0.0 { "hearth.z_loss" } else { "hearth.label_smoothing" };
             return Err(SpecError::new(field, "it has no meaning with preferences: leave it out"));
@@ -416,12 +440,15 @@ impl FineTuneSpec {
         let steps = ours.max_steps.map_or(all_steps, |most| most.min(all_steps));
         let max_length = ours.max_length.or(facts.context.min(2048)).min(facts.context);
         let automatic_lr = automatic_learning_rate(facts.parameters, ours.full, ours.optimizer)
+            * if ours.ia3 { IA3_RATE } else { 1.0 }
             * if self.dpo_beta.is_some() { DPO_RATE } else { 1.0 }
             * self.learning_rate_multiplier.or(1.0);
         let checkpoint_every = ours.checkpoint_every.or((steps / 10).max(10));
         Ok(TrainSpec {
             objective: Objective::Chat,
-            lora: (!ours.full).then(|| ours.lora.clone()),
+            lora: (!ours.full && !ours.ia3).then(|| ours.lora.clone()),
+            ia3: ours.ia3,
+            frozen_layers: ours.frozen_layers,
             dpo_beta: self.dpo_beta.map(|beta| beta.or(0.1)),
             n_epochs,
             max_steps: ours.max_steps,

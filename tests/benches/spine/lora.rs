@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use hearth_model::train::{Batches, Run, Sequence};
 use hearth_model::{device, lora, peft};
-use hearth_shared::spec::{LoraSpec, TrainSpec};
+use hearth_shared::spec::{AdapterSpec, LoraSpec, TrainSpec};
 use serde_json::json;
 
 use crate::peers::{Peer, exported, number, smollm2, text};
@@ -37,7 +37,7 @@ pub(crate) fn run(table: &mut Table) -> Result<()> {
     let adapter = LoraSpec::default();
     lora::apply(&mut bundle.transformer, &adapter, 17, &device::cpu())?;
     let scratch = tempfile::tempdir()?;
-    peft::save(scratch.path(), &bundle.transformer, &adapter, "smollm2-135m")?;
+    peft::save(scratch.path(), &bundle.transformer, &AdapterSpec::Lora(adapter), "smollm2-135m")?;
     let mut torch = Peer::torch()?;
     torch.ask(&json!({
         "do": "lora", "base": base, "adapter": scratch.path(),

@@ -114,12 +114,12 @@ fn Turns(example: Example) -> impl IntoView {
                 |messages: &[Message]| messages.iter().cloned().map(|message| view! { <Turn message/> }).collect_view();
             view! {
                 {turns(&preferred[..prompt])}
-                <div class="answers">
-                    <section class="answer preferred">
+                <div class="pair">
+                    <section class="pair-side preferred">
                         <h4>{t!(i18n, tune.preferred)}</h4>
                         {turns(&preferred[prompt..])}
                     </section>
-                    <section class="answer">
+                    <section class="pair-side">
                         <h4>{t!(i18n, tune.rejected)}</h4>
                         {turns(&rejected[prompt..])}
                     </section>
