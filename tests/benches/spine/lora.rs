@@ -37,7 +37,7 @@ pub(crate) fn run(table: &mut Table) -> Result<()> {
     let adapter = LoraSpec::default();
     lora::apply(&mut bundle.transformer, &adapter, 17, &device::cpu())?;
     let scratch = tempfile::tempdir()?;
-    peft::save(scratch.path(), &bundle.transformer, &AdapterSpec::Lora(adapter), "smollm2-135m")?;
+    peft::save(scratch.path(), &bundle.transformer, &AdapterSpec::Lora(adapter.clone()), "smollm2-135m")?;
     let mut torch = Peer::torch()?;
     torch.ask(&json!({
         "do": "lora", "base": base, "adapter": scratch.path(),
