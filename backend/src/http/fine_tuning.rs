@@ -33,8 +33,7 @@ pub fn router() -> OpenApiRouter<App> {
 }
 
 impl Checked for CreateJob {
-    const UNSUPPORTED: &'static [Unsupported] =
-        &[empty("integrations"), never("method.dpo"), never("method.reinforcement")];
+    const UNSUPPORTED: &'static [Unsupported] = &[empty("integrations"), never("method.reinforcement")];
 }
 
 impl Checked for ValidateRequest {
