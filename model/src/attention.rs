@@ -12,6 +12,7 @@ use crate::layers::NormLayer;
 use crate::projection::{ParamMut, ParamRef, Projection, Site};
 use crate::rope::Rotation;
 use crate::trace::LayerTrace;
+use crate::virtual_tokens::Prefix;
 
 /// The attention half of a block.
 #[derive(Module, Debug)]
@@ -21,6 +22,8 @@ pub struct Attention {
     pub qk_norm: Option<QkNorm>,
     /// `[D, H·E]`, under its family's name: `o_proj`, `c_proj`, `dense`, `out_proj`
     pub o_proj: Projection,
+    /// In front of every text.
+    pub prefix: Option<Prefix>,
     #[module(skip)]
     kind: Kind,
 }
@@ -88,6 +91,8 @@ pub(crate) struct Context<'a> {
     pub windowed: Mask,
     pub rule: ScoreRule,
     pub cache: Option<&'a mut KvCache>,
+    /// No earlier call has put anything into the cache.
+    pub begins: bool,
     pub traced: bool,
 }
 
@@ -139,7 +144,7 @@ pub struct Mask {
     pub batch: usize,
     /// `T`
     pub queries: usize,
-    /// Keys in front of the first query (held by a cache): key `j` and query `i` are the same token when `j = past + i`.
+    /// Keys in front of the first query (held by a cache, or a prefix): key `j` and query `i` are the same token when `j = past + i`.
     pub past: usize,
     pub window: Option<usize>,
     /// Padding keys in front of each row; empty is none.
@@ -224,6 +229,7 @@ impl Attention {
             inputs,
             qk_norm: config.qk_norm.then(|| QkNorm { q: norm(), k: norm() }),
             o_proj: Projection::empty(q, d, config.output_bias, device),
+            prefix: None,
             kind: Kind {
                 q: config.n_heads,
                 kv: config.kv_heads,
@@ -255,6 +261,9 @@ impl Attention {
         if let Some(rotation) = context.rotation.as_ref().filter(|_| self.kind.rotates) {
             q = kernels::rope(q, rotation);
             k = kernels::rope(k, rotation);
+        }
+        if let (Some(prefix), true) = (&self.prefix, context.begins) {
+            (k, v) = prefix.in_front(k, v, &context.mask.left_pad);
         }
         if let Some(cache) = &mut context.cache {
             (k, v) = cache.append(site.layer, k, v); // [B, K, S, E]
@@ -329,16 +338,24 @@ impl Attention {
             norm.q.params(&format!("{path}.q_norm"), out);
             norm.k.params(&format!("{path}.k_norm"), out);
         }
+        if let Some(prefix) = &self.prefix {
+            out.push((format!("{path}.prefix.keys"), ParamRef::Matrix(&prefix.keys)));
+            out.push((format!("{path}.prefix.values"), ParamRef::Matrix(&prefix.values)));
+        }
     }
 
     pub(crate) fn params_mut<'a>(&'a mut self, path: &str, out: &mut Vec<(String, ParamMut<'a>)>) {
-        let Self { inputs, qk_norm, o_proj, kind } = self;
+        let Self { inputs, qk_norm, o_proj, prefix, kind } = self;
         for (name, projection) in projections_mut(inputs, o_proj, kind.output_name) {
             projection.params_mut(&format!("{path}.{name}"), out);
         }
         if let Some(norm) = qk_norm {
             norm.q.params_mut(&format!("{path}.q_norm"), out);
             norm.k.params_mut(&format!("{path}.k_norm"), out);
+        }
+        if let Some(prefix) = prefix {
+            out.push((format!("{path}.prefix.keys"), ParamMut::Matrix(&mut prefix.keys)));
+            out.push((format!("{path}.prefix.values"), ParamMut::Matrix(&mut prefix.values)));
         }
     }
 }

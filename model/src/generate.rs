@@ -78,8 +78,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// `max_tokens` counts answer tokens; none goes to the end of the context. The context is the model's
-    /// `max_positions`. A spec without a seed gets a fresh one.
+    /// `max_tokens` counts answer tokens; none goes to the end of the context. The context is the
+    /// model's. A spec without a seed gets a fresh one.
     ///
     /// # Errors
     /// The prompt is empty, too long for the context, or has an unknown token; a sampling value is out of its bounds.
@@ -91,7 +91,7 @@ impl Generation {
     ) -> Result<Self, GenerateError> {
         sampling.validate()?;
         check_prompt(bundle, prompt)?;
-        let context = bundle.config.max_positions;
+        let context = bundle.transformer.context();
         let limit = match max_tokens {
             Some(n) => context.min(prompt.len().saturating_add(n)),
             None => context,
@@ -193,7 +193,7 @@ fn check_prompt(bundle: &ModelBundle, prompt: &[u32]) -> Result<(), GenerateErro
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }
-    let (context, vocab_size) = (bundle.config.max_positions, bundle.config.vocab_size);
+    let (context, vocab_size) = (bundle.transformer.context(), bundle.config.vocab_size);
     if prompt.len() > context {
         return Err(GenerateError::TooLong { tokens: prompt.len(), context });
     }

@@ -4,6 +4,7 @@
 
 mod heads;
 mod math;
+pub(crate) mod packed;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -202,6 +203,11 @@ pub(crate) fn round<const N: usize>(x: Tensor<N>, forward: Cast, backward: Cast)
         return tensor(values, x.dims());
     }
     tape::round(&x, forward, backward).expect("number formats are emulated on the CPU")
+}
+
+/// Calls `f` with each piece of `size` numbers and its index, on all threads.
+pub(crate) fn chunks(values: &mut [f32], size: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    math::rows(values, size, size, |i, values| f(i, values));
 }
 
 /// Replaces each number.

@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod cache;
 pub mod chat_template;
 pub mod checkpoint;
+pub mod compress;
 pub mod config;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod data;
@@ -29,3 +30,4 @@ pub mod tokenizer;
 pub mod trace;
 pub mod train;
 pub mod transformer;
+pub mod virtual_tokens;

@@ -40,7 +40,7 @@ pub fn apply(model: &mut Transformer, spec: &LoraSpec, seed: u64, device: &Devic
                 a: matrix(draw, [r, inputs], device),
                 b: matrix(vec![0.0; outputs * r], [outputs, r], device),
                 magnitude: spec.dora.then(|| {
-                    let lengths = projection.weight.val().square().sum_dim(1).sqrt().reshape([outputs]);
+                    let lengths = projection.weight().square().sum_dim(1).sqrt().reshape([outputs]);
                     Param::from_data(lengths.into_data(), device)
                 }),
                 scale: spec.scale(),

@@ -1,4 +1,5 @@
-//! Adapters in the directory format of the PEFT library: `adapter_config.json` and `adapter_model.safetensors`.
+//! Adapters in the directory format of the PEFT library: `adapter_config.json` and `adapter_model.safetensors`. Bottlenecks, which PEFT
+//! hasn't, are written alike.
 //!
 //! A setting that would change the computation and isn't supported is refused by name. Weights in a pickle (`.bin`) are
 //! refused: unpickling runs code.
@@ -12,6 +13,7 @@ use burn::tensor::{Device, TensorData};
 use hearth_shared::spec::{AdapterSpec, LoraSpec, SpecError};
 use serde_json::{Map, Value, json};
 
+use crate::adapter;
 use crate::checkpoint::safetensors::{Encoded, Precision, parse, to_bytes as write_tensors};
 use crate::checkpoint::{CheckpointError, Weights, names};
 use crate::config::Architecture;
@@ -19,7 +21,9 @@ use crate::lora::{self, freeze, matrix};
 use crate::projection::Lora;
 use crate::transformer::{ProjectionPath, Transformer};
 
+mod bottleneck;
 mod ia3;
+mod virtual_tokens;
 
 pub const CONFIG: &str = "adapter_config.json";
 /// DoRA's tensor of a module.
@@ -104,6 +108,8 @@ pub fn to_files(model: &Transformer, spec: &AdapterSpec, base: &str) -> Result<A
     match spec {
         AdapterSpec::Lora(spec) => lora_to_files(model, spec, base),
         AdapterSpec::Ia3 => ia3::to_files(model, base),
+        AdapterSpec::Prefix(_) | AdapterSpec::Prompt(_) => virtual_tokens::to_files(model, base),
+        AdapterSpec::Bottleneck(spec) => bottleneck::to_files(model, spec, base),
     }
 }
 
@@ -153,8 +159,13 @@ fn targets(adapted: Vec<(ProjectionPath, String)>, dense: &BTreeSet<&str>) -> BT
 /// As [`load`].
 pub fn from_files(files: &AdapterFiles, model: &mut Transformer, device: &Device) -> Result<AdapterSpec, PeftError> {
     let config: Value = serde_json::from_slice(&files.config)?;
-    if config["peft_type"] == "IA3" {
-        return ia3::from_files(&config, &files.weights, model, device);
+    match config["peft_type"].as_str() {
+        Some("IA3") => return ia3::from_files(&config, &files.weights, model, device),
+        Some("PREFIX_TUNING" | "PROMPT_TUNING") => {
+            return virtual_tokens::from_files(&config, &files.weights, model, device);
+        }
+        Some("BOTTLENECK") => return bottleneck::from_files(&config, &files.weights, model, device),
+        _ => {}
     }
     let mut spec = read_config(&config)?;
     let mut weights = parse(WEIGHTS, &files.weights)?;
@@ -165,10 +176,10 @@ pub fn from_files(files: &AdapterFiles, model: &mut Transformer, device: &Device
         .map(str::to_owned)
         .collect();
     freeze(model);
+    adapter::remove(model);
     let mut adapters = adapters.into_iter().peekable();
     for (path, projection) in model.projections_mut() {
         projection.lora = adapters.next_if(|(of, _)| *of == path).map(|(_, lora)| lora);
-        projection.ia3 = None;
     }
     Ok(AdapterSpec::Lora(spec))
 }
@@ -214,6 +225,17 @@ fn read_adapters(
         return Err(PeftError::Empty);
     }
     Ok(adapters)
+}
+
+/// Refuses a setting that is on and not among those we know.
+fn refuse_unknown(config: &Value, known: &[&str]) -> Result<(), PeftError> {
+    for (field, value) in config.as_object().into_iter().flatten() {
+        let off = value.is_null() || *value == json!(false) || *value == json!([]);
+        if !off && !known.contains(&field.as_str()) {
+            return Err(PeftError::Unsupported { field: field.clone(), value: value.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// A projection's module in transformers' model of the family.

@@ -4,9 +4,12 @@
 //! output of a decoding step is the product of two contiguous rows. GPT-2's Conv1D files are `[in, out]` and are turned
 //! when they are read and written.
 
-use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, Shape, Tensor};
+use std::sync::Arc;
 
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{Device, Shape, Tensor, TensorData, activation};
+
+use crate::compress::nf4::Nf4;
 use crate::kernels;
 use crate::rounding::Rounding;
 
@@ -37,15 +40,39 @@ pub struct DropoutKey {
     pub row: u64,
 }
 
-/// `y = x Wᵀ + b`, plus the low-rank term of an adapter where there is one.
+/// `y = x Wᵀ + b`, and what an adapter makes of it where there is one.
 #[derive(Module, Debug)]
 pub struct Projection {
-    /// `[out, in]`
+    /// `[out, in]`; empty where it is packed
     pub weight: Param<Tensor<2>>,
+    /// The frozen weight in 4 bits, in place of the other.
+    #[module(skip)]
+    pub packed: Option<Arc<Nf4>>,
     /// `[out]`
     pub bias: Option<Param<Tensor<1>>>,
     pub lora: Option<Lora>,
     pub ia3: Option<Ia3>,
+    pub bottleneck: Option<Bottleneck>,
+}
+
+/// `y + up(gelu(down(y)))` behind a projection's outputs (Houlsby 2019).
+#[derive(Module, Debug)]
+pub struct Bottleneck {
+    /// `[width, out]`
+    pub down: Param<Tensor<2>>,
+    /// `[width]`
+    pub down_bias: Param<Tensor<1>>,
+    /// `[out, width]`
+    pub up: Param<Tensor<2>>,
+    /// `[out]`
+    pub up_bias: Param<Tensor<1>>,
+}
+
+impl Bottleneck {
+    fn forward(&self, y: Tensor<3>, site: Site<'_>) -> Tensor<3> {
+        let inner = linear(y.clone(), self.down.val(), Some(self.down_bias.val()), site);
+        y + linear(activation::gelu(inner), self.up.val(), Some(self.up_bias.val()), site)
+    }
 }
 
 /// Factors of a projection's outputs or inputs ((IA)³, Liu 2022).
@@ -59,7 +86,8 @@ pub struct Ia3 {
 
 /// Whether a parameter's path is that of something put on the model from outside.
 pub fn is_adapter(path: &str) -> bool {
-    path.contains(".lora.") || path.ends_with(".ia3")
+    let inside = [".lora.", ".prefix.", ".bottleneck."];
+    path == "prompt" || path.ends_with(".ia3") || inside.iter().any(|part| path.contains(part))
 }
 
 /// `scale · (dropout(x) Aᵀ) Bᵀ` (Hu 2021), beside the dense weight; with a magnitude each output of both together is divided by the
@@ -100,8 +128,10 @@ impl Projection {
         Self {
             weight: zeros_when_used([outputs, inputs], device),
             bias: bias.then(|| zeros_when_used([outputs], device)),
+            packed: None,
             lora: None,
             ia3: None,
+            bottleneck: None,
         }
     }
 
@@ -114,25 +144,63 @@ impl Projection {
             _ => x,
         };
         let y = match &self.lora {
-            None => linear(x, self.weight.val(), bias, site),
+            None => self.dense(x, bias, site),
             Some(lora) => self.adapted(x, bias, lora, site),
         };
-        match factors {
+        let y = match factors {
             Some((false, factors)) => y * factors,
             _ => y,
+        };
+        match &self.bottleneck {
+            Some(bottleneck) => bottleneck.forward(y, site),
+            None => y,
+        }
+    }
+
+    /// `[out, in]`, unpacked where it is packed.
+    pub fn weight(&self) -> Tensor<2> {
+        match &self.packed {
+            None => self.weight.val(),
+            Some(packed) => {
+                Tensor::from_data(TensorData::new(packed.unpack(), packed.shape()), &self.weight.lazy_device())
+            }
+        }
+    }
+
+    /// Keeps the weight in 4 bits from now on; it can't be trained then.
+    pub fn pack(&mut self) {
+        if self.packed.is_none() {
+            let packed = Nf4::new(&floats(self.weight.val().into_data()), self.shape());
+            self.weight = zeros_when_used([1, 1], &self.weight.lazy_device()).set_require_grad(false);
+            self.packed = Some(Arc::new(packed));
+        }
+    }
+
+    /// The opposite of [`Self::pack`], up to what packing rounded.
+    pub fn unpack(&mut self) {
+        if self.packed.is_some() {
+            self.weight = Param::from_tensor(self.weight()).set_require_grad(false);
+            self.packed = None;
+        }
+    }
+
+    fn dense(&self, x: Tensor<3>, bias: Option<Tensor<1>>, site: Site<'_>) -> Tensor<3> {
+        match &self.packed {
+            Some(packed) if site.rounding.is_none() => plus(kernels::packed::linear(x, packed), bias),
+            _ => linear(x, self.weight(), bias, site),
         }
     }
 
     fn adapted(&self, x: Tensor<3>, bias: Option<Tensor<1>>, lora: &Lora, site: Site<'_>) -> Tensor<3> {
-        let weight = self.weight.val();
-        let stretch = lora.stretch(&weight).map(|stretch| stretch.unsqueeze::<3>()); // [1, 1, out]
+        let stretch = lora.magnitude.is_some().then(|| lora.stretch(&self.weight())).flatten();
+        let stretch = stretch.map(|stretch| stretch.unsqueeze::<3>()); // [1, 1, out]
         let drops = site.dropout.is_some() && lora.dropout > 0.0;
-        let fused = site.rounding.is_none() && !(drops && stretch.is_some());
+        let fused = site.rounding.is_none() && self.packed.is_none() && !(drops && stretch.is_some());
         if fused && stretch.is_none() {
-            return kernels::adapted(x, weight, bias, lora, site);
+            return kernels::adapted(x, self.weight.val(), bias, lora, site);
         }
         let y = if fused {
-            kernels::adapted(x, weight, None, lora, site)
+            kernels::adapted(x, self.weight.val(), None, lora, site)
         } else {
             let dropped = match site.dropout {
                 Some(key) if drops => kernels::dropout(x.clone(), lora.dropout, *key, site),
@@ -140,11 +208,11 @@ impl Projection {
             };
             let low = linear(dropped.clone(), lora.a.val(), None, site);
             let beside = linear(low, lora.b.val(), None, site) * lora.scale;
-            let y = linear(x, weight.clone(), None, site);
+            let y = self.dense(x, None, site);
             match &stretch {
                 // As PEFT does it: the weight's own part is stretched by what the adapter saw of the input.
                 Some(stretch) if drops => {
-                    let seen = linear(dropped, weight, None, site);
+                    let seen = self.dense(dropped, None, site);
                     let stretched = y + seen * (stretch.clone() - 1.0) + beside * stretch.clone();
                     return plus(stretched, bias);
                 }
@@ -156,13 +224,18 @@ impl Projection {
 
     /// `[out, in]` of the dense weight.
     pub fn shape(&self) -> [usize; 2] {
+        if let Some(packed) = &self.packed {
+            return packed.shape();
+        }
         let shape = self.weight.lazy_shape();
         [shape[0], shape[1]]
     }
 
-    /// Every parameter with its path below this projection.
+    /// Every parameter with its path below this projection; a packed weight is none.
     pub(crate) fn params<'a>(&'a self, path: &str, out: &mut Vec<(String, ParamRef<'a>)>) {
-        out.push((format!("{path}.weight"), ParamRef::Matrix(&self.weight)));
+        if self.packed.is_none() {
+            out.push((format!("{path}.weight"), ParamRef::Matrix(&self.weight)));
+        }
         if let Some(bias) = &self.bias {
             out.push((format!("{path}.bias"), ParamRef::Vector(bias)));
         }
@@ -176,10 +249,18 @@ impl Projection {
         if let Some(ia3) = &self.ia3 {
             out.push((format!("{path}.ia3"), ParamRef::Vector(&ia3.vector)));
         }
+        if let Some(bottleneck) = &self.bottleneck {
+            out.push((format!("{path}.bottleneck.down"), ParamRef::Matrix(&bottleneck.down)));
+            out.push((format!("{path}.bottleneck.down_bias"), ParamRef::Vector(&bottleneck.down_bias)));
+            out.push((format!("{path}.bottleneck.up"), ParamRef::Matrix(&bottleneck.up)));
+            out.push((format!("{path}.bottleneck.up_bias"), ParamRef::Vector(&bottleneck.up_bias)));
+        }
     }
 
     pub(crate) fn params_mut<'a>(&'a mut self, path: &str, out: &mut Vec<(String, ParamMut<'a>)>) {
-        out.push((format!("{path}.weight"), ParamMut::Matrix(&mut self.weight)));
+        if self.packed.is_none() {
+            out.push((format!("{path}.weight"), ParamMut::Matrix(&mut self.weight)));
+        }
         if let Some(bias) = &mut self.bias {
             out.push((format!("{path}.bias"), ParamMut::Vector(bias)));
         }
@@ -192,6 +273,12 @@ impl Projection {
         }
         if let Some(ia3) = &mut self.ia3 {
             out.push((format!("{path}.ia3"), ParamMut::Vector(&mut ia3.vector)));
+        }
+        if let Some(bottleneck) = &mut self.bottleneck {
+            out.push((format!("{path}.bottleneck.down"), ParamMut::Matrix(&mut bottleneck.down)));
+            out.push((format!("{path}.bottleneck.down_bias"), ParamMut::Vector(&mut bottleneck.down_bias)));
+            out.push((format!("{path}.bottleneck.up"), ParamMut::Matrix(&mut bottleneck.up)));
+            out.push((format!("{path}.bottleneck.up_bias"), ParamMut::Vector(&mut bottleneck.up_bias)));
         }
     }
 }
@@ -264,7 +351,7 @@ impl ParamRef<'_> {
 }
 
 /// The numbers of any float tensor as f32.
-pub(crate) fn floats(data: burn::tensor::TensorData) -> Vec<f32> {
+pub(crate) fn floats(data: TensorData) -> Vec<f32> {
     let data = data.convert::<f32>();
     data.try_into_vec().expect("converted to f32 above")
 }
@@ -309,7 +396,7 @@ fn replace<const N: usize>(param: &mut Param<Tensor<N>>, values: Vec<f32>) {
     let shape = param.lazy_shape();
     assert_eq!(values.len(), shape.num_elements(), "as many values as the shape {shape:?} has");
     let device = param.lazy_device();
-    let tensor = Tensor::from_data(burn::tensor::TensorData::new(values, shape), &device);
+    let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
     // Keeps what training will do with it, which a plain device's tensor doesn't know.
     *param = param.clone().transform_for_load(tensor, param.id);
 }

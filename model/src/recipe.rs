@@ -150,7 +150,7 @@ impl Recipe {
     pub fn spec(&self, stage: &Stage) -> TrainSpec {
         TrainSpec {
             objective: Objective::Documents,
-            lora: None,
+            adapter: None,
             n_epochs: 100_000,
             max_steps: Some(stage.steps),
             batch_size: stage.batch_size,

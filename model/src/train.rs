@@ -29,6 +29,7 @@ pub mod scaler;
 pub mod schedule;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod watch;
+pub mod work;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use batches::Batches;

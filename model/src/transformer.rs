@@ -16,6 +16,7 @@ use crate::projection::{DropoutKey, ParamMut, ParamRef, Projection, Site, zeros_
 use crate::rope::Rotation;
 use crate::rounding::Rounding;
 use crate::trace::Trace;
+use crate::virtual_tokens::{self, Prefix};
 use crate::{init, kernels};
 
 /// A decoder-only language model.
@@ -23,6 +24,8 @@ use crate::{init, kernels};
 pub struct Transformer {
     /// `[V, D]`
     pub embed: Param<Tensor<2>>,
+    /// `[P, D]`, embeddings in front of every text
+    pub prompt: Option<Param<Tensor<2>>>,
     /// `[max_positions, D]`, only with learned positions
     pub positions: Option<Param<Tensor<2>>>,
     pub embed_norm: Option<NormLayer>,
@@ -57,7 +60,8 @@ pub struct Block {
 /// What a forward pass is given besides tokens. The default is a plain batch of full rows.
 #[derive(Debug, Default)]
 pub struct Forward<'a> {
-    /// `B` counts of padding tokens in front of each row. With a cache: for its first call only, the cache remembers.
+    /// `B` counts of padding tokens in front of each row. With a cache: for its first call only, the cache remembers. Behind virtual
+    /// tokens the first call holds all padding.
     pub left_pad: Option<&'a [usize]>,
     /// Packing: `B` rows of `T` document numbers. No attention across documents; positions restart with each.
     pub segments: Option<&'a [Vec<u32>]>,
@@ -178,6 +182,7 @@ impl Transformer {
         let tied_bias = config.tied && config.head_bias;
         Self {
             embed: zeros_when_used([config.vocab_size, d], device),
+            prompt: None,
             positions: (config.position == Position::Learned)
                 .then(|| zeros_when_used([config.max_positions, d], device)),
             embed_norm: config.embedding_norm.then(|| NormLayer::empty(config, device)),
@@ -191,6 +196,22 @@ impl Transformer {
 
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Tokens that fit into a text, what stands in front of it left out.
+    pub fn context(&self) -> usize {
+        let virtual_tokens = self.prompt_rows().max(self.prefix_keys());
+        self.config.max_positions.saturating_sub(virtual_tokens)
+    }
+
+    fn prompt_rows(&self) -> usize {
+        self.prompt.as_ref().map_or(0, |prompt| prompt.lazy_shape()[0])
+    }
+
+    /// Every layer has as many.
+    fn prefix_keys(&self) -> usize {
+        let prefix = self.layers.first().and_then(|block| block.attention.prefix.as_ref());
+        prefix.map_or(0, Prefix::count)
     }
 
     /// Where the weights are, with or without a gradient tape.
@@ -235,7 +256,6 @@ impl Transformer {
     pub fn hidden(&self, tokens: Tensor<2, Int>, mut ctx: Forward<'_>) -> Tensor<3> {
         let mut trace = ctx.trace.take();
         let mut routing = ctx.routing.take();
-        let time = tokens.dims()[1];
         let mut stages = self.stages(tokens.dims(), Forward { trace: None, routing: None, ..ctx });
         stages.context.traced = trace.is_some();
         let mut x = stages.embedded(tokens); // [B, T, D]
@@ -247,7 +267,7 @@ impl Transformer {
             x = stages.block(layer, x, routing.as_deref_mut(), trace.as_deref_mut());
         }
         if let Some(cache) = stages.context.cache.take() {
-            cache.advance(time);
+            cache.advance(stages.new_keys);
         }
         stages.last(x)
     }
@@ -256,13 +276,18 @@ impl Transformer {
     pub(crate) fn stages<'a>(&'a self, [batch, time]: [usize; 2], ctx: Forward<'a>) -> Stages<'a> {
         let device = self.device();
         let mut cache = ctx.cache;
+        let begins = cache.as_deref().is_none_or(KvCache::is_empty);
+        let (prompt, prefix) = if begins { (self.prompt_rows(), self.prefix_keys()) } else { (0, 0) };
+        let queries = prompt + time;
         if let Some(cache) = &mut cache {
             if let (Some(left_pad), true) = (ctx.left_pad, cache.is_empty()) {
                 cache.set_left_pad(left_pad);
             }
-            cache.reserve(time, &device);
+            cache.reserve(prefix + queries, &device);
         }
-        let mask = self.mask([batch, time], ctx.left_pad, ctx.segments, cache.as_deref());
+        let past = prefix + cache.as_deref().map_or(0, KvCache::len);
+        let left_pad = cache.as_deref().map_or(ctx.left_pad.unwrap_or_default(), KvCache::left_pad);
+        let mask = mask([batch, queries, past], left_pad, ctx.segments);
         let positions = positions(&mask);
         let context = Context {
             rotation: Rotation::new(&self.config, &positions, &device),
@@ -270,17 +295,23 @@ impl Transformer {
             mask,
             rule: ScoreRule::new(&self.config),
             cache,
+            begins,
             traced: false,
         };
-        Stages { model: self, context, positions, dropout: ctx.dropout, rounding: ctx.rounding }
+        let new_keys = prefix + queries;
+        Stages { model: self, context, positions, prompt, new_keys, dropout: ctx.dropout, rounding: ctx.rounding }
     }
 
     /// `[B, T]` token ids → `[B, T, D]`, what the first block reads.
-    fn embedded(&self, tokens: Tensor<2, Int>, positions: &[Vec<usize>], site: Site<'_>) -> Tensor<3> {
-        let device = self.device();
+    fn embedded(&self, tokens: Tensor<2, Int>, stages: &Stages<'_>, site: Site<'_>) -> Tensor<3> {
+        let (device, positions) = (self.device(), &stages.positions);
         let mut x = module::embedding(self.embed.val(), tokens); // [B, T, D]
         if let Some(scale) = self.config.embedding_scale {
             x = x * scale;
+        }
+        if let Some(prompt) = self.prompt.as_ref().filter(|_| stages.prompt > 0) {
+            let prompt = prompt.val().unsqueeze::<3>(); // [1, P, D]
+            x = virtual_tokens::insert(x, prompt, 1, &stages.context.mask.left_pad); // [B, P + T, D]
         }
         let time = positions.first().map_or(0, Vec::len);
         if let Some(table) = &self.positions {
@@ -299,38 +330,19 @@ impl Transformer {
         dropped(x, self.config.dropout.embedding, site.named("embedding"))
     }
 
-    fn mask(
-        &self,
-        [batch, queries]: [usize; 2],
-        left_pad: Option<&[usize]>,
-        segments: Option<&[Vec<u32>]>,
-        cache: Option<&KvCache>,
-    ) -> Mask {
-        let left_pad = match cache {
-            Some(cache) => cache.left_pad(),
-            None => left_pad.unwrap_or_default(),
-        };
-        Mask {
-            batch,
-            queries,
-            past: cache.map_or(0, KvCache::len),
-            window: None,
-            // All zeros is no padding, and the kernels are faster without.
-            left_pad: if left_pad.iter().any(|pad| *pad > 0) { left_pad.to_vec() } else { Vec::new() },
-            segments: segments.unwrap_or_default().to_vec(),
-            ..Mask::default()
-        }
-    }
-
     /// Every parameter under a path that never changes: `embed.weight`, `positions.weight`, `embed_norm.weight`,
     /// `layers.3.attention_norm.weight`, `layers.3.attention.q_proj.weight` (the projections under their family's names: `k_proj`,
     /// `v_proj`, `o_proj`; GPT-2: `c_attn`, `c_proj`; …), `layers.3.attention.q_norm.weight`, `layers.3.mlp_norm.weight`,
     /// `layers.3.mlp.gate_proj.weight`, `layers.3.mlp.experts.2.gate_proj.weight`, `layers.3.mlp.router.weight`,
-    /// `layers.3.mlp_post_norm.weight`, `norm.weight`, `head.weight`; biases end in `.bias`, adapters in `.lora.a` and `.lora.b`.
+    /// `layers.3.mlp_post_norm.weight`, `norm.weight`, `head.weight`; biases end in `.bias`. What is put on from outside ends in `.lora.a`,
+    /// `.ia3`, `.bottleneck.up`, `.prefix.keys`, …, or is the `prompt`.
     ///
     /// The order is the model's, the same at every call.
     pub fn params(&self) -> Vec<(String, ParamRef<'_>)> {
         let mut out = vec![("embed.weight".to_owned(), ParamRef::Matrix(&self.embed))];
+        if let Some(prompt) = &self.prompt {
+            out.push(("prompt".to_owned(), ParamRef::Matrix(prompt)));
+        }
         if let Some(positions) = &self.positions {
             out.push(("positions.weight".to_owned(), ParamRef::Matrix(positions)));
         }
@@ -353,6 +365,9 @@ impl Transformer {
     /// The same, to be replaced.
     pub fn params_mut(&mut self) -> Vec<(String, ParamMut<'_>)> {
         let mut out = vec![("embed.weight".to_owned(), ParamMut::Matrix(&mut self.embed))];
+        if let Some(prompt) = &mut self.prompt {
+            out.push(("prompt".to_owned(), ParamMut::Matrix(prompt)));
+        }
         if let Some(positions) = &mut self.positions {
             out.push(("positions.weight".to_owned(), ParamMut::Matrix(positions)));
         }
@@ -420,6 +435,10 @@ pub(crate) struct Stages<'a> {
     model: &'a Transformer,
     context: Context<'a>,
     positions: Vec<Vec<usize>>,
+    /// Rows in front of the text.
+    prompt: usize,
+    /// What every layer adds to the cache.
+    new_keys: usize,
     dropout: Option<DropoutKey>,
     rounding: Option<Rounding>,
 }
@@ -428,7 +447,7 @@ impl Stages<'_> {
     /// `[B, T]` token ids → `[B, T, D]`, what the first block reads.
     pub(crate) fn embedded(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let site = Site { dropout: self.dropout.as_ref(), rounding: self.rounding, ..Site::default() };
-        self.model.embedded(tokens, &self.positions, site)
+        self.model.embedded(tokens, self, site)
     }
 
     /// `[B, T, D]` → `[B, T, D]`
@@ -445,7 +464,9 @@ impl Stages<'_> {
 
     /// `[B, T, D]` → `[B, T, D]`, what the head reads.
     pub(crate) fn last(&self, x: Tensor<3>) -> Tensor<3> {
-        self.model.norm.forward(x)
+        // What stands behind the prompt, padding included: its rows were moved in front of it, and nobody reads them.
+        let text = x.dims()[1] - self.prompt;
+        self.model.norm.forward(if self.prompt > 0 { x.narrow(1, self.prompt, text) } else { x })
     }
 }
 
@@ -466,6 +487,19 @@ pub struct ProjectionPath {
 pub enum Half {
     Attention,
     Mlp,
+}
+
+/// `past` keys stand in front of the first query.
+fn mask([batch, queries, past]: [usize; 3], left_pad: &[usize], segments: Option<&[Vec<u32>]>) -> Mask {
+    Mask {
+        batch,
+        queries,
+        past,
+        // All zeros is no padding, and the kernels are faster without.
+        left_pad: if left_pad.iter().any(|pad| *pad > 0) { left_pad.to_vec() } else { Vec::new() },
+        segments: segments.unwrap_or_default().to_vec(),
+        ..Mask::default()
+    }
 }
 
 /// The position of every token, for `B` rows or, where all rows are alike, for one. Padding stands at 0.

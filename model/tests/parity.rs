@@ -1,6 +1,8 @@
 //! Our logits are those of transformers and PEFT, on the tiny random models in `tests/golden`; and the fixtures can fail:
 //! each wrong computation tried here is noticed.
 
+#[path = "parity/compress.rs"]
+mod compress;
 #[path = "parity/golden.rs"]
 mod golden;
 #[path = "parity/training.rs"]
@@ -26,7 +28,7 @@ use hearth_model::train::batches::MicroBatch;
 use hearth_model::train::loss::{self, Objective};
 use hearth_model::transformer::{Forward, Transformer};
 use hearth_model::{adapter, lora, peft, sampler};
-use hearth_shared::spec::{AdapterSpec, LoraSpec, Sampling};
+use hearth_shared::spec::{AdapterSpec, LoraSpec, Sampling, VirtualTokensSpec};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -35,7 +37,7 @@ const MODELS: [&str; 12] =
 /// Llama with its RoPE stretched.
 const STRETCHED: [&str; 4] = ["llama-linear", "llama-dynamic", "llama-yarn", "llama-llama3"];
 /// Each on the model before its hyphen.
-const ADAPTERS: [&str; 14] = [
+const ADAPTERS: [&str; 20] = [
     "llama",
     "qwen2",
     "gpt2",
@@ -50,6 +52,12 @@ const ADAPTERS: [&str; 14] = [
     "gpt_neox",
     "gptj",
     "bloom",
+    "llama-prompt",
+    "gpt2-prompt",
+    "gemma2-prompt",
+    "qwen2-prefix",
+    "gpt2-prefix",
+    "gpt_neox-prefix",
 ];
 /// What f32 may differ by when the order of additions does.
 const TOLERANCE: f32 = 1e-4;
@@ -154,6 +162,9 @@ fn logits_with_adapters_are_those_of_peft() -> Result {
         match &spec {
             AdapterSpec::Lora(spec) => assert_eq!(spec.dora, folder.ends_with("-dora")),
             AdapterSpec::Ia3 => assert!(folder.ends_with("-ia3")),
+            AdapterSpec::Prefix(_) => assert!(folder.ends_with("-prefix")),
+            AdapterSpec::Prompt(_) => assert!(folder.ends_with("-prompt")),
+            AdapterSpec::Bottleneck(_) => return Err("PEFT has none".into()),
         }
         close(folder, &alone(&model, &expected), &expected.logits);
 
@@ -164,7 +175,7 @@ fn logits_with_adapters_are_those_of_peft() -> Result {
         assert_eq!(alone(&again, &expected), alone(&model, &expected));
 
         let merged = adapter::merge(&mut model);
-        assert!(!adapter::is_adapted(&model));
+        assert_eq!(adapter::is_adapted(&model), spec.virtual_tokens() > 0);
         close(folder, &alone(&model, &expected), &expected.logits);
         adapter::unmerge(&mut model, merged);
         close(folder, &alone(&model, &expected), &expected.logits);
@@ -179,9 +190,15 @@ fn logits_with_adapters_are_those_of_peft() -> Result {
 /// Prefill in pieces, then token by token, a padded batch: all the same as one forward pass.
 #[test]
 fn cached_decoding_is_the_full_forward() -> Result {
-    for name in MODELS {
+    let virtual_tokens = ADAPTERS.iter().filter(|folder| folder.ends_with("-prefix") || folder.ends_with("-prompt"));
+    let folders: Vec<String> = virtual_tokens.map(|folder| format!("peft-{folder}")).collect();
+    for name in MODELS.into_iter().chain(folders.iter().map(String::as_str)) {
         let expected = expected(name)?;
-        let model = load(name, &config(name)?, &device::cpu())?;
+        let base = adapted(name.trim_start_matches("peft-"));
+        let mut model = load(base, &config(base)?, &device::cpu())?;
+        if name != base {
+            peft::load(&golden(name), &mut model, &device::cpu())?;
+        }
         let pads = pads(&expected);
         let tokens = ids(&expected.rows, &model.device());
         let time = tokens.dims()[1];
@@ -189,12 +206,14 @@ fn cached_decoding_is_the_full_forward() -> Result {
         let mut cache = KvCache::new(model.config(), expected.rows.len(), 8);
         let mut pieces = Vec::new();
         let mut from = 0;
-        for size in [10, 20].into_iter().chain(std::iter::repeat_n(1, time - 30)) {
+        // Virtual tokens stand behind the padding, which the first call has to hold.
+        let pieces_of = if name == base { [10, 20] } else { [46, 2] };
+        for size in pieces_of.into_iter().chain(std::iter::repeat_n(1, time - pieces_of.iter().sum::<usize>())) {
             let ctx = Forward { cache: Some(&mut cache), left_pad: Some(&pads), ..Forward::default() };
             pieces.push(model.forward(tokens.clone().narrow(1, from, size), ctx));
             from += size;
         }
-        assert_eq!(cache.len(), time);
+        assert_eq!(cache.len(), time + model.config().max_positions - model.context());
         let logits = floats(Tensor::cat(pieces, 1));
         close(name, &without_padding(&logits, &pads, &expected), &expected.logits);
     }
@@ -497,7 +516,13 @@ fn parity_export() -> Result {
             rslora: name == "llama",
             dora: folder.ends_with("-dora"),
         };
-        let spec = if folder.ends_with("-ia3") { AdapterSpec::Ia3 } else { AdapterSpec::Lora(low_rank) };
+        let tokens = VirtualTokensSpec { virtual_tokens: 4 };
+        let spec = match folder.split_once('-').map(|(_, kind)| kind) {
+            Some("ia3") => AdapterSpec::Ia3,
+            Some("prefix") => AdapterSpec::Prefix(tokens),
+            Some("prompt") => AdapterSpec::Prompt(tokens),
+            _ => AdapterSpec::Lora(low_rank),
+        };
         adapter::apply(&mut model, &spec, 11, &device)?;
         for (path, mut param) in model.params_mut() {
             if path.ends_with("lora.b") {

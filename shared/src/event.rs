@@ -64,6 +64,13 @@ pub struct Metrics {
     pub tokens: u64,
     /// Of the last steps, padding left out.
     pub tokens_per_second: f64,
+    /// Bytes that the run's process holds.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// Model FLOPs utilisation: the share of the speed of a large f32 matrix product, measured on this device, at which the last
+    /// steps computed what the model asks for (Chowdhery 2022).
+    #[serde(default)]
+    pub utilisation: Option<f64>,
     pub seconds_left: Option<f64>,
     /// Passes over the data, fractional.
     pub epoch: f64,

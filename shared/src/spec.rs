@@ -1,12 +1,14 @@
 //! What a person asks for: sampling, adapters, training. Defaults and bounds stand here, so that page, API and command line
 //! refuse the same values with the same words. It does not know what runs the request.
 
+mod adapter;
 mod train;
 
+pub use adapter::{AdapterSpec, BaseWeights, BottleneckSpec, LoraSpec, VirtualTokensSpec};
 use serde::{Deserialize, Serialize};
 pub use train::{
     Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, OptimizerKind, Precision, SampleSpec,
-    ScheduleKind, TrainSpec, Watchdog,
+    ScheduleKind, TrainSpec, Tuning, Watchdog,
 };
 
 /// A value outside its bounds. `field` is the path a client wrote, e.g. `hearth.lora.r`.
@@ -107,93 +109,6 @@ impl Sampling {
         }
         if self.stop.iter().any(String::is_empty) {
             return Err(SpecError::new("stop", "a stop string must not be empty"));
-        }
-        Ok(())
-    }
-}
-
-/// Low-rank adapters (Hu 2021): `W + scale · B A`, with `scale = alpha / r`, or `alpha / √r` with rsLoRA.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
-pub struct LoraSpec {
-    /// Rank, 1..=512. Default 16.
-    pub r: u32,
-    /// Default 32: twice the rank.
-    pub alpha: f32,
-    /// Probability that an input of the adapter is dropped while training, 0..1. Default 0.
-    pub dropout: f32,
-    /// Projections by Hugging Face's short names: `q_proj` … `down_proj`; GPT-2: `c_attn`, `c_proj`, `c_fc`.
-    /// Empty means every projection of every block.
-    pub target_modules: Vec<String>,
-    /// Rank-stabilised scale (Kalajdzievski 2023).
-    pub rslora: bool,
-    /// Weight-decomposed (Liu 2024): the adapter turns each row of the weight, and a trained magnitude says how long it is.
-    pub dora: bool,
-}
-
-impl Default for LoraSpec {
-    fn default() -> Self {
-        Self { r: 16, alpha: 32.0, dropout: 0.0, target_modules: Vec::new(), rslora: false, dora: false }
-    }
-}
-
-/// What is put on a frozen model to be trained.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AdapterSpec {
-    Lora(LoraSpec),
-    /// (IA)³ (Liu 2022): one number for each key, value and inner feed-forward unit.
-    Ia3,
-}
-
-impl LoraSpec {
-    /// Every name a block's projections can have, over all families.
-    pub const MODULES: [&'static str; 19] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-        "c_attn",
-        "c_proj",
-        "c_fc",
-        "qkv_proj",
-        "gate_up_proj",
-        "query_key_value",
-        "dense",
-        "dense_h_to_4h",
-        "dense_4h_to_h",
-        "out_proj",
-        "fc_in",
-        "fc_out",
-    ];
-
-    /// What the product `B A` is multiplied by.
-    pub fn scale(&self) -> f32 {
-        let r = self.r as f32;
-        self.alpha / if self.rslora { r.sqrt() } else { r }
-    }
-
-    /// Whether the projection of this short name gets an adapter.
-    pub fn targets(&self, module: &str) -> bool {
-        self.target_modules.is_empty() || self.target_modules.iter().any(|target| target == module)
-    }
-
-    /// # Errors
-    /// The first field outside its bounds.
-    pub fn validate(&self) -> Result<(), SpecError> {
-        bounded("r", self.r, 1, 512)?;
-        bounded("alpha", self.alpha, 0.001, 4096.0)?;
-        bounded("dropout", self.dropout, 0.0, 0.95)?;
-        for module in &self.target_modules {
-            if !Self::MODULES.contains(&module.as_str()) {
-                return Err(SpecError::new(
-                    "target_modules",
-                    format!("`{module}` is not one of {}", Self::MODULES.join(", ")),
-                ));
-            }
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ import golden
 TOLERANCE = 1e-4
 MODELS = "llama qwen2 mistral gpt2 gpt_neox gptj bloom mixtral qwen3 gemma2 phi3 smollm3".split()
 ADAPTERS = "llama qwen2 gpt2 llama-dora gpt2-dora llama-ia3 gpt2-ia3 bloom-ia3 qwen3 gemma2 phi3 gpt_neox gptj bloom".split()
+VIRTUAL = "llama-prompt gpt2-prompt gemma2-prompt qwen2-prefix gpt2-prefix gpt_neox-prefix".split()
 
 
 def prompts(name):
@@ -22,8 +23,8 @@ def prompts(name):
     return [[next(tokens) for _ in range(int(length))] for length in expected["lengths"]]
 
 
-def check(what, model, rows, expected):
-    difference = abs(golden.logits(model.eval(), rows) - expected).max()
+def check(what, model, rows, expected, only_alone=False):
+    difference = abs(golden.logits(model.eval(), rows, only_alone) - expected).max()
     print(f"{what}: off by {difference:.1e}")
     if not difference < TOLERANCE:
         sys.exit(f"{what} differs by {difference}, more than {TOLERANCE}")
@@ -35,12 +36,13 @@ def main(folder):
         model = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
         expected = load_file(golden.HERE / name / "expected.safetensors")["logits"]
         check(f"our checkpoint of {name}", model, prompts(name), expected)
-    for folder_name in ADAPTERS:
+    for folder_name in ADAPTERS + VIRTUAL:
         name = folder_name.split("-")[0]
         base = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
         ours = folder / f"peft-{folder_name}"
         model = PeftModel.from_pretrained(base, ours)
-        check(f"our adapter {folder_name}", model, prompts(name), load_file(ours / "expected.safetensors")["logits"])
+        expected = load_file(ours / "expected.safetensors")["logits"]
+        check(f"our adapter {folder_name}", model, prompts(name), expected, only_alone=folder_name in VIRTUAL)
 
 
 if __name__ == "__main__":

@@ -46,18 +46,22 @@ def left_padded(rows):
     return ids, mask, positions
 
 
+def together(model, rows):
+    """The logits of every real position of one left-padded batch."""
+    ids, mask, positions = left_padded(rows)
+    # Bloom counts positions from the mask by itself.
+    places = {} if model.config.model_type == "bloom" else dict(position_ids=positions)
+    batch = model(ids, attention_mask=mask, **places).logits
+    return torch.cat([batch[i, -len(row):] for i, row in enumerate(rows)])
+
+
 def logits(model, rows, only_alone=False):
     """The logits of every real position, row after row: `[sum of lengths, V]`. Each row alone, and then all of them
     left-padded in one batch; both must agree, or the reference itself is in doubt. (Not where a row's rotation depends on
-    the longest one beside it.)"""
+    the longest one beside it, nor behind virtual tokens, for which PEFT counts padding as text.)"""
     with torch.no_grad():
-        alone = torch.cat([model(torch.tensor([row])).logits[0] for row in rows])
-        ids, mask, positions = left_padded(rows)
-        # Bloom counts positions from the mask by itself.
-        places = {} if model.config.model_type == "bloom" else dict(position_ids=positions)
-        batch = model(ids, attention_mask=mask, **places).logits
-        batch = torch.cat([batch[i, -len(row):] for i, row in enumerate(rows)])
-    difference = 0.0 if only_alone else (alone - batch).abs().max().item()
+        alone = torch.cat([model(torch.tensor([row])).logits[0, -len(row):] for row in rows])
+        difference = 0.0 if only_alone else (alone - together(model, rows)).abs().max().item()
     assert difference < 2e-5, f"batch and single rows differ by {difference}"
     deviation = alone.std().item()
     assert deviation >= 1, f"logits of {model.config.model_type} deviate by {deviation} only: the fixture could not fail"

@@ -34,6 +34,14 @@ ADAPTERS = [
     ("gpt_neox", "gpt_neox", dict(r=2, lora_alpha=5, target_modules=["query_key_value", "dense_h_to_4h"])),
     ("gptj", "gptj", dict(r=2, lora_alpha=5, target_modules=["q_proj", "out_proj", "fc_in"])),
     ("bloom", "bloom", dict(r=2, lora_alpha=5, target_modules=["query_key_value", "dense_4h_to_h"])),
+    ("llama-prompt", "llama", dict(num_virtual_tokens=5)),
+    ("gpt2-prompt", "gpt2", dict(num_virtual_tokens=3)),
+    # Its embeddings are scaled, those of virtual tokens are not.
+    ("gemma2-prompt", "gemma2", dict(num_virtual_tokens=4)),
+    # PEFT knows no other head size than d_model / n_heads.
+    ("qwen2-prefix", "qwen2", dict(num_virtual_tokens=5)),
+    ("gpt2-prefix", "gpt2", dict(num_virtual_tokens=3)),
+    ("gpt_neox-prefix", "gpt_neox", dict(num_virtual_tokens=4)),
 ]
 
 
@@ -42,14 +50,15 @@ def main(out):
     for folder, name, settings in ADAPTERS:
         seed, kind, config, scales = models[name]
         model = make_transformers.build(seed, kind, config, scales)
-        if folder.endswith("-ia3"):
-            spec = peft.IA3Config(task_type="CAUSAL_LM", **(settings or {}))
+        other = {"ia3": peft.IA3Config, "prompt": peft.PromptTuningConfig, "prefix": peft.PrefixTuningConfig}
+        if method := other.get(folder.rpartition("-")[2]):
+            spec = method(task_type="CAUSAL_LM", **(settings or {}))
         else:
             spec = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
         model = peft.get_peft_model(model, spec).eval()
-        adapter = {k: v for k, v in model.named_parameters() if "lora_" in k or "ia3_" in k}
+        adapter = {k: v for k, v in model.named_parameters() if any(part in k for part in ["lora_", "ia3_", "prompt_encoder"])}
         # A magnitude is about as long as the row that it stretches, a factor about 1; all else is random.
-        scales = {"lora_magnitude_vector.default.weight": (0.5, 2), "ia3_l.default": (0.3, 2)}
+        scales = {"lora_magnitude_vector.default.weight": (0.5, 2), "ia3_l.default": (0.3, 2), "embedding.weight": (-1, 1)}
         golden.randomize(Named(adapter), 200 + seed, scales)
         rows = golden.prompts(300 + seed, make_transformers.VOCAB, make_transformers.LENGTHS)
         with tempfile.TemporaryDirectory() as scratch:
@@ -63,7 +72,7 @@ def main(out):
         settings["base_model_name_or_path"] = name
         golden.write_json(out, f"peft-{folder}/adapter_config.json", settings)
         golden.write_tensors(out, f"peft-{folder}/adapter_model.safetensors", tensors)
-        values = golden.logits(model, rows)
+        values = golden.logits(model, rows, only_alone="prompt_encoder" in " ".join(adapter))
         golden.write_tensors(out, f"peft-{folder}/expected.safetensors", golden.expected(rows, values))
 
 

@@ -177,7 +177,8 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
     change("method", beta, 400, "method.supervised.hyperparameters.beta");
     change("method", json!({"type": "dpo", "dpo": {"hyperparameters": {"beta": 99}}}), 400, "beta");
     change("hearth", json!({"early_stop": 2}), 400, "hearth.early_stop");
-    change("hearth", json!({"ia3": true, "full": true}), 400, "hearth.ia3");
+    change("hearth", json!({"tuning": "full", "base_weights": "nf4"}), 400, "hearth.base_weights");
+    change("hearth", json!({"tuning": "prompt", "virtual_tokens": 0}), 400, "hearth.virtual_tokens");
     change("hearth", json!({"frozen_layers": 1}), 400, "hearth.frozen_layers");
     change("suffix", json!("no/slash"), 400, "suffix");
     for (body, status, param) in wrong {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what is tested. A missing tool or file is an error that says what provides it, never a skipped test.
 
+pub mod bench;
 pub mod browser;
 pub mod places;
 pub mod server;

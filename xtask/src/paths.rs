@@ -99,7 +99,7 @@ impl Paths {
     /// features over the chosen packages, and another choice would build burn once more.
     pub fn cargo_native(&self, verb: &str) -> Command {
         let mut command = self.cargo();
-        command.args([verb, "--workspace", "--exclude", "hearth-frontend"]);
+        command.args([verb, "--workspace", "--exclude", "hearth-frontend", "--exclude", "xtask"]);
         command
     }
 

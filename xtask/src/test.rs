@@ -90,7 +90,7 @@ fn checks(paths: &Paths, selection: &Selection) -> Result<()> {
         let hint = "the rules stand in docs/architecture.md, their checks in tests/it/tidy.rs";
         step(paths, "tidy rules", hint, |step| {
             // As this program was built, so that only its own tests are compiled.
-            step.run(paths.cargo().args(["test", "--package", "xtask", "--quiet"]))
+            step.run(linted(&mut paths.cargo())?.args(["test", "--package", "xtask", "--quiet"]))
         })?;
     }
     // Everything is linted where it is compiled.

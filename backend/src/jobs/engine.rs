@@ -6,6 +6,7 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -13,14 +14,15 @@ use hearth_model::bundle::{ModelBundle, Precision};
 use hearth_model::device;
 use hearth_model::generate::{Generation, Step};
 use hearth_model::tokenizer::Special;
-use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save};
+use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save, work};
 use hearth_model::transformer::Transformer;
 use hearth_model::{adapter, peft};
 use hearth_shared::event::{Level, Metrics, RunEvent};
-use hearth_shared::spec::{JobSpec, SampleSpec, Sampling, Watchdog};
+use hearth_shared::spec::{BaseWeights, JobSpec, SampleSpec, Sampling, Watchdog};
 use hearth_shared::text::{Message, Role, validate};
 
 use super::child::{Order, Outcome};
+use crate::system;
 
 /// How often the watchdog lets a run go on.
 const MOST_RESCUES: u32 = 8;
@@ -38,18 +40,20 @@ pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emi
     if resumed > 0 {
         work.say(emit, format!("Continuing after step {resumed}"))?;
         if work.is_checkpoint(resumed) {
-            work.announce(resumed, emit)?;
+            work.announce(resumed, Losses::default(), emit)?;
         }
     }
     if spec.train.watchdog == Watchdog::RollBack && save::latest(&work.checkpoints()).is_none() {
-        work.save(0)?;
+        work.save(false)?;
     }
     while !work.run.is_done() {
         match order() {
             Some(Order::Cancel) => return Ok(Outcome::Left),
             Some(Order::Suspend) => {
+                work.settle(emit)?;
                 if work.run.progress().step > 0 {
-                    work.save(work.run.progress().step)?;
+                    work.save(false)?;
+                    work.settle(emit)?;
                 }
                 return Ok(Outcome::Left);
             }
@@ -67,21 +71,45 @@ struct Work<'a> {
     run: Run,
     /// When the last steps ended, and the tokens each had.
     pace: Vec<(Instant, u64)>,
-    last_loss: Option<f64>,
-    last_valid: Option<(f64, f64)>,
+    /// Floating point operations a second that the device reaches.
+    speed: f64,
+    flops_per_token: f64,
+    last: Losses,
+    writing: Option<Writing>,
     rescues: u32,
+}
+
+/// Of the last step: its loss, and the validation's with its accuracy.
+#[derive(Clone, Copy, Default)]
+struct Losses {
+    train: Option<f64>,
+    valid: Option<(f64, f64)>,
+}
+
+/// A checkpoint that another thread is writing.
+struct Writing {
+    thread: JoinHandle<Result<(), TrainError>>,
+    step: u64,
+    /// What is said of it when it stands; none keeps it quiet.
+    losses: Option<Losses>,
 }
 
 impl<'a> Work<'a> {
     fn open(spec: &'a JobSpec, folder: &'a Path) -> Result<Self> {
         let device = device::best();
-        let bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
+        let mut bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
             .context("cannot load the base model")?;
         let training = sequences(&spec.training_file, &bundle, spec)?;
+        let training_facts = (training.len(), training.iter().map(|one| one.ids.len()).sum::<usize>());
         let validation = spec.validation_file.as_ref().map(|file| sequences(file, &bundle, spec)).transpose()?;
         let mut model = bundle.transformer.clone();
-        if let Some(adapter) = spec.train.adapter() {
-            adapter::apply(&mut model, &adapter, spec.train.seed, &device)?;
+        if spec.train.base_weights == BaseWeights::Nf4 {
+            // The tokenizer and the template are all that is read of it, and the numbers in full would stay in memory.
+            bundle.transformer = Transformer::empty(&bundle.config, &device);
+            adapter::pack(&mut model);
+        }
+        if let Some(adapter) = &spec.train.adapter {
+            adapter::apply(&mut model, adapter, spec.train.seed, &device)?;
         }
         let checkpoints = folder.join("checkpoints");
         // A checkpoint whose rename a kill cut in two stands under another name.
@@ -90,7 +118,11 @@ impl<'a> Work<'a> {
             Some(last) => Run::resume(&last, &spec.train, model, training, validation)?,
             None => Run::new(&spec.train, model, training, validation)?,
         };
-        Ok(Self { spec, folder, bundle, run, pace: Vec::new(), last_loss: None, last_valid: None, rescues: 0 })
+        let (examples, tokens) = (training_facts.0 as f64, training_facts.1 as f64);
+        let flops_per_token =
+            work::flops_per_token(&bundle.config, tokens / examples.max(1.0), spec.train.adapter.is_none());
+        let (last, speed, pace) = (Losses::default(), device::speed(&device), Vec::new());
+        Ok(Self { spec, folder, bundle, run, pace, speed, flops_per_token, last, writing: None, rescues: 0 })
     }
 
     fn step(&mut self, emit: Emit<'_>) -> Result<()> {
@@ -102,16 +134,18 @@ impl<'a> Work<'a> {
         let every = self.spec.train.eval_every;
         let evaluates = report.step == total || (every > 0 && report.step.is_multiple_of(every));
         let evaluation = if evaluates { self.run.judge() } else { None };
-        self.last_loss = Some(report.loss);
-        self.last_valid = evaluation.map(|found| (found.loss, found.accuracy));
+        let valid = evaluation.map(|found| (found.loss, found.accuracy));
+        self.last = Losses { train: Some(report.loss), valid };
         emit(RunEvent::Metrics(self.metrics(&report, total)))?;
         if let Some(scale) = report.loss_scale {
             self.scale_news(&report, scale, emit)?;
         }
         if self.is_checkpoint(report.step) {
             self.samples(report.step, emit)?;
-            self.save(report.step)?;
-            self.announce(report.step, emit)?;
+            self.settle(emit)?;
+            self.save(true)?;
+        } else if self.writing.as_ref().is_some_and(|writing| writing.thread.is_finished()) {
+            self.settle(emit)?;
         }
         Ok(())
     }
@@ -139,6 +173,7 @@ impl<'a> Work<'a> {
         if !wrong || watchdog == Watchdog::Stop {
             return Err(error.into());
         }
+        self.settle(emit)?;
         self.rescues += 1;
         if self.rescues > MOST_RESCUES {
             return Err(
@@ -174,19 +209,22 @@ impl<'a> Work<'a> {
         let steps = self.pace.len() as f64 - 1.0;
         let tokens: u64 = self.pace.iter().skip(1).map(|(_, tokens)| tokens).sum();
         let measured = steps > 0.0 && seconds > 0.0;
+        let tokens_per_second = if measured { tokens as f64 / seconds } else { 0.0 };
         let progress = self.run.progress();
         Metrics {
             step: report.step,
             total_steps: total,
             train_loss: report.loss,
             train_accuracy: report.accuracy,
-            valid_loss: self.last_valid.map(|(loss, _)| loss),
-            valid_accuracy: self.last_valid.map(|(_, accuracy)| accuracy),
+            valid_loss: self.last.valid.map(|(loss, _)| loss),
+            valid_accuracy: self.last.valid.map(|(_, accuracy)| accuracy),
             lr: report.lr,
             grad_norm: report.grad_norm,
             trained_tokens: progress.trained_tokens,
             tokens: progress.tokens,
-            tokens_per_second: if measured { tokens as f64 / seconds } else { 0.0 },
+            tokens_per_second,
+            memory: system::memory().process,
+            utilisation: measured.then(|| tokens_per_second * self.flops_per_token / self.speed),
             seconds_left: measured.then(|| (total - report.step) as f64 * seconds / steps),
             epoch: self.run.epoch(),
             skipped: progress.skipped,
@@ -218,9 +256,26 @@ impl<'a> Work<'a> {
         self.checkpoints().join(format!("step-{step}"))
     }
 
-    /// Writes the checkpoint and, into the same folder, the adapter as PEFT reads it.
-    fn save(&self, step: u64) -> Result<()> {
-        self.run.save(&self.checkpoint(step), &mut save::RealDisk)?;
+    /// Begins to write a checkpoint with, in the same folder, the adapter as PEFT reads it. The run goes on meanwhile; one
+    /// checkpoint is written at a time.
+    fn save(&mut self, said: bool) -> Result<()> {
+        let mut snapshot = self.run.snapshot();
+        if let Some(adapter) = &self.spec.train.adapter {
+            let files = peft::to_files(&self.run.model(), adapter, &self.spec.model_name)?;
+            snapshot.others = vec![(peft::CONFIG.into(), files.config), (peft::WEIGHTS.into(), files.weights)];
+        }
+        let (step, folder) = (snapshot.step(), self.checkpoint(snapshot.step()));
+        let thread = std::thread::spawn(move || snapshot.write(&folder, &mut save::RealDisk));
+        self.writing = Some(Writing { thread, step, losses: said.then_some(self.last) });
+        Ok(())
+    }
+
+    /// Waits until the checkpoint that is being written stands, says so, and clears older ones away.
+    fn settle(&mut self, emit: Emit<'_>) -> Result<()> {
+        let Some(Writing { thread, step, losses }) = self.writing.take() else {
+            return Ok(());
+        };
+        thread.join().map_err(|_| anyhow::anyhow!("the thread that wrote the checkpoint of step {step} died"))??;
         let best = self.run.watch().best.map(|best| best.step);
         let all = save::steps(&self.checkpoints());
         for (step, old) in all.iter().rev().skip(self.spec.train.keep_checkpoints as usize) {
@@ -229,32 +284,29 @@ impl<'a> Work<'a> {
                 fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
             }
         }
-        Ok(())
+        losses.map_or(Ok(()), |losses| self.announce(step, losses, emit))
     }
 
-    fn announce(&mut self, step: u64, emit: Emit<'_>) -> Result<()> {
-        let folder = self.checkpoint(step);
-        if let Some(adapter) = self.spec.train.adapter() {
-            peft::save(&folder, &self.run.model(), &adapter, &self.spec.model_name)?;
-        }
+    fn announce(&self, step: u64, losses: Losses, emit: Emit<'_>) -> Result<()> {
         emit(RunEvent::Checkpoint {
             step,
             name: format!("step-{step}"),
-            train_loss: self.last_loss,
-            valid_loss: self.last_valid.map(|(loss, _)| loss),
-            valid_accuracy: self.last_valid.map(|(_, accuracy)| accuracy),
+            train_loss: losses.train,
+            valid_loss: losses.valid.map(|(loss, _)| loss),
+            valid_accuracy: losses.valid.map(|(_, accuracy)| accuracy),
         })
     }
 
     /// Writes the result and says so.
     fn finish(mut self, emit: Emit<'_>) -> Result<Outcome> {
+        self.settle(emit)?;
         let result = self.folder.join("result");
         if result.exists() {
             fs::remove_dir_all(&result)?;
         }
         let model = self.best(emit)?;
-        match self.spec.train.adapter() {
-            Some(adapter) => peft::save(&result, &model, &adapter, &self.spec.model_name)?,
+        match &self.spec.train.adapter {
+            Some(adapter) => peft::save(&result, &model, adapter, &self.spec.model_name)?,
             None => {
                 self.bundle.transformer = model;
                 self.bundle.save(&result, Precision::F32)?;

@@ -110,6 +110,6 @@ impl Eye {
 pub fn memory(entry: &Entry, spec: &TrainSpec) -> Option<serde_json::Value> {
     let weights = entry.parameters as u64 * 4;
     // An adapter's parameters are few beside the base's; full tuning needs gradient and two moments for each.
-    let training = if spec.adapter().is_some() { weights / 20 } else { weights * 3 };
+    let training = if spec.adapter.is_some() { weights / 20 } else { weights * 3 };
     Some(serde_json::json!({ "weights": weights, "training_state": training }))
 }

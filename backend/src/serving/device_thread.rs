@@ -186,7 +186,7 @@ struct Begun {
 
 fn begin(bundle: &ModelBundle, request: &Request) -> Result<Begun, ServeError> {
     let prompt = tokens(bundle, &request.input)?;
-    let context = bundle.config.max_positions;
+    let context = bundle.transformer.context();
     let completion = request.max_tokens.unwrap_or(1);
     if prompt.len() + completion > context {
         return Err(ServeError::ContextLength { prompt: prompt.len(), completion, context });

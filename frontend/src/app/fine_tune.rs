@@ -6,6 +6,7 @@ mod feed;
 mod list;
 mod new;
 mod options;
+mod options_form;
 mod preview;
 mod report;
 mod run;

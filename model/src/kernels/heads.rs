@@ -234,30 +234,30 @@ pub(crate) struct Gradients {
     pub v: Vec<f32>,
 }
 
-/// The backward pass. `attended` is what [`attend`] gave: `y`, `[B, T, H, E]` as `dy`, and the log-sum-exps. Only without a cache: there is no past to send gradients to.
+/// The backward pass. `attended` is what [`attend`] gave: `y`, `[B, T, H, E]` as `dy`, and the log-sum-exps.
 pub(crate) fn attend_backward(inputs: &Inputs<'_>, attended: (&[f32], &[f32]), dy: &[f32]) -> Gradients {
     let (batch, heads, time, size) = (inputs.mask.batch, inputs.q.heads, inputs.q.time, inputs.q.size);
-    let one = time * size;
+    let (one, keys) = (time * size, inputs.k.time * size);
     let mut dq = vec![0.0; batch * heads * one];
     // Keys and values per query head: heads of a group run on different threads and are added up afterwards.
-    let mut dkv = vec![0.0; batch * heads * 2 * one];
-    rows2((&mut dq, one), (&mut dkv, 2 * one), time * one / 2, |task, dq, dkv| {
+    let mut dkv = vec![0.0; batch * heads * 2 * keys];
+    rows2((&mut dq, one), (&mut dkv, 2 * keys), time * keys / 2, |task, dq, dkv| {
         let (b, h) = (task / heads, task % heads);
-        let (dk, dv) = dkv.split_at_mut(one);
+        let (dk, dv) = dkv.split_at_mut(keys);
         one_head_backward(inputs, attended, dy, (b, h), [dq, dk, dv]);
     });
     let kv_heads = inputs.k.heads;
     let group = heads / kv_heads;
-    let (mut k, mut v) = (vec![0.0; batch * kv_heads * one], vec![0.0; batch * kv_heads * one]);
-    rows2((&mut k, one), (&mut v, one), group * one, |kv, k, v| {
+    let (mut k, mut v) = (vec![0.0; batch * kv_heads * keys], vec![0.0; batch * kv_heads * keys]);
+    rows2((&mut k, keys), (&mut v, keys), group * keys, |kv, k, v| {
         let (b, kv) = (kv / kv_heads, kv % kv_heads);
         for h in kv * group..(kv + 1) * group {
-            let start = (b * heads + h) * 2 * one;
+            let start = (b * heads + h) * 2 * keys;
             wide(
                 #[inline(always)]
                 || {
-                    add_scaled(k, 1.0, &dkv[start..start + one]);
-                    add_scaled(v, 1.0, &dkv[start + one..start + 2 * one]);
+                    add_scaled(k, 1.0, &dkv[start..start + keys]);
+                    add_scaled(v, 1.0, &dkv[start + keys..start + 2 * keys]);
                 },
             );
         }
@@ -317,7 +317,7 @@ fn one_head_backward(
                         }
                     }
                     if low < high {
-                        inputs.bend(h, from + i, block.key_from + low, p);
+                        inputs.bend(h, inputs.mask.past + from + i, block.key_from + low, p);
                     }
                     for (p, ds) in p.iter_mut().zip(ds) {
                         *p = exp(*p - lse);

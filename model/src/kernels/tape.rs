@@ -44,11 +44,11 @@ pub(super) fn record<const N: usize, Op: Backward<CpuBackend, N>>(
 }
 
 /// The memory of a tensor on the tape, without gaps.
-fn memory(x: &Taped) -> Raw {
+pub(super) fn memory(x: &Taped) -> Raw {
     x.primitive().to_contiguous()
 }
 
-fn dims<const N: usize>(raw: &Raw) -> [usize; N] {
+pub(super) fn dims<const N: usize>(raw: &Raw) -> [usize; N] {
     let shape = raw.layout().shape();
     std::array::from_fn(|i| shape[i])
 }
@@ -367,11 +367,7 @@ impl Backward<CpuBackend, 3> for Attention {
     }
 }
 
-/// None with a cache: gradients don't go to earlier calls.
 pub(super) fn attention([q, k, v]: [&Tensor<4>; 3], mask: &Mask, rule: &ScoreRule) -> Option<Tensor<3>> {
-    if mask.past > 0 {
-        return None;
-    }
     let [batch, heads, time, size] = q.dims();
     let (q, k, v) = (taped(q)?, taped(k)?, taped(v)?);
     let [raw_q, raw_k, raw_v] = [&q, &k, &v].map(|x| together(x.primitive().clone()));

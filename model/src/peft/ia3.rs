@@ -7,8 +7,8 @@ use burn::tensor::Device;
 use hearth_shared::spec::AdapterSpec;
 use serde_json::{Value, json};
 
-use super::{AdapterFiles, PeftError, WEIGHTS, module_name, targets};
-use crate::adapter::vector;
+use super::{AdapterFiles, PeftError, WEIGHTS, module_name, refuse_unknown, targets};
+use crate::adapter::{self, vector};
 use crate::checkpoint::safetensors::{Encoded, Precision, parse, to_bytes};
 use crate::config::Architecture;
 use crate::lora::freeze;
@@ -76,12 +76,7 @@ pub(super) fn from_files(
     model: &mut Transformer,
     device: &Device,
 ) -> Result<AdapterSpec, PeftError> {
-    for (field, value) in config.as_object().into_iter().flatten() {
-        let off = value.is_null() || *value == json!(false) || *value == json!([]);
-        if !off && !KNOWN.contains(&field.as_str()) {
-            return Err(PeftError::Unsupported { field: field.clone(), value: value.to_string() });
-        }
-    }
+    refuse_unknown(config, &KNOWN)?;
     let mut tensors = parse(WEIGHTS, weights)?;
     let mut found = Vec::new();
     for (path, projection) in model.projections() {
@@ -102,9 +97,9 @@ pub(super) fn from_files(
         return Err(PeftError::Empty);
     }
     freeze(model);
+    adapter::remove(model);
     let mut found = found.into_iter().peekable();
     for (path, projection) in model.projections_mut() {
-        projection.lora = None;
         projection.ia3 = found.next_if(|(of, _)| *of == path).map(|(_, ia3)| ia3);
     }
     Ok(AdapterSpec::Ia3)

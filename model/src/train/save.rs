@@ -118,12 +118,51 @@ pub fn recover(dir: &Path) {
     }
 }
 
-impl Run {
-    /// Writes a checkpoint to `dir`.
+/// Everything of a run that a checkpoint keeps, copied, so that it can be written while the run goes on.
+#[derive(Debug)]
+pub struct Snapshot {
+    state: SavedState,
+    weights: Tensors,
+    optimizer: Tensors,
+    average: Option<Tensors>,
+    /// Files that lie beside them.
+    pub others: Vec<(String, Vec<u8>)>,
+}
+
+type Tensors = Vec<(String, Vec<f32>)>;
+
+impl Snapshot {
+    /// Optimizer steps done.
+    pub fn step(&self) -> u64 {
+        self.state.progress.step
+    }
+
+    /// Writes the checkpoint to `dir`.
     ///
     /// # Errors
     /// The disk's; the last checkpoint is still whole.
-    pub fn save(&self, dir: &Path, disk: &mut dyn Disk) -> Result<(), TrainError> {
+    pub fn write(&self, dir: &Path, disk: &mut dyn Disk) -> Result<(), TrainError> {
+        let state = serde_json::to_vec_pretty(&self.state).expect("plain numbers and strings serialise");
+        let tensors =
+            [(WEIGHTS, Some(&self.weights)), (OPTIMIZER, Some(&self.optimizer)), (AVERAGE, self.average.as_ref())];
+        atomically(disk, dir, &mut |disk, temporary| {
+            for (name, tensors) in tensors {
+                if let Some(tensors) = tensors {
+                    disk.write(&temporary.join(name), &file(tensors))?;
+                }
+            }
+            for (name, bytes) in &self.others {
+                disk.write(&temporary.join(name), bytes)?;
+            }
+            disk.write(&temporary.join(STATE), &state)
+        })
+        .map_err(|source| TrainError::Io { what: format!("can't write {}", dir.display()), source })
+    }
+}
+
+impl Run {
+    /// The run as it is now.
+    pub fn snapshot(&self) -> Snapshot {
         let state = SavedState {
             version: VERSION,
             progress: self.progress(),
@@ -131,23 +170,26 @@ impl Run {
             loss_scale: self.loss_scale,
             spec: self.spec().clone(),
         };
-        let state = serde_json::to_vec_pretty(&state).expect("plain numbers and strings serialise");
-        let weights = file(self.trained().into_iter().map(|(path, param)| (path, param.to_vec())));
-        let optimizer = file(self.slots.iter().flat_map(|(path, slots)| {
+        let optimizer = self.slots.iter().flat_map(|(path, slots)| {
             [(format!("{path}#first"), slots.first.clone()), (format!("{path}#second"), slots.second.clone())]
-        }));
+        });
         // Before the first update there is nothing to average.
         let average = self.average.as_ref().filter(|average| !average.values.is_empty());
-        let average = average.map(|average| file(average.values.iter().map(|(path, v)| (path.clone(), v.clone()))));
-        atomically(disk, dir, &mut |disk, temporary| {
-            disk.write(&temporary.join(WEIGHTS), &weights)?;
-            disk.write(&temporary.join(OPTIMIZER), &optimizer)?;
-            if let Some(average) = &average {
-                disk.write(&temporary.join(AVERAGE), average)?;
-            }
-            disk.write(&temporary.join(STATE), &state)
-        })
-        .map_err(|source| TrainError::Io { what: format!("can't write {}", dir.display()), source })
+        Snapshot {
+            state,
+            weights: self.trained().into_iter().map(|(path, param)| (path, param.to_vec())).collect(),
+            optimizer: optimizer.collect(),
+            average: average.map(|average| average.values.iter().map(|(path, v)| (path.clone(), v.clone())).collect()),
+            others: Vec::new(),
+        }
+    }
+
+    /// Writes a checkpoint to `dir`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::write`].
+    pub fn save(&self, dir: &Path, disk: &mut dyn Disk) -> Result<(), TrainError> {
+        self.snapshot().write(dir, disk)
     }
 
     /// Goes on from a checkpoint. `model` is the same base with the same adapters as the run began with.
@@ -277,15 +319,11 @@ pub fn steps(folder: &Path) -> Vec<(u64, PathBuf)> {
     found
 }
 
-fn file(entries: impl Iterator<Item = (String, Vec<f32>)>) -> Vec<u8> {
-    let entries: Vec<(String, Vec<u8>, usize)> = entries
-        .map(|(name, values)| {
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (name, bytes, values.len())
-        })
-        .collect();
-    let views = entries.iter().map(|(name, bytes, count)| {
-        let view = TensorView::new(Dtype::F32, vec![*count], bytes);
+fn file(tensors: &[(String, Vec<f32>)]) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, values), bytes)| {
+        let view = TensorView::new(Dtype::F32, vec![values.len()], bytes);
         (name.as_str(), view.expect("four bytes a number"))
     });
     safetensors::serialize(views, None).expect("views are consistent")

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use burn::tensor::{Int, Tensor, TensorData};
 use hearth_model::bundle::ModelBundle;
+use hearth_model::checkpoint::Weights;
 use hearth_model::checkpoint::safetensors::parse;
 use hearth_model::checkpoint::source::Memory;
 use hearth_model::config::ModelConfig;
@@ -128,4 +129,10 @@ pub fn difference(a: &[f32], b: &[f32]) -> f32 {
 pub fn close(name: &str, a: &[f32], b: &[f32]) {
     let d = difference(a, b);
     assert!(d < TOLERANCE, "{name}: off by {d}");
+}
+
+/// Shape and numbers of a reference's tensor.
+pub fn tensor(file: &Weights<'_>, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+    let weight = file.get(name).ok_or_else(|| format!("no tensor {name}"))?;
+    Ok((weight.shape.clone(), weight.to_f32()))
 }

@@ -57,8 +57,10 @@ fn a_product_is_torchs_autocast() -> Result {
         let projection = Projection {
             weight: Param::from_tensor(w.clone()),
             bias: Some(Param::from_tensor(b.clone())),
+            packed: None,
             lora: None,
             ia3: None,
+            bottleneck: None,
         };
         let site = Site { rounding: Rounding::of(precision), ..Site::default() };
         let y = projection.forward(x.clone().unsqueeze_dim::<3>(0), site).squeeze_dim::<2>(0);

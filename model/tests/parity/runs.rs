@@ -37,7 +37,7 @@ fn examples(file: &Weights<'_>) -> Result<Vec<Sequence>> {
 /// What every case shares. The small passes make a step of several.
 fn common() -> TrainSpec {
     TrainSpec {
-        lora: None,
+        adapter: None,
         n_epochs: 4,
         max_steps: Some(STEPS as u64),
         batch_size: 4,

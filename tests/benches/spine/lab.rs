@@ -8,7 +8,7 @@ use hearth_model::tokenizer::{Special, Tokenizer};
 use hearth_tests::{Browser, Look, Server, places};
 use serde::Deserialize;
 
-use crate::table::{Table, median};
+use hearth_tests::bench::table::{Table, median};
 
 const ROUNDS: usize = 7;
 const TOKENS: usize = 64;

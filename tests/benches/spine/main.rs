@@ -5,15 +5,13 @@
 
 mod lab;
 mod lora;
-mod peers;
 mod speed;
 mod start;
-mod table;
 mod tune;
 
 use anyhow::{Result, bail};
 
-use crate::table::Table;
+use hearth_tests::bench::table::Table;
 
 const PARTS: [&str; 5] = ["start", "lab", "speed", "lora", "tune"];
 
@@ -33,7 +31,7 @@ async fn main() -> Result<()> {
             "start" => start::run(&mut table).await?,
             "lab" => lab::run(&mut table).await?,
             "speed" => speed::run(&mut table)?,
-            "lora" => lora::run(&mut table)?,
+            "lora" => lora::run(&mut table, 0.9)?,
             _ => tune::run(&mut table).await?,
         }
     }

@@ -9,8 +9,8 @@ use hearth_shared::spec::Sampling;
 use hearth_tests::places;
 use serde_json::{Value, json};
 
-use crate::peers::{Peer, exported, number, numbers, smollm2, text};
-use crate::table::{Table, median};
+use hearth_tests::bench::peers::{Peer, exported, number, numbers, smollm2, text};
+use hearth_tests::bench::table::{Table, median};
 
 const ROUNDS: usize = 7;
 const PREFILL: usize = 512;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use hearth_tests::Server;
 
-use crate::table::{Table, median};
+use hearth_tests::bench::table::{Table, median};
 
 const ROUNDS: usize = 5;
 

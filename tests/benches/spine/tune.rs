@@ -14,7 +14,7 @@ use hearth_shared::text::{Example, Message, Role};
 use hearth_tests::{Server, places};
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use hearth_tests::bench::table::Table;
 
 const TRAINED: usize = 50;
 const HELD_OUT: usize = 10;

@@ -96,3 +96,62 @@ pub fn NumberField(
         </label>
     }
 }
+
+/// One of a few.
+#[component]
+pub fn ChoiceField<T: Copy + PartialEq + Send + Sync + 'static>(
+    #[prop(into)] label: Signal<String>,
+    #[prop(into)] hint: Signal<String>,
+    value: RwSignal<T>,
+    /// The field's name in the API.
+    name: &'static str,
+    choices: Vec<(T, Signal<String>)>,
+) -> impl IntoView {
+    let values: Vec<T> = choices.iter().map(|(choice, _)| *choice).collect();
+    let options = choices
+        .into_iter()
+        .enumerate()
+        .map(|(i, (choice, word))| {
+            view! { <option value=i selected=move || value.get() == choice>{word}</option> }
+        })
+        .collect_view();
+    let choose = move |chosen: String| {
+        if let Some(choice) = chosen.parse().ok().and_then(|i: usize| values.get(i)) {
+            value.set(*choice);
+        }
+    };
+    view! {
+        <label class="field">
+            <span class="field-label">{label}</span>
+            <select class="select" name=name on:change=move |event| choose(event_target_value(&event))>
+                {options}
+            </select>
+            <span class="hint">{hint}</span>
+        </label>
+    }
+}
+
+/// Yes or no.
+#[component]
+pub fn CheckField(
+    #[prop(into)] label: Signal<String>,
+    #[prop(into)] hint: Signal<String>,
+    value: RwSignal<bool>,
+    /// The field's name in the API.
+    name: &'static str,
+) -> impl IntoView {
+    view! {
+        <label class="check">
+            <input
+                type="checkbox"
+                name=name
+                prop:checked=value
+                on:change=move |event| value.set(event_target_checked(&event))
+            />
+            <span>
+                {label}
+                <small class="hint">{hint}</small>
+            </span>
+        </label>
+    }
+}

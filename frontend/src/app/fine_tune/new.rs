@@ -14,7 +14,8 @@ use web_sys::{Blob, File, FormData};
 
 use super::JOBS;
 use super::data::{self, DataSet, LEAST_TO_SPLIT};
-use super::options::{Options, OptionsForm};
+use super::options::Options;
+use super::options_form::OptionsForm;
 use super::preview::Preview;
 use super::report::ReportView;
 use crate::app::client::{self, ClientError};

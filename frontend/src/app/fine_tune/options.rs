@@ -1,13 +1,11 @@
-//! The settings of a run. Every one may be left to Hearth; the automatic value and its reason stand beside it, decided by the
-//! same code that the server runs.
+//! The settings of a run, as the form holds them. Every one may be left to Hearth.
 
 use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobOptions, Method};
-use hearth_shared::spec::{Auto, DataFacts, FineTuneSpec, HearthOptions, LoraSpec, SampleSpec, TrainSpec};
+use hearth_shared::spec::{
+    Auto, BaseWeights, DataFacts, FineTuneSpec, HearthOptions, LoraSpec, OptimizerKind, Precision, SampleSpec,
+    ScheduleKind, TrainSpec, Tuning, Watchdog,
+};
 use leptos::prelude::*;
-
-use crate::app::components::field::NumberField;
-use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
 
 /// Prompts that a run answers at checkpoints, at most.
 pub const MOST_SAMPLES: usize = 8;
@@ -15,14 +13,29 @@ pub const MOST_SAMPLES: usize = 8;
 #[derive(Clone, Copy)]
 pub struct Options {
     pub suffix: RwSignal<String>,
-    epochs: RwSignal<Option<f64>>,
-    batch_size: RwSignal<Option<f64>>,
-    learning_rate: RwSignal<Option<f64>>,
-    rank: RwSignal<Option<f64>>,
-    dropout: RwSignal<Option<f64>>,
-    max_length: RwSignal<Option<f64>>,
-    checkpoint_every: RwSignal<Option<f64>>,
-    seed: RwSignal<Option<f64>>,
+    pub tuning: RwSignal<Tuning>,
+    pub epochs: RwSignal<Option<f64>>,
+    pub batch_size: RwSignal<Option<f64>>,
+    pub learning_rate: RwSignal<Option<f64>>,
+    pub rank: RwSignal<Option<f64>>,
+    pub dropout: RwSignal<Option<f64>>,
+    pub dora: RwSignal<bool>,
+    pub virtual_tokens: RwSignal<Option<f64>>,
+    pub bottleneck_width: RwSignal<Option<f64>>,
+    pub frozen_layers: RwSignal<Option<f64>>,
+    /// Keep the base in 4 bits.
+    pub packed: RwSignal<bool>,
+    pub optimizer: RwSignal<OptimizerKind>,
+    pub schedule: RwSignal<ScheduleKind>,
+    pub precision: RwSignal<Precision>,
+    pub weight_decay: RwSignal<Option<f64>>,
+    pub gradient_checkpointing: RwSignal<bool>,
+    pub ema_decay: RwSignal<Option<f64>>,
+    pub early_stop: RwSignal<Option<f64>>,
+    pub watchdog: RwSignal<Watchdog>,
+    pub max_length: RwSignal<Option<f64>>,
+    pub checkpoint_every: RwSignal<Option<f64>>,
+    pub seed: RwSignal<Option<f64>>,
     /// One prompt a line.
     pub prompts: RwSignal<String>,
     /// The data are pairs of answers.
@@ -37,11 +50,25 @@ impl Options {
     pub fn new() -> Self {
         Self {
             suffix: RwSignal::new(String::new()),
+            tuning: RwSignal::new(Tuning::Lora),
             epochs: RwSignal::new(None),
             batch_size: RwSignal::new(None),
             learning_rate: RwSignal::new(None),
             rank: RwSignal::new(None),
             dropout: RwSignal::new(None),
+            dora: RwSignal::new(false),
+            virtual_tokens: RwSignal::new(None),
+            bottleneck_width: RwSignal::new(None),
+            frozen_layers: RwSignal::new(None),
+            packed: RwSignal::new(false),
+            optimizer: RwSignal::new(OptimizerKind::Adamw),
+            schedule: RwSignal::new(ScheduleKind::Cosine),
+            precision: RwSignal::new(Precision::Auto),
+            weight_decay: RwSignal::new(None),
+            gradient_checkpointing: RwSignal::new(false),
+            ema_decay: RwSignal::new(None),
+            early_stop: RwSignal::new(None),
+            watchdog: RwSignal::new(Watchdog::Stop),
             max_length: RwSignal::new(None),
             checkpoint_every: RwSignal::new(None),
             seed: RwSignal::new(None),
@@ -53,6 +80,8 @@ impl Options {
     fn spec(self) -> FineTuneSpec {
         let lora = LoraSpec::default();
         let r = self.rank.get().map_or(lora.r, |rank| rank as u32);
+        let tuning = self.tuning.get();
+        let full = tuning == Tuning::Full;
         FineTuneSpec {
             n_epochs: auto(self.epochs.get(), |value| value as u32),
             batch_size: auto(self.batch_size.get(), |value| value as u32),
@@ -60,12 +89,27 @@ impl Options {
             dpo_beta: self.preferences.get().then_some(Auto::Auto),
             seed: self.seed.get().map(|seed| seed as u64),
             hearth: HearthOptions {
+                tuning,
                 lora: LoraSpec {
                     r,
                     alpha: 2.0 * r as f32,
                     dropout: self.dropout.get().map_or(lora.dropout, |dropout| dropout as f32),
+                    dora: self.dora.get(),
                     ..lora
                 },
+                virtual_tokens: auto(self.virtual_tokens.get(), |value| value as u32),
+                bottleneck_width: auto(self.bottleneck_width.get(), |value| value as u32),
+                // What is hidden does not count.
+                frozen_layers: self.frozen_layers.get().filter(|_| full).map_or(0, |value| value as u32),
+                base_weights: if self.packed.get() && !full { BaseWeights::Nf4 } else { BaseWeights::F32 },
+                optimizer: self.optimizer.get(),
+                schedule: self.schedule.get(),
+                precision: self.precision.get(),
+                weight_decay: auto(self.weight_decay.get(), |value| value),
+                gradient_checkpointing: self.gradient_checkpointing.get(),
+                ema_decay: self.ema_decay.get(),
+                early_stop: self.early_stop.get().map(|value| value as u32),
+                watchdog: self.watchdog.get(),
                 learning_rate: auto(self.learning_rate.get(), |value| value),
                 max_length: auto(self.max_length.get(), |value| value as u32),
                 checkpoint_every: auto(self.checkpoint_every.get(), |value| value as u64),
@@ -110,94 +154,5 @@ impl Options {
             )),
             hearth: Some(JobOptions { options: spec.hearth, dry_run: false }),
         }
-    }
-}
-
-#[component]
-pub fn OptionsForm(
-    options: Options,
-    /// What the automatic values come to; none while there is no data.
-    #[prop(into)]
-    decided: Signal<Option<TrainSpec>>,
-    #[prop(into)] facts: Signal<Option<DataFacts>>,
-) -> impl IntoView {
-    let i18n = use_i18n();
-    let automatic = move |pick: fn(&TrainSpec) -> String| {
-        Signal::derive(move || {
-            let value = decided.with(|decided| decided.as_ref().map(pick));
-            match value {
-                Some(value) => t_string!(i18n, tune.auto_value, value = value),
-                None => t_string!(i18n, tune.auto).to_owned(),
-            }
-        })
-    };
-    macro_rules! word {
-        ($key:ident) => {
-            Signal::derive(move || t_string!(i18n, tune.$key).to_owned())
-        };
-    }
-    let batch_reason = Signal::derive(move || match facts.get() {
-        Some(facts) => t_string!(i18n, tune.batch_reason, count = format::group(facts.examples)),
-        None => t_string!(i18n, tune.batch_hint).to_owned(),
-    });
-    let lr_reason = Signal::derive(move || match facts.get() {
-        Some(facts) => t_string!(i18n, tune.lr_reason, count = format::count(facts.parameters)),
-        None => t_string!(i18n, tune.lr_hint).to_owned(),
-    });
-    view! {
-        <div class="options">
-            <NumberField
-                label=word!(epochs) hint=word!(epochs_reason) value=options.epochs name="n_epochs"
-                automatic=automatic(|spec| spec.n_epochs.to_string()) min=1.0 max=100.0
-            />
-            <NumberField
-                label=word!(batch) hint=batch_reason value=options.batch_size name="batch_size"
-                automatic=automatic(|spec| spec.batch_size.to_string()) min=1.0 max=1024.0
-            />
-            <NumberField
-                label=word!(lr) hint=lr_reason value=options.learning_rate name="learning_rate"
-                automatic=automatic(|spec| format::small(spec.learning_rate)) min=1e-7 max=1.0
-            />
-            <NumberField
-                label=word!(rank) hint=word!(rank_reason) value=options.rank name="r"
-                automatic=automatic(|spec| {
-                    spec.lora.as_ref().map_or(0, |lora| lora.r).to_string()
-                }) min=1.0 max=512.0
-            />
-        </div>
-        <details class="more-options">
-            <summary>{t!(i18n, tune.more_options)}</summary>
-            <div class="options">
-                <NumberField
-                    label=word!(length) hint=word!(length_reason) value=options.max_length name="max_length"
-                    automatic=automatic(|spec| spec.max_length.to_string()) min=16.0
-                />
-                <NumberField
-                    label=word!(dropout) hint=word!(dropout_reason) value=options.dropout name="dropout"
-                    automatic=automatic(|spec| {
-                        spec.lora.as_ref().map_or(0.0, |lora| lora.dropout).to_string()
-                    }) min=0.0 max=0.95
-                />
-                <NumberField
-                    label=word!(checkpoint) hint=word!(checkpoint_reason)
-                    value=options.checkpoint_every name="checkpoint_every"
-                    automatic=automatic(|spec| spec.checkpoint_every.to_string()) min=1.0
-                />
-                <NumberField
-                    label=word!(seed) hint=word!(seed_reason) value=options.seed name="seed"
-                    automatic=automatic(|spec| spec.seed.to_string())
-                />
-            </div>
-        </details>
-        <label class="field">
-            <span class="field-label">{t!(i18n, tune.prompts)}</span>
-            <textarea
-                class="textarea"
-                rows="3"
-                prop:value=options.prompts
-                on:input=move |event| options.prompts.set(event_target_value(&event))
-            ></textarea>
-            <span class="hint">{t!(i18n, tune.prompts_hint)}</span>
-        </label>
     }
 }

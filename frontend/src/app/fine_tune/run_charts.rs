@@ -53,6 +53,19 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
             Signal::derive(move || t_string!(i18n, tune.$key).to_owned())
         };
     }
+    let memory = small(
+        "var(--data-3)",
+        |metrics| metrics.memory.map(|bytes| bytes as f64),
+        |value| format::bytes(value as u64),
+        word!(memory),
+    );
+    let utilisation = small(
+        "var(--data-2)",
+        |metrics| metrics.utilisation,
+        |value| format!("{:.0}%", value * 100.0),
+        word!(utilisation),
+    );
+    let scale = small("var(--data-1)", |metrics| metrics.loss_scale, format::small, word!(loss_scale));
     let lr = small("var(--data-3)", |metrics| Some(metrics.lr), format::small, word!(lr));
     let speed = small("var(--data-2)", |metrics| Some(metrics.tokens_per_second), format::rate, word!(speed));
     let norm = small(
@@ -62,16 +75,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
         word!(grad_norm),
     );
     let x_end = Signal::derive(move || record.with(|record| record.metrics.last().map(|last| last.total_steps as f64)));
-    // The value under the cursor, or the last one.
-    let value = move |series: Signal<Vec<Series>>| {
-        move || {
-            let at = cursor.get().unwrap_or(f64::MAX);
-            series.with(|series| {
-                let first = series.first()?;
-                first.at(at).map(|point| (first.format)(point.1))
-            })
-        }
-    };
+    let small_charts = [lr, speed, norm, utilisation, memory, scale];
     let empty = Memo::new(move |_| record.with(|record| record.metrics.is_empty()));
     let summary = Signal::derive(move || {
         record.with(|record| match (record.metrics.first(), record.metrics.last()) {
@@ -100,21 +104,37 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
             >
                 <Chart series=loss label=summary cursor x_label=word!(step) x_end height=300.0/>
                 <div class="small-charts">
-                    <figure>
-                        <figcaption>{t!(i18n, tune.lr)} <strong class="num">{value(lr)}</strong></figcaption>
-                        <Chart series=lr label=word!(lr) cursor x_label=word!(step) x_end height=140.0 from_zero=true reading=false/>
-                    </figure>
-                    <figure>
-                        <figcaption>{t!(i18n, tune.speed)} <strong class="num">{value(speed)}</strong></figcaption>
-                        <Chart series=speed label=word!(speed) cursor x_label=word!(step) x_end height=140.0 from_zero=true reading=false/>
-                    </figure>
-                    <figure>
-                        <figcaption>{t!(i18n, tune.grad_norm)} <strong class="num">{value(norm)}</strong></figcaption>
-                        <Chart series=norm label=word!(grad_norm) cursor x_label=word!(step) x_end height=140.0 from_zero=true reading=false/>
-                    </figure>
+                    {small_charts
+                        .map(|series| view! { <SmallChart series cursor x_end/> })
+                        .collect_view()}
                 </div>
             </Show>
         </section>
+    }
+}
+
+/// One curve with the value under the cursor, or the last one; nothing where there is none.
+#[component]
+fn SmallChart(series: Signal<Vec<Series>>, cursor: RwSignal<Option<f64>>, x_end: Signal<Option<f64>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let first = move |pick: fn(&Series) -> Option<String>| series.with(|series| series.first().and_then(pick));
+    let label = Signal::derive(move || first(|series| Some(series.label.clone())).unwrap_or_default());
+    let any = Memo::new(move |_| first(|series| (!series.points.is_empty()).then(String::new)).is_some());
+    let value = move || {
+        let at = cursor.get().unwrap_or(f64::MAX);
+        series.with(|series| {
+            let first = series.first()?;
+            first.at(at).map(|point| (first.format)(point.1))
+        })
+    };
+    let step = Signal::derive(move || t_string!(i18n, tune.step).to_owned());
+    view! {
+        <Show when=move || any.get()>
+            <figure>
+                <figcaption>{label} <strong class="num">{value}</strong></figcaption>
+                <Chart series label cursor x_label=step x_end height=140.0 from_zero=true reading=false/>
+            </figure>
+        </Show>
     }
 }
 

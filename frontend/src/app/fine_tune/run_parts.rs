@@ -3,7 +3,7 @@
 use hearth_shared::api::List;
 use hearth_shared::api::fine_tuning::{Checkpoint, Job};
 use hearth_shared::event::Level;
-use hearth_shared::spec::{Precision, TrainSpec};
+use hearth_shared::spec::{AdapterSpec, BaseWeights, Precision, TrainSpec};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -150,9 +150,16 @@ fn word(choice: &impl serde::Serialize) -> String {
     serde_json::to_value(choice).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// An adapter's kind as it stands in the API.
+fn kind(adapter: &AdapterSpec) -> String {
+    let value = serde_json::to_value(adapter).ok();
+    value.and_then(|value| value["kind"].as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// The field's own words, as they stand in the API.
 fn facts(spec: &TrainSpec) -> Vec<(&'static str, String)> {
     let mut facts = vec![
+        ("tuning", spec.adapter.as_ref().map_or("full".to_owned(), kind)),
         ("n_epochs", spec.n_epochs.to_string()),
         ("batch_size", spec.batch_size.to_string()),
         ("optimizer", word(&spec.optimizer)),
@@ -174,7 +181,18 @@ fn facts(spec: &TrainSpec) -> Vec<(&'static str, String)> {
     if spec.precision != Precision::Auto {
         facts.push(("precision", word(&spec.precision)));
     }
-    if let Some(lora) = &spec.lora {
+    if spec.base_weights != BaseWeights::F32 {
+        facts.push(("base_weights", word(&spec.base_weights)));
+    }
+    match &spec.adapter {
+        Some(AdapterSpec::Prefix(tokens) | AdapterSpec::Prompt(tokens)) => {
+            facts.push(("virtual_tokens", tokens.virtual_tokens.to_string()));
+        }
+        Some(AdapterSpec::Bottleneck(bottleneck)) => facts.push(("bottleneck_width", bottleneck.width.to_string())),
+        None if spec.frozen_layers > 0 => facts.push(("frozen_layers", spec.frozen_layers.to_string())),
+        _ => {}
+    }
+    if let Some(lora) = spec.lora() {
         if lora.dora {
             facts.push(("lora.dora", "true".to_owned()));
         }

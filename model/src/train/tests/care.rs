@@ -17,7 +17,7 @@ fn monotonous() -> Vec<Sequence> {
 
 fn wary() -> TrainSpec {
     TrainSpec {
-        lora: None,
+        adapter: None,
         n_epochs: 1,
         batch_size: 1,
         schedule: ScheduleKind::Constant,
@@ -83,7 +83,7 @@ fn broken_weights_stop_a_run() {
             param.set(vec![f32::NAN; 32]);
         }
     }
-    let spec = TrainSpec { lora: None, ..spec() };
+    let spec = TrainSpec { adapter: None, ..spec() };
     let mut run = Run::new(&spec, broken, examples(13), None).unwrap();
     assert!(matches!(run.step(), Err(TrainError::Diverged { step: 1 })));
 }

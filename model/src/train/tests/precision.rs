@@ -7,7 +7,7 @@ use hearth_shared::spec::{Precision, ScheduleKind};
 fn faint() -> (Transformer, TrainSpec) {
     let adapter = LoraSpec { r: 4, ..LoraSpec::default() };
     let spec = TrainSpec {
-        lora: Some(adapter),
+        adapter: Some(AdapterSpec::Lora(adapter)),
         learning_rate: 0.06,
         batch_size: 13,
         n_epochs: 60,
@@ -96,15 +96,15 @@ fn an_overflow_halves_the_scale_and_changes_nothing_else() {
 
 #[test]
 fn every_format_learns_about_the_same() {
-    let one = |precision, lora: Option<LoraSpec>| {
-        let spec = TrainSpec { precision, lora, n_epochs: 6, ..spec() };
+    let one = |precision, adapter: Option<AdapterSpec>| {
+        let spec = TrainSpec { precision, adapter, n_epochs: 6, ..spec() };
         steps(&mut run(&spec), 18)
     };
-    for lora in [None, spec().lora] {
-        let exact = one(Precision::F32, lora.clone());
-        assert_eq!(one(Precision::Auto, lora.clone()), exact);
+    for adapter in [None, spec().adapter] {
+        let exact = one(Precision::F32, adapter.clone());
+        assert_eq!(one(Precision::Auto, adapter.clone()), exact);
         for (precision, tolerance) in [(Precision::Bf16, 0.05), (Precision::F16, 0.02), (Precision::Fp8, 0.2)] {
-            let rounded = one(precision, lora.clone());
+            let rounded = one(precision, adapter.clone());
             assert_ne!(rounded[0].loss, exact[0].loss, "{precision:?} rounds nothing");
             for (a, b) in [(&rounded[0], &exact[0]), (&rounded[17], &exact[17])] {
                 assert!((a.loss / b.loss - 1.0).abs() < tolerance, "{precision:?}: {a:?} for {b:?}");

@@ -14,6 +14,26 @@ pub enum Objective {
     Documents,
 }
 
+/// What of a model is trained.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Tuning {
+    /// Low-rank adapters (Hu 2021)
+    #[default]
+    Lora,
+    /// Every weight, or all behind the frozen layers
+    Full,
+    /// One factor for each key, value and inner feed-forward unit (Liu 2022)
+    Ia3,
+    /// Keys and values of virtual tokens in every layer (Li & Liang 2021)
+    Prefix,
+    /// Embeddings of virtual tokens (Lester 2021)
+    Prompt,
+    /// A small network behind both halves of every block (Houlsby 2019)
+    Bottleneck,
+}
+
 /// How a gradient moves a weight.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

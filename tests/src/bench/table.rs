@@ -6,14 +6,14 @@ use anyhow::{Result, bail};
 
 /// Rows in the order in which they were measured.
 #[derive(Default)]
-pub(crate) struct Table {
+pub struct Table {
     rows: Vec<[String; 5]>,
     missed: Vec<String>,
 }
 
 impl Table {
     /// One figure; `mark` says what it had to reach, `met` whether it does.
-    pub(crate) fn add(&mut self, what: &str, hearth: String, peer: &str, ratio: String, mark: Option<(&str, bool)>) {
+    pub fn add(&mut self, what: &str, hearth: String, peer: &str, ratio: String, mark: Option<(&str, bool)>) {
         let goal = match mark {
             Some((goal, true)) => format!("{goal} ✓"),
             Some((goal, false)) => {
@@ -28,7 +28,7 @@ impl Table {
     }
 
     /// An error that names every figure that misses its mark.
-    pub(crate) fn verdict(&self) -> Result<()> {
+    pub fn verdict(&self) -> Result<()> {
         if self.missed.is_empty() {
             return Ok(());
         }
@@ -44,7 +44,7 @@ impl fmt::Display for Table {
 }
 
 /// The middle value.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }

@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 use hearth_model::bundle::{ModelBundle, Precision};
 use hearth_model::device;
 use hearth_model::tokenizer::Special;
-use hearth_tests::places;
 use serde_json::Value;
 
+use crate::places;
+
 /// A peer at work.
-pub(crate) struct Peer {
+pub struct Peer {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -21,14 +22,14 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// PyTorch, in the environment that `cargo xtask parity` also uses.
-    pub(crate) fn torch() -> Result<Self> {
+    pub fn torch() -> Result<Self> {
         let mut command = Command::new(places::python()?);
         command.env("HF_HUB_OFFLINE", "1").env("PYTHONDONTWRITEBYTECODE", "1").arg(script("peer.py"));
         Self::start(command)
     }
 
     /// llama.cpp under Node on a GGUF file.
-    pub(crate) fn llama(model: &Path) -> Result<Self> {
+    pub fn llama(model: &Path) -> Result<Self> {
         let folder = places::cache()?.join("tools").join("llama");
         let mut command = Command::new("node");
         command.current_dir(folder).arg(script("llama.mjs")).arg(model);
@@ -44,7 +45,7 @@ impl Peer {
     }
 
     /// Gives an order and waits for the answer.
-    pub(crate) fn ask(&mut self, order: &Value) -> Result<Value> {
+    pub fn ask(&mut self, order: &Value) -> Result<Value> {
         writeln!(self.orders, "{order}")?;
         let mut line = String::new();
         let read = self.answers.read_line(&mut line)?;
@@ -61,27 +62,27 @@ impl Drop for Peer {
 }
 
 fn script(name: &str) -> PathBuf {
-    places::root().join("tests").join("benches").join("spine").join(name)
+    places::root().join("tests").join("benches").join("peers").join(name)
 }
 
 /// A number of an answer.
-pub(crate) fn number(answer: &Value, key: &str) -> Result<f64> {
+pub fn number(answer: &Value, key: &str) -> Result<f64> {
     answer[key].as_f64().with_context(|| format!("no {key} in {answer}"))
 }
 
 /// Numbers of an answer.
-pub(crate) fn numbers(answer: &Value, key: &str) -> Result<Vec<f64>> {
+pub fn numbers(answer: &Value, key: &str) -> Result<Vec<f64>> {
     let list = answer[key].as_array().with_context(|| format!("no {key} in {answer}"))?;
     Ok(list.iter().filter_map(Value::as_f64).collect())
 }
 
 /// SmolLM2-135M with its Q4_1 weights in f32.
-pub(crate) fn smollm2() -> Result<ModelBundle> {
+pub fn smollm2() -> Result<ModelBundle> {
     Ok(ModelBundle::load(&places::smollm2()?, &device::cpu(), &mut |_| ControlFlow::Continue(()))?)
 }
 
 /// The same as a Hugging Face directory in f32, written by us, so that both sides compute from equal weights.
-pub(crate) fn exported(bundle: &ModelBundle) -> Result<PathBuf> {
+pub fn exported(bundle: &ModelBundle) -> Result<PathBuf> {
     let folder = places::cache()?.join("models").join("smollm2-135m-f32");
     if !folder.is_dir() {
         bundle.save(&folder, Precision::F32)?;
@@ -90,7 +91,7 @@ pub(crate) fn exported(bundle: &ModelBundle) -> Result<PathBuf> {
 }
 
 /// The first `count` tokens of the text of all benches.
-pub(crate) fn text(bundle: &ModelBundle, count: usize) -> Result<Vec<u32>> {
+pub fn text(bundle: &ModelBundle, count: usize) -> Result<Vec<u32>> {
     let text = std::fs::read_to_string(places::model_file("wiki_demo.txt")?)?;
     let part: String = text.chars().take(count * 8).collect();
     let mut ids = bundle.tokenizer.encode(&part, Special::Plain);

@@ -1,4 +1,4 @@
-"""The PyTorch side of `bench spine`: orders as JSON lines on standard input, answers as JSON lines on standard output.
+"""The PyTorch side of benches: orders as JSON lines on standard input, answers as JSON lines on standard output.
 
 Each answer has the seconds that the work itself took. What both sides must agree on (logits, losses) goes into the answer too,
 outside the measured time."""
@@ -47,17 +47,24 @@ class Peer:
         seconds = time.perf_counter() - started
         return {"seconds": seconds, "best": best, "logits": out.logits[0, -1].tolist()}
 
-    def lora(self, base, adapter, learning_rate, max_grad_norm):
-        from peft import PeftModel
+    def train(self, base, learning_rate, weight_decay, max_grad_norm, adapter=None):
+        """Every weight, or those of an adapter. Norms and biases don't decay."""
+        self.model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="sdpa").train()
+        name = f"PyTorch {torch.__version__}"
+        if adapter:
+            import peft
 
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        self.model = PeftModel.from_pretrained(model, adapter, is_trainable=True).train()
+            self.model = peft.PeftModel.from_pretrained(self.model, adapter, is_trainable=True).train()
+            name = f"PEFT {peft.__version__}"
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.trained, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, fused=True
-        )
+        groups = [
+            dict(params=[p for p in self.trained if p.dim() > 1], weight_decay=weight_decay),
+            dict(params=[p for p in self.trained if p.dim() <= 1], weight_decay=0.0),
+        ]
+        groups = [group for group in groups if group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
         self.max_grad_norm = max_grad_norm
-        return {"parameters": sum(p.numel() for p in self.trained)}
+        return {"name": name, "parameters": sum(p.numel() for p in self.trained)}
 
     def step(self, rows):
         tokens = torch.tensor(rows)

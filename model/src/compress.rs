@@ -1,0 +1,3 @@
+//! Fewer bits for the same model.
+
+pub mod nf4;
