@@ -170,12 +170,18 @@ fn untracked<const N: usize>(old: &Tensor<N>, new: Tensor<N>) -> Tensor<N> {
     if old.is_require_grad() { new.require_grad() } else { new }
 }
 
-/// Takes every adapter off; what is left is the base.
-pub fn remove(model: &mut Transformer) {
+/// The model without what stands in front of every text.
+pub fn without_virtual_tokens(mut model: Transformer) -> Transformer {
     model.prompt = None;
     for block in &mut model.layers {
         block.attention.prefix = None;
     }
+    model
+}
+
+/// Takes every adapter off; what is left is the base.
+pub fn remove(model: &mut Transformer) {
+    *model = without_virtual_tokens(model.clone());
     for (_, projection) in model.projections_mut() {
         (projection.lora, projection.ia3, projection.bottleneck) = (None, None, None);
     }
@@ -192,7 +198,7 @@ pub fn pack(model: &mut Transformer) {
 }
 
 /// Whether a projection is the last of its half of a block.
-fn ends_half(path: ProjectionPath) -> bool {
+pub(crate) fn ends_half(path: ProjectionPath) -> bool {
     match path.half {
         Half::Attention => matches!(path.name, "o_proj" | "c_proj" | "dense" | "out_proj"),
         Half::Mlp => matches!(path.name, "down_proj" | "c_proj" | "dense_4h_to_h" | "fc_out"),
@@ -201,7 +207,7 @@ fn ends_half(path: ProjectionPath) -> bool {
 
 /// Where (IA)³ puts its factors: on what keys and values come out of, and on what goes into the feed-forward's last matrix, as PEFT
 /// does by default.
-fn ia3_of_input(path: ProjectionPath) -> Option<bool> {
+pub(crate) fn ia3_of_input(path: ProjectionPath) -> Option<bool> {
     match (path.half, path.name) {
         (Half::Attention, "k_proj" | "v_proj" | "c_attn" | "qkv_proj" | "query_key_value") => Some(false),
         (Half::Mlp, "down_proj" | "c_proj" | "dense_4h_to_h" | "fc_out") => Some(true),

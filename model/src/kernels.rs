@@ -2,6 +2,8 @@
 //! and once on slices for the CPU ([`math`], [`heads`]), with a backward pass of its own ([`tape`]); tests hold them
 //! together.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod head;
 mod heads;
 mod math;
 pub(crate) mod packed;
@@ -17,6 +19,9 @@ use crate::device::CpuBackend;
 use crate::projection::{DropoutKey, Lora, Site};
 use crate::rope::Rotation;
 use crate::rounding::Cast;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use head::HeadProduct;
+pub(crate) use math::wide;
 use math::{Into, Mat};
 
 /// A tensor of the CPU backend: the memory itself.
@@ -134,7 +139,7 @@ fn rms(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; x.len() / width]);
     math::rows2((&mut y, width), (&mut scales, 1), width, |row, y, scale| {
         let x = &x[row * width..(row + 1) * width];
-        math::wide(
+        wide(
             #[inline(always)]
             || {
                 let s = 1.0 / (math::sum_by(x, |x| x * x) / width as f32 + eps).sqrt();
@@ -180,7 +185,7 @@ fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
     math::rows(&mut y, CHUNK, CHUNK * 4, |i, y| {
         let at = i * CHUNK..i * CHUNK + y.len();
         let (gate, up) = (&gate[at.clone()], &up[at]);
-        math::wide(
+        wide(
             #[inline(always)]
             || {
                 for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
@@ -190,6 +195,12 @@ fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
         );
     });
     y
+}
+
+/// A scalar whose gradient by `x` is `gradient`. Its own value means nothing.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn with_gradient<const N: usize>(x: Tensor<N>, gradient: Tensor<N>) -> Tensor<1> {
+    tape::with_gradient(&x, &gradient).unwrap_or_else(|| (x * Tensor::from_inner(gradient)).sum())
 }
 
 /// `x` in another number format, and its gradient in one of its own.
@@ -285,7 +296,7 @@ fn rotate(x: &Raw, rotation: &Rotation, direction: f32) -> Vec<f32> {
         let (cos, sin) = (&rotation.cos[table..table + half], &rotation.sin[table..table + half]);
         let ((x, rest), (y, y_rest)) = (x.split_at(2 * half), y.split_at_mut(2 * half));
         y_rest.copy_from_slice(rest);
-        math::wide(
+        wide(
             #[inline(always)]
             || turn_pairs(x, y, (cos, sin, direction), rotation.style),
         );

@@ -20,6 +20,7 @@ pub mod look;
 pub mod lora;
 pub mod moe;
 pub mod peft;
+pub mod plan;
 pub mod projection;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod recipe;

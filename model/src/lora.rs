@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use hearth_shared::spec::{LoraSpec, SpecError};
 
 use crate::init;
-use crate::projection::{Lora, Projection};
+use crate::projection::Lora;
 use crate::transformer::{Half, ProjectionPath, Transformer};
 
 /// Why an adapter can't be put on a model.
@@ -56,16 +56,6 @@ pub fn freeze(model: &mut Transformer) {
     for (_, mut param) in model.params_mut() {
         param.set_require_grad(false);
     }
-}
-
-/// Numbers an adapter of this spec would train on this model.
-pub fn parameters(model: &Transformer, spec: &LoraSpec) -> u64 {
-    let of = |projection: &Projection| {
-        let [outputs, inputs] = projection.shape().map(|n| n as u64);
-        u64::from(spec.r) * (outputs + inputs) + if spec.dora { outputs } else { 0 }
-    };
-    let targets = model.projections().into_iter().filter(|(path, _)| spec.targets(path.name));
-    targets.map(|(_, projection)| of(projection)).sum()
 }
 
 /// Short names of the model's projections, each once, in the order of the forward pass.

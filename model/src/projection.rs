@@ -371,6 +371,14 @@ impl ParamMut<'_> {
         }
     }
 
+    /// All numbers, row by row. Blocks: not for WebGPU.
+    pub fn to_vec(&self) -> Vec<f32> {
+        match self {
+            Self::Vector(param) => ParamRef::Vector(param).to_vec(),
+            Self::Matrix(param) => ParamRef::Matrix(param).to_vec(),
+        }
+    }
+
     /// Puts `values` (row by row, exactly the shape's count) on the parameter's device. Its id and whether it is
     /// trained stay as they are.
     ///

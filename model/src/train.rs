@@ -28,14 +28,17 @@ pub mod scaler;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod schedule;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod source;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod watch;
-pub mod work;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use batches::Batches;
 pub use data::{Encoder, Sequence};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Evaluation, Run, StepReport};
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::Source;
 
 /// Why a run can't begin or go on.
 #[derive(thiserror::Error, Debug)]

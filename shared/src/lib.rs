@@ -4,5 +4,6 @@
 pub mod api;
 pub mod event;
 pub mod lab;
+pub mod plan;
 pub mod spec;
 pub mod text;

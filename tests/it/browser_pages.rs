@@ -69,6 +69,8 @@ async fn a_run_on_pairs(server: &Server) -> Result<String> {
     ensure!(preferred == "{\"number\": 0}", "{preferred}");
     browser.find(".preview").await?.scroll_into_view().await?;
     browser.screenshot("page-pairs").await?;
+    browser.click(".tile:has(input[value=prefix])").await?;
+    browser.fill("input[name=virtual_tokens]", "4").await?;
     browser.fill("input[name=n_epochs]", "2").await?;
     browser.click(".launch .primary").await?;
     browser.find_within("[data-act=chat]", PATIENCE).await?;
@@ -76,6 +78,7 @@ async fn a_run_on_pairs(server: &Server) -> Result<String> {
     let run = address.rsplit('/').next().context("the run's id")?.to_owned();
     let job = server.get(&format!("/v1/fine_tuning/jobs/{run}")).await?.expect(200)?;
     ensure!(job["method"]["type"] == "dpo" && job["hearth"]["spec"]["dpo_beta"] == 0.1, "{job}");
+    ensure!(job["hearth"]["spec"]["adapter"] == json!({"kind": "prefix", "virtual_tokens": 4}), "{job}");
     browser.close().await?;
     Ok(run)
 }

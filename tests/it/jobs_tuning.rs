@@ -186,7 +186,12 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
         ensure!(reply.status == status && reply.json()?["error"]["param"] == param, "{body}: {}", reply.text());
     }
     let plan = server.post("/v1/fine_tuning/jobs", &request(&file, 6, json!({"dry_run": true}))).await?.expect(200)?;
-    ensure!(plan["total_steps"] == 6 && plan["spec"]["batch_size"] == 4 && plan["memory"].is_object(), "{plan}");
+    ensure!(plan["total_steps"] == 6 && plan["spec"]["batch_size"] == 4, "{plan}");
+    let (memory, flops) = (&plan["memory"], plan["flops"].as_f64());
+    let parts = ["weights", "gradients", "optimizer", "activations", "temporary", "checkpoint"]
+        .map(|part| memory[part].as_u64());
+    ensure!(parts.iter().all(Option::is_some) && memory["total"].as_u64() == parts.into_iter().sum(), "{plan}");
+    ensure!(plan["trained_parameters"].as_u64() > Some(1000) && flops > Some(1e6), "{plan}");
     ensure!(server.get("/v1/fine_tuning/jobs").await?.expect(200)?["data"] == json!([]));
 
     let post = async |body: &Value| {

@@ -15,7 +15,7 @@ use hearth_shared::spec::JobSpec;
 use serde::{Deserialize, Serialize};
 
 use super::engine;
-use super::events::Line;
+use super::events::{LOG, Line};
 
 /// What the server tells the process, one JSON line each.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ struct EventLog {
 
 impl EventLog {
     fn open(folder: &Path, attempt: u32) -> Result<Self> {
-        let path = folder.join("events.jsonl");
+        let path = folder.join(LOG);
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         // A line cut off by a kill must not run into the next one.
         let bytes = std::fs::read(&path)?;
@@ -208,10 +208,10 @@ mod tests {
     #[test]
     fn a_cut_line_does_not_swallow_the_next() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("events.jsonl"), "{\"key\":\"cut").unwrap();
+        std::fs::write(dir.path().join(LOG), "{\"key\":\"cut").unwrap();
         let mut log = EventLog::open(dir.path(), 2).unwrap();
         log.write(RunEvent::Message { level: Level::Info, text: "hello".into() }).unwrap();
-        let (lines, _) = super::super::events::whole_lines(&std::fs::read(dir.path().join("events.jsonl")).unwrap());
+        let (lines, _) = super::super::events::whole_lines(&std::fs::read(dir.path().join(LOG)).unwrap());
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].key, "message:2:1");
     }

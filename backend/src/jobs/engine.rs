@@ -14,14 +14,15 @@ use hearth_model::bundle::{ModelBundle, Precision};
 use hearth_model::device;
 use hearth_model::generate::{Generation, Step};
 use hearth_model::tokenizer::Special;
-use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save, work};
+use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save};
 use hearth_model::transformer::Transformer;
-use hearth_model::{adapter, peft};
+use hearth_model::{adapter, peft, plan};
 use hearth_shared::event::{Level, Metrics, RunEvent};
 use hearth_shared::spec::{BaseWeights, JobSpec, SampleSpec, Sampling, Watchdog};
 use hearth_shared::text::{Message, Role, validate};
 
 use super::child::{Order, Outcome};
+use super::events::{LOG, whole_lines};
 use crate::system;
 
 /// How often the watchdog lets a run go on.
@@ -33,34 +34,15 @@ type Emit<'a> = &'a mut dyn FnMut(RunEvent) -> Result<()>;
 
 /// Runs to the end or to an order. Checkpoints go to `checkpoints/`, the result to `result/`.
 pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
-    // This process does nothing else.
-    device::keep_memory();
     let mut work = Work::open(spec, folder)?;
-    let resumed = work.run.progress().step;
-    if resumed > 0 {
-        work.say(emit, format!("Continuing after step {resumed}"))?;
-        if work.is_checkpoint(resumed) {
-            work.announce(resumed, Losses::default(), emit)?;
-        }
+    // This process does nothing else; what loading needed was given back.
+    device::keep_memory();
+    let done = work.go(order, emit);
+    if done.is_err() {
+        // A checkpoint from before the fault stands, and is said to.
+        let _ = work.settle(emit);
     }
-    if spec.train.watchdog == Watchdog::RollBack && save::latest(&work.checkpoints()).is_none() {
-        work.save(false)?;
-    }
-    while !work.run.is_done() {
-        match order() {
-            Some(Order::Cancel) => return Ok(Outcome::Left),
-            Some(Order::Suspend) => {
-                work.settle(emit)?;
-                if work.run.progress().step > 0 {
-                    work.save(false)?;
-                    work.settle(emit)?;
-                }
-                return Ok(Outcome::Left);
-            }
-            None => work.step(emit)?,
-        }
-    }
-    work.finish(emit)
+    done
 }
 
 struct Work<'a> {
@@ -95,6 +77,42 @@ struct Writing {
 }
 
 impl<'a> Work<'a> {
+    /// To the end, or to an order.
+    fn go(&mut self, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
+        let resumed = self.run.progress().step;
+        if resumed > 0 {
+            self.say(emit, format!("Continuing after step {resumed}"))?;
+            if self.is_checkpoint(resumed) {
+                self.announce(resumed, said_before(self.folder, resumed), emit)?;
+            }
+        }
+        if self.spec.train.watchdog == Watchdog::RollBack && save::latest(&self.checkpoints()).is_none() {
+            self.save(false)?;
+        }
+        while !self.run.is_done() {
+            match order() {
+                Some(Order::Cancel) => {
+                    if self.writing.as_ref().is_some_and(|writing| writing.thread.is_finished()) {
+                        self.settle(emit)?;
+                    }
+                    return Ok(Outcome::Left);
+                }
+                Some(Order::Suspend) => {
+                    let step = self.run.progress().step;
+                    let stands = self.writing.as_ref().is_some_and(|writing| writing.step == step);
+                    self.settle(emit)?;
+                    if step > 0 && !stands {
+                        self.save(false)?;
+                        self.settle(emit)?;
+                    }
+                    return Ok(Outcome::Left);
+                }
+                None => self.step(emit)?,
+            }
+        }
+        self.finish(emit)
+    }
+
     fn open(spec: &'a JobSpec, folder: &'a Path) -> Result<Self> {
         let device = device::best();
         let mut bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
@@ -103,9 +121,11 @@ impl<'a> Work<'a> {
         let training_facts = (training.len(), training.iter().map(|one| one.ids.len()).sum::<usize>());
         let validation = spec.validation_file.as_ref().map(|file| sequences(file, &bundle, spec)).transpose()?;
         let mut model = bundle.transformer.clone();
-        if spec.train.base_weights == BaseWeights::Nf4 {
-            // The tokenizer and the template are all that is read of it, and the numbers in full would stay in memory.
+        if spec.train.base_weights == BaseWeights::Nf4 || spec.train.adapter.is_none() {
+            // The tokenizer and the template are all that is read of it, and the old numbers would stay in memory.
             bundle.transformer = Transformer::empty(&bundle.config, &device);
+        }
+        if spec.train.base_weights == BaseWeights::Nf4 {
             adapter::pack(&mut model);
         }
         if let Some(adapter) = &spec.train.adapter {
@@ -120,7 +140,7 @@ impl<'a> Work<'a> {
         };
         let (examples, tokens) = (training_facts.0 as f64, training_facts.1 as f64);
         let flops_per_token =
-            work::flops_per_token(&bundle.config, tokens / examples.max(1.0), spec.train.adapter.is_none());
+            plan::shape(&bundle.config).flops_per_token(tokens / examples.max(1.0), spec.train.adapter.is_none());
         let (last, speed, pace) = (Losses::default(), device::speed(&device), Vec::new());
         Ok(Self { spec, folder, bundle, run, pace, speed, flops_per_token, last, writing: None, rescues: 0 })
     }
@@ -168,12 +188,12 @@ impl<'a> Work<'a> {
 
     /// What the spec's watchdog says to a step that went wrong; an error when the run can't go on.
     fn rescue(&mut self, error: TrainError, emit: Emit<'_>) -> Result<()> {
+        self.settle(emit)?;
         let wrong = matches!(error, TrainError::Diverged { .. } | TrainError::Spike { .. });
         let watchdog = self.spec.train.watchdog;
         if !wrong || watchdog == Watchdog::Stop {
             return Err(error.into());
         }
-        self.settle(emit)?;
         self.rescues += 1;
         if self.rescues > MOST_RESCUES {
             return Err(
@@ -259,10 +279,11 @@ impl<'a> Work<'a> {
     /// Begins to write a checkpoint with, in the same folder, the adapter as PEFT reads it. The run goes on meanwhile; one
     /// checkpoint is written at a time.
     fn save(&mut self, said: bool) -> Result<()> {
+        self.prune()?;
         let mut snapshot = self.run.snapshot();
         if let Some(adapter) = &self.spec.train.adapter {
             let files = peft::to_files(&self.run.model(), adapter, &self.spec.model_name)?;
-            snapshot.others = vec![(peft::CONFIG.into(), files.config), (peft::WEIGHTS.into(), files.weights)];
+            snapshot.files.extend([(peft::CONFIG.into(), files.config), (peft::WEIGHTS.into(), files.weights)]);
         }
         let (step, folder) = (snapshot.step(), self.checkpoint(snapshot.step()));
         let thread = std::thread::spawn(move || snapshot.write(&folder, &mut save::RealDisk));
@@ -270,12 +291,17 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Waits until the checkpoint that is being written stands, says so, and clears older ones away.
+    /// Waits until the checkpoint that is being written stands, and says so.
     fn settle(&mut self, emit: Emit<'_>) -> Result<()> {
         let Some(Writing { thread, step, losses }) = self.writing.take() else {
             return Ok(());
         };
         thread.join().map_err(|_| anyhow::anyhow!("the thread that wrote the checkpoint of step {step} died"))??;
+        losses.map_or(Ok(()), |losses| self.announce(step, losses, emit))
+    }
+
+    /// Clears older checkpoints away. The newest stays in any case: the server may be reading it.
+    fn prune(&self) -> Result<()> {
         let best = self.run.watch().best.map(|best| best.step);
         let all = save::steps(&self.checkpoints());
         for (step, old) in all.iter().rev().skip(self.spec.train.keep_checkpoints as usize) {
@@ -284,7 +310,7 @@ impl<'a> Work<'a> {
                 fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
             }
         }
-        losses.map_or(Ok(()), |losses| self.announce(step, losses, emit))
+        Ok(())
     }
 
     fn announce(&self, step: u64, losses: Losses, emit: Emit<'_>) -> Result<()> {
@@ -298,7 +324,7 @@ impl<'a> Work<'a> {
     }
 
     /// Writes the result and says so.
-    fn finish(mut self, emit: Emit<'_>) -> Result<Outcome> {
+    fn finish(&mut self, emit: Emit<'_>) -> Result<Outcome> {
         self.settle(emit)?;
         let result = self.folder.join("result");
         if result.exists() {
@@ -354,7 +380,25 @@ fn recover(checkpoints: &Path) {
         if let Some(step) = name.strip_prefix(".old-") {
             save::recover(&checkpoints.join(step));
         }
+        // What is still there is half a checkpoint, or one that a whole one has replaced.
+        if name.starts_with(".old-") || name.starts_with(".new-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
+}
+
+/// What an earlier attempt said of a step before it wrote the step's checkpoint.
+fn said_before(folder: &Path, step: u64) -> Losses {
+    let bytes = fs::read(folder.join(LOG)).unwrap_or_default();
+    let (lines, _) = whole_lines(&bytes);
+    let metrics = lines.into_iter().rev().find_map(|line| match line.event {
+        RunEvent::Metrics(metrics) if metrics.step == step => Some(metrics),
+        _ => None,
+    });
+    metrics.map_or_else(Losses::default, |metrics| Losses {
+        train: Some(metrics.train_loss),
+        valid: metrics.valid_loss.zip(metrics.valid_accuracy),
+    })
 }
 
 fn sample(bundle: &ModelBundle, sample: &SampleSpec) -> Result<String> {

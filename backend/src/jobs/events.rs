@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::store::{NewEvent, Progress};
 use crate::ids;
 
+/// What a run said, in its job's folder.
+pub const LOG: &str = "events.jsonl";
+
 /// A line of a job's `events.jsonl`: written by the child before anybody else hears of it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Line {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use hearth_shared::api::fine_tuning::JobError;
-use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec};
+use hearth_shared::plan::ModelShape;
+use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec, Tuning};
 use hearth_shared::text::{Format, Report};
 
 use crate::registry::Entry;
@@ -14,6 +15,7 @@ use crate::registry::Entry;
 pub struct Found {
     pub report: Report,
     pub validation: Option<Report>,
+    pub shape: ModelShape,
 }
 
 impl Found {
@@ -26,6 +28,7 @@ impl Found {
         for (param, report) in [("training_file", Some(&self.report)), ("validation_file", self.validation.as_ref())] {
             report.map_or(Ok(()), |report| fits_method(param, report, spec))?;
         }
+        self.fits_model(spec)?;
         let tokens = self.report.tokens.as_ref();
         let facts = DataFacts {
             examples: self.report.examples,
@@ -39,6 +42,22 @@ impl Found {
             message: error.to_string(),
             param: Some(error.field),
         })
+    }
+}
+
+impl Found {
+    /// What only the model's configuration can tell.
+    fn fits_model(&self, spec: &FineTuneSpec) -> Result<(), JobError> {
+        let layers = self.shape.n_layers;
+        let (param, message) = if u64::from(spec.hearth.frozen_layers) >= layers {
+            ("hearth.frozen_layers", format!("The model has {layers} layers: freeze {} at most.", layers - 1))
+        } else if spec.hearth.tuning == Tuning::Prompt && self.shape.experts > 0 {
+            let message = "A prompt can't be trained in front of a model with experts, whose balance counts tokens: use `prefix`.";
+            ("hearth.tuning", message.to_owned())
+        } else {
+            return Ok(());
+        };
+        Err(JobError { code: "invalid_hyperparameters".into(), message, param: Some(param.to_owned()) })
     }
 }
 
@@ -88,6 +107,10 @@ impl Eye {
         Ok(Self { head })
     }
 
+    pub fn shape(&self) -> ModelShape {
+        hearth_model::plan::shape(&self.head.config)
+    }
+
     /// The validator's report, reading the file piece by piece.
     pub fn report(&self, file: &Path, max_length: Option<u32>) -> Result<Report> {
         use std::io::Read as _;
@@ -104,12 +127,4 @@ impl Eye {
             validator.push(&buffer[..read]);
         }
     }
-}
-
-/// Bytes by part that the run will hold at most, by the plain arithmetic of AdamW in f32.
-pub fn memory(entry: &Entry, spec: &TrainSpec) -> Option<serde_json::Value> {
-    let weights = entry.parameters as u64 * 4;
-    // An adapter's parameters are few beside the base's; full tuning needs gradient and two moments for each.
-    let training = if spec.adapter.is_some() { weights / 20 } else { weights * 3 };
-    Some(serde_json::json!({ "weights": weights, "training_state": training }))
 }

@@ -194,7 +194,7 @@ impl Jobs {
         }
         let model = self.tuned_name(&row, None)?;
         self.register(&row, &folder.join("result"), &model, true).await?;
-        let (lines, _) = events::whole_lines(&tokio::fs::read(folder.join("events.jsonl")).await?);
+        let (lines, _) = events::whole_lines(&tokio::fs::read(folder.join(events::LOG)).await?);
         let file = format!("file-{}-result", id.trim_start_matches("ftjob-"));
         let csv = events::csv(&lines);
         self.0.files.put(&file, "step_metrics.csv", "fine-tune-results", csv.as_bytes()).await?;
@@ -212,7 +212,7 @@ struct News<'a> {
 
 impl News<'_> {
     async fn read(&mut self, folder: &Path) -> Result<()> {
-        let mut file = match tokio::fs::File::open(folder.join("events.jsonl")).await {
+        let mut file = match tokio::fs::File::open(folder.join(events::LOG)).await {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };

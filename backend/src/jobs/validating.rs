@@ -24,6 +24,8 @@ impl Jobs {
             hyperparameters: asked,
             spec: None,
             memory: None,
+            trained_parameters: None,
+            flops: None,
             total_steps: None,
             tokens: found.report.tokens.as_ref().map(|tokens| tokens.total),
             warnings: Vec::new(),
@@ -41,7 +43,13 @@ impl Jobs {
                 };
                 let steps = u64::from(spec.n_epochs) * found.report.examples.div_ceil(u64::from(spec.batch_size));
                 plan.total_steps = Some(spec.max_steps.map_or(steps, |most| most.min(steps)));
-                plan.memory = inspect::memory(&entry, &spec);
+                plan.memory = Some(found.shape.memory(&spec));
+                plan.trained_parameters = Some(found.shape.trained(&spec));
+                let (examples, tokens) = (found.report.examples.max(1) as f64, plan.tokens.unwrap_or(0) as f64);
+                let per_token = found.shape.flops_per_token(tokens / examples, spec.adapter.is_none());
+                plan.flops = plan
+                    .total_steps
+                    .map(|steps| steps as f64 * f64::from(spec.batch_size) * tokens / examples * per_token);
                 plan.spec = Some(spec);
             }
             Err(error) => {
@@ -115,14 +123,18 @@ impl Jobs {
         let path = |id: &str| self.0.files.path(id).ok_or_else(|| Error::file_not_found(id));
         let training = path(&request.training_file)?;
         let validation = request.validation_file.as_deref().map(path).transpose()?;
-        let length = spec.hearth.max_length.value();
-        let context = entry.context as u32;
+        let length = spec.hearth.longest_row(entry.context as u32);
+        if length < 2 {
+            let message = format!("Virtual tokens leave nothing of the model's context of {}.", entry.context);
+            return Err(Error::invalid("hearth.virtual_tokens", message));
+        }
+        let length = Some(length);
         let found = tokio::task::spawn_blocking(move || {
             let eye = inspect::Eye::open(&weights)?;
-            let length = Some(length.unwrap_or(context.min(2048)).min(context));
             anyhow::Ok(inspect::Found {
                 report: eye.report(&training, length)?,
                 validation: validation.map(|file| eye.report(&file, length)).transpose()?,
+                shape: eye.shape(),
             })
         });
         Ok(found.await.context("the validator stopped")??)

@@ -217,13 +217,18 @@ impl Drop for ReadAhead {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
-mod tests {
+pub(crate) mod tests {
     use super::super::shards::{INDEX, Index, ShardWriter, write_whole};
     use super::*;
     use std::collections::BTreeMap;
 
     /// Documents of 1 to 9 tokens, each token its own number, in two shards.
     fn data(documents: u64) -> (tempfile::TempDir, Arc<Shards>) {
+        counted(documents, u32::MAX)
+    }
+
+    /// The same with tokens that begin again at `vocab`.
+    pub(crate) fn counted(documents: u64, vocab: u32) -> (tempfile::TempDir, Arc<Shards>) {
         let dir = tempfile::tempdir().unwrap();
         let mut index = Index::new("t".into(), 100_000, 0);
         let mut next = 1;
@@ -231,7 +236,7 @@ mod tests {
             let mut writer = ShardWriter::new(dir.path(), number, index.id_type).unwrap();
             for document in range {
                 let length = 1 + document % 9;
-                writer.push(&(next..next + length as u32).collect::<Vec<_>>()).unwrap();
+                writer.push(&(next..next + length as u32).map(|id| id % vocab).collect::<Vec<_>>()).unwrap();
                 writer.end_document();
                 next += length as u32;
             }

@@ -10,6 +10,8 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::heads::{self, Attended};
 use super::math::{self, Into, Mat};
+#[cfg(not(target_arch = "wasm32"))]
+use super::raw;
 use super::{Raw, dense, gated, head_view, new_raw, rms, rotate, slice, together};
 use crate::attention::{Mask, ScoreRule};
 use crate::device::{CpuAutodiff, CpuBackend};
@@ -309,6 +311,33 @@ pub(super) fn round<const N: usize>(x: &Tensor<N>, forward: Cast, backward: Cast
     let mut values = slice(&raw).to_vec();
     forward.apply(&mut values);
     Some(untaped(record(Round, [&x], || backward, like(values, &raw))))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug)]
+struct Given;
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Backward<CpuBackend, 1> for Given {
+    type State = Raw;
+
+    fn backward(self, ops: Ops<Raw, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<CpuBackend>(&ops.node).to_contiguous();
+        if let Some(node) = &ops.parents[0] {
+            let scale = slice(&dy)[0];
+            let gradient = match scale {
+                1.0 => ops.state.clone(),
+                _ => like(slice(&ops.state).iter().map(|g| g * scale).collect(), &ops.state),
+            };
+            grads.register::<CpuBackend>(node.id, gradient);
+        }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn with_gradient<const N: usize>(x: &Tensor<N>, gradient: &Tensor<N>) -> Option<Tensor<1>> {
+    let (x, gradient) = (taped(x)?, raw(gradient)?);
+    Some(untaped(record(Given, [&x], || gradient, new_raw(vec![0.0], [1]))))
 }
 
 #[derive(Debug)]

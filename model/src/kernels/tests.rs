@@ -119,12 +119,15 @@ fn adapter_gradients_with_and_without_dropout() {
 /// Every kind of mask, more queries than a block, groups of heads.
 fn masks(batch: usize, time: usize) -> Vec<Mask> {
     let plain = Mask { batch, queries: time, ..Mask::default() };
-    let pads = (0..batch).map(|b| (b * 29) % time).collect();
+    let pads: Vec<usize> = (0..batch).map(|b| (b * 29) % time).collect();
     let segments = |b: usize| (0..time).map(|t| ((t + 5 * b) / 23) as u32).collect();
     vec![
         plain.clone(),
         Mask { window: Some(11), ..plain.clone() },
-        Mask { left_pad: pads, ..plain.clone() },
+        Mask { left_pad: pads.clone(), ..plain.clone() },
+        // Keys in front of the first query, as a prefix puts them there.
+        Mask { past: 5, ..plain.clone() },
+        Mask { past: 5, left_pad: pads, window: Some(17), ..plain.clone() },
         Mask { segments: (0..batch).map(segments).collect(), ..plain },
     ]
 }
@@ -144,10 +147,10 @@ fn attention_gradients() {
         let rules = if time == 20 { &rules[..] } else { &rules[..1] };
         let both = rules.iter().flat_map(|rule| masks(batch, time).into_iter().map(move |mask| (mask, rule)));
         for (mask, rule) in both {
-            let inputs = [taped("qkv", [batch, time, heads + 2 * kv, size])];
+            let inputs = [taped("qkv", [batch, mask.past + time, heads + 2 * kv, size])];
             let split = |x: Tensor<4>| {
                 let part = |from, n| x.clone().narrow(2, from, n).swap_dims(1, 2);
-                [part(0, heads), part(heads, kv), part(heads + kv, kv)]
+                [part(0, heads).narrow(2, mask.past, time), part(heads, kv), part(heads + kv, kv)]
             };
             // A row of padding is nobody's business: the steps give it something, the kernel nothing.
             let hide = |y: Tensor<3>| {

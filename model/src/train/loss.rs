@@ -1,12 +1,13 @@
 //! Cross entropy of the head's logits, without ever holding them all: `[N, V]` is made a chunk at a time, turned into its own
 //! gradient in place and used up, so that a vocabulary of 49,152 costs no more memory than one of 4,096.
 //!
-//! The gradients enter burn's tape as constants: the scalar `Σ h · ∂L/∂h + Σ W · ∂L/∂W` has exactly the loss's gradients.
+//! The gradients enter burn's tape as constants, through a scalar that has exactly the loss's gradients.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::batches::MicroBatch;
 use super::run::Evaluation;
+use crate::kernels::{HeadProduct, with_gradient};
 use crate::projection::floats;
 use crate::rounding::Rounding;
 use crate::transformer::Transformer;
@@ -14,7 +15,7 @@ use crate::transformer::Transformer;
 mod rows;
 
 /// Floats of logits that exist at once.
-const CHUNK_FLOATS: usize = 1 << 23;
+const CHUNK_FLOATS: usize = 1 << 24;
 
 /// What is added to the cross entropy in the gradients. What is reported stays the plain cross entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -102,10 +103,14 @@ fn losses(
         bias: head.bias.as_ref().is_some_and(Tensor::is_tracked),
     };
     let targets = (batch.targets.as_slice(), weights);
-    let (sums, each, gradients) = chunks(chosen.clone().inner(), &head.inner(), targets, objective, wanted);
-    let hidden_term = gradients.hidden.map(|gradient| (chosen * Tensor::from_inner(gradient)).sum());
-    let weight_term = gradients.weight.map(|gradient| (head.weight * Tensor::from_inner(gradient)).sum());
-    let bias_term = head.bias.zip(gradients.bias).map(|(bias, gradient)| (bias * Tensor::from_inner(gradient)).sum());
+    let (hidden, inner) = (chosen.clone().inner(), head.inner());
+    let (sums, each, gradients) = match on_slices(&hidden, &inner, targets, objective, wanted) {
+        Some(done) => done,
+        None => chunks(hidden, &inner, targets, objective, wanted),
+    };
+    let hidden_term = gradients.hidden.map(|gradient| with_gradient(chosen, gradient));
+    let weight_term = gradients.weight.map(|gradient| with_gradient(head.weight, gradient));
+    let bias_term = head.bias.zip(gradients.bias).map(|(bias, gradient)| with_gradient(bias, gradient));
     let surrogate = [hidden_term, weight_term, bias_term].into_iter().flatten().reduce(|a, b| a + b);
     (sums, each, surrogate)
 }
@@ -167,6 +172,57 @@ struct Gradients {
     weight: Option<Tensor<2>>,
     /// `[V]`
     bias: Option<Tensor<1>>,
+}
+
+/// [`chunks`] on the CPU, for a head that is a product and a bias.
+fn on_slices(
+    hidden: &Tensor<2>,
+    head: &Head,
+    (targets, weights): (&[i32], &[f32]),
+    objective: Objective,
+    wanted: Wanted,
+) -> Option<(Sums, Vec<f64>, Gradients)> {
+    if head.softcap.is_some() || head.rounding.is_some() {
+        return None;
+    }
+    let product = HeadProduct::new(hidden, &head.weight)?;
+    let ([count, width], [vocab, _]) = (hidden.dims(), head.weight.dims());
+    let bias = head.bias.as_ref().map(|bias| floats(bias.clone().into_data()));
+    let buffer = |wanted: bool, size: usize| vec![0.0f32; if wanted { size } else { 0 }];
+    let mut by_hidden = buffer(wanted.hidden, count * width);
+    let mut by_weight = buffer(wanted.weight, vocab * width);
+    let mut by_bias = buffer(wanted.bias, vocab);
+    let mut sums = Sums::default();
+    let mut each = Vec::with_capacity(count);
+    let per_chunk = (CHUNK_FLOATS / vocab).clamp(1, count);
+    let mut values = vec![0.0; per_chunk * vocab];
+    for start in (0..count).step_by(per_chunk) {
+        let rows = start..(start + per_chunk).min(count);
+        let values = &mut values[..rows.len() * vocab];
+        product.logits(&rows, values);
+        if let Some(bias) = &bias {
+            values.chunks_exact_mut(vocab).for_each(|row| row.iter_mut().zip(bias).for_each(|(x, b)| *x += b));
+        }
+        let targets = (&targets[rows.clone()], &weights[rows.clone()]);
+        sums.add(rows::to_gradients(values, targets, objective, &mut each));
+        if wanted.hidden {
+            product.hidden_gradient(values, &mut by_hidden[rows.start * width..rows.end * width]);
+        }
+        if wanted.weight {
+            product.add_weight_gradient(&rows, values, &mut by_weight);
+        }
+        if wanted.bias {
+            values.chunks_exact(vocab).for_each(|row| by_bias.iter_mut().zip(row).for_each(|(sum, x)| *sum += x));
+        }
+    }
+    let device = hidden.device();
+    let matrix = |values, shape| Tensor::<2>::from_data(TensorData::new(values, shape), &device);
+    let gradients = Gradients {
+        hidden: wanted.hidden.then(|| matrix(by_hidden, [count, width])),
+        weight: wanted.weight.then(|| matrix(by_weight, [vocab, width])),
+        bias: wanted.bias.then(|| Tensor::from_data(TensorData::new(by_bias, [vocab]), &device)),
+    };
+    Some((sums, each, gradients))
 }
 
 fn chunks(

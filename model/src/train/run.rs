@@ -2,6 +2,7 @@
 //! state is the weights, what the optimizer remembers and a step number, and a resumed run gives the same bits as one that never stopped
 //! (same build, machine and thread count).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::Module;
@@ -18,6 +19,7 @@ use super::optimizer::{self, Optimizer, Update};
 use super::preference::Preference;
 use super::scaler::LossScale;
 use super::schedule::Schedule;
+use super::source::Source;
 use super::watch::Watch;
 use crate::moe::Routing;
 use crate::projection::{DropoutKey, ParamRef, floats, is_adapter};
@@ -31,7 +33,7 @@ pub struct Run {
     spec: TrainSpec,
     /// On the tape; only trained parameters require gradients.
     model: Transformer,
-    batches: Batches,
+    batches: Source,
     validation: Option<Batches>,
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
@@ -120,17 +122,23 @@ impl Run {
         Self::with(spec, model, Batches::new(training, spec), validation)
     }
 
-    /// The same over batches that are cut already.
+    /// The same over batches that are cut already, or rows of shards.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn with(
         spec: &TrainSpec,
         model: Transformer,
-        batches: Batches,
+        batches: impl Into<Source>,
         validation: Option<Vec<Sequence>>,
     ) -> Result<Self, TrainError> {
         spec.validate()?;
+        let batches = batches.into();
+        let virtual_tokens = spec.adapter.as_ref().is_some_and(|adapter| adapter.virtual_tokens() > 0);
+        if batches.sequences().is_none() && virtual_tokens {
+            let message = "rows of shards hold several documents: virtual tokens stand in front of one";
+            return Err(SpecError::new("adapter", message).into());
+        }
         let layers = model.config().n_layers;
         if spec.frozen_layers as usize >= layers && spec.frozen_layers > 0 {
             let message = format!("the model has {layers} layers: freeze {} at most", layers - 1);
@@ -144,12 +152,17 @@ impl Run {
         let all = u64::from(spec.n_epochs) * batches.steps_per_epoch();
         let validation = validation.map(|sequences| Batches::new(sequences, spec));
         if spec.dpo_beta.is_some() {
-            paired(batches.sequences())?;
+            let pairs =
+                batches.sequences().ok_or_else(|| SpecError::new("dpo_beta", "rows of shards are no preferences"))?;
+            paired(pairs)?;
             validation.as_ref().map_or(Ok(()), |validation| paired(validation.sequences()))?;
         }
         let preference = spec.dpo_beta.map(|beta| {
-            let of = |batches: &Batches| sequence_losses(&model, &batches.all(), |_| Forward::default());
-            Preference::new(beta, of(&batches), validation.as_ref().map(of).unwrap_or_default())
+            // Virtual tokens change the model from the start; other adapters begin as nothing.
+            let reference = adapter::without_virtual_tokens(model.clone());
+            let of = |passes: &[MicroBatch]| sequence_losses(&reference, passes, |_| Forward::default());
+            let held_out = validation.as_ref().map(|validation| of(&validation.all()));
+            Preference::new(beta, of(&batches.all()), held_out.unwrap_or_default())
         });
         Ok(Self {
             model: on_tape(model, spec.frozen_layers),
@@ -263,7 +276,7 @@ impl Run {
         let counted: usize = passes.iter().map(|pass| pass.positions.len()).sum();
         let loss_scale = self.loss_scale();
         let (mean, gradients) = self.gradients(&passes, step, position);
-        let norm = optimizer::global_norm(gradients.iter().map(Vec::as_slice));
+        let norm = optimizer::global_norm(&gradients);
         let overflowed = mean.loss.is_finite() && !norm.is_finite() && self.loss_scale.is_some();
         if !mean.loss.is_finite() || !(norm.is_finite() || overflowed) {
             return Err(TrainError::Diverged { step });
@@ -396,27 +409,19 @@ impl Run {
     }
 
     fn update(&mut self, gradients: &[Vec<f32>], lr: f64, gradient_scale: f32) {
-        let values: Vec<(String, Vec<f32>)> =
-            self.trained().into_iter().map(|(path, param)| (path, param.to_vec())).collect();
-        let mut updated = std::collections::BTreeMap::new();
         let step = self.progress.updates() + 1;
-        let shapes: Vec<Vec<usize>> = self.trained().iter().map(|(_, param)| param.shape()).collect();
-        for (i, (path, mut values)) in values.into_iter().enumerate() {
-            let Some(gradient) = gradients.get(i) else {
-                continue;
-            };
+        let trained: BTreeSet<String> = self.trained().into_iter().map(|(path, _)| path).collect();
+        let params = self.model.params_mut().into_iter().filter(|(path, _)| trained.contains(path));
+        for ((path, mut param), gradient) in params.zip(gradients) {
             let slots = self.slots.entry(path.clone()).or_default();
-            let update = Update { path: &path, shape: &shapes[i], values: &mut values, gradient, gradient_scale };
+            let shape = param.shape();
+            let mut values = param.to_vec();
+            let update = Update { path: &path, shape: &shape, values: &mut values, gradient, gradient_scale };
             self.optimizer.apply(update, slots, lr, step);
             if let Some(average) = &mut self.average {
                 average.take(&path, &values);
             }
-            updated.insert(path, values);
-        }
-        for (path, mut param) in self.model.params_mut() {
-            if let Some(values) = updated.remove(&path) {
-                param.set(values);
-            }
+            param.set(values);
         }
     }
 

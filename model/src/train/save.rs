@@ -1,6 +1,7 @@
 //! Checkpoints of a run: a folder with the trained weights, what the optimizer remembers and the step number, that either stands whole under
 //! its name or not at all. It is written beside its place, synced, and renamed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use hearth_shared::spec::TrainSpec;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, TensorView, View};
 
 use super::TrainError;
 use super::data::Sequence;
@@ -16,6 +17,7 @@ use super::optimizer::Slots;
 use super::run::{Progress, Run};
 use super::scaler::LossScale;
 use super::watch::Watch;
+use crate::projection::ParamRef;
 use crate::transformer::Transformer;
 
 const STATE: &str = "run.json";
@@ -118,23 +120,18 @@ pub fn recover(dir: &Path) {
     }
 }
 
-/// Everything of a run that a checkpoint keeps, copied, so that it can be written while the run goes on.
+/// Everything of a run that a checkpoint keeps, as its files, so that they can be written while the run goes on.
 #[derive(Debug)]
 pub struct Snapshot {
-    state: SavedState,
-    weights: Tensors,
-    optimizer: Tensors,
-    average: Option<Tensors>,
-    /// Files that lie beside them.
-    pub others: Vec<(String, Vec<u8>)>,
+    step: u64,
+    /// Names and contents.
+    pub files: Vec<(String, Vec<u8>)>,
 }
-
-type Tensors = Vec<(String, Vec<f32>)>;
 
 impl Snapshot {
     /// Optimizer steps done.
     pub fn step(&self) -> u64 {
-        self.state.progress.step
+        self.step
     }
 
     /// Writes the checkpoint to `dir`.
@@ -142,19 +139,8 @@ impl Snapshot {
     /// # Errors
     /// The disk's; the last checkpoint is still whole.
     pub fn write(&self, dir: &Path, disk: &mut dyn Disk) -> Result<(), TrainError> {
-        let state = serde_json::to_vec_pretty(&self.state).expect("plain numbers and strings serialise");
-        let tensors =
-            [(WEIGHTS, Some(&self.weights)), (OPTIMIZER, Some(&self.optimizer)), (AVERAGE, self.average.as_ref())];
         atomically(disk, dir, &mut |disk, temporary| {
-            for (name, tensors) in tensors {
-                if let Some(tensors) = tensors {
-                    disk.write(&temporary.join(name), &file(tensors))?;
-                }
-            }
-            for (name, bytes) in &self.others {
-                disk.write(&temporary.join(name), bytes)?;
-            }
-            disk.write(&temporary.join(STATE), &state)
+            self.files.iter().try_for_each(|(name, bytes)| disk.write(&temporary.join(name), bytes))
         })
         .map_err(|source| TrainError::Io { what: format!("can't write {}", dir.display()), source })
     }
@@ -170,18 +156,23 @@ impl Run {
             loss_scale: self.loss_scale,
             spec: self.spec().clone(),
         };
-        let optimizer = self.slots.iter().flat_map(|(path, slots)| {
-            [(format!("{path}#first"), slots.first.clone()), (format!("{path}#second"), slots.second.clone())]
+        let state = serde_json::to_vec_pretty(&state).expect("plain numbers and strings serialise");
+        let weights = self.trained().into_iter().map(|(path, param)| {
+            let count = param.shape().iter().product();
+            (path, Numbers::Parameter(param, [count]))
         });
+        let slots = self.slots.iter().flat_map(|(path, slots)| {
+            [("first", &slots.first), ("second", &slots.second)]
+                .map(|(slot, values)| (format!("{path}#{slot}"), Numbers::of(values)))
+        });
+        let mut files = vec![(WEIGHTS.to_owned(), file(weights)), (OPTIMIZER.to_owned(), file(slots))];
         // Before the first update there is nothing to average.
-        let average = self.average.as_ref().filter(|average| !average.values.is_empty());
-        Snapshot {
-            state,
-            weights: self.trained().into_iter().map(|(path, param)| (path, param.to_vec())).collect(),
-            optimizer: optimizer.collect(),
-            average: average.map(|average| average.values.iter().map(|(path, v)| (path.clone(), v.clone())).collect()),
-            others: Vec::new(),
+        if let Some(average) = self.average.as_ref().filter(|average| !average.values.is_empty()) {
+            let values = average.values.iter().map(|(path, values)| (path.clone(), Numbers::of(values)));
+            files.push((AVERAGE.to_owned(), file(values)));
         }
+        files.push((STATE.to_owned(), state));
+        Snapshot { step: self.progress().step, files }
     }
 
     /// Writes a checkpoint to `dir`.
@@ -203,9 +194,16 @@ impl Run {
         training: Vec<Sequence>,
         validation: Option<Vec<Sequence>>,
     ) -> Result<Self, TrainError> {
-        let mut run = Self::new(spec, model, training, validation)?;
-        run.restore(dir)?;
-        Ok(run)
+        Self::new(spec, model, training, validation)?.taken_up(dir)
+    }
+
+    /// Goes on from a checkpoint of the run that was begun like this one.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub fn taken_up(mut self, dir: &Path) -> Result<Self, TrainError> {
+        self.restore(dir)?;
+        Ok(self)
     }
 
     /// Takes over everything that a checkpoint of this run holds.
@@ -319,14 +317,44 @@ pub fn steps(folder: &Path) -> Vec<(u64, PathBuf)> {
     found
 }
 
-fn file(tensors: &[(String, Vec<f32>)]) -> Vec<u8> {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|(_, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, values), bytes)| {
-        let view = TensorView::new(Dtype::F32, vec![values.len()], bytes);
-        (name.as_str(), view.expect("four bytes a number"))
-    });
-    safetensors::serialize(views, None).expect("views are consistent")
+fn file<'a>(tensors: impl Iterator<Item = (String, Numbers<'a>)>) -> Vec<u8> {
+    safetensors::serialize(tensors, None).expect("counts and bytes agree")
+}
+
+/// A list of numbers that becomes bytes when its turn comes.
+enum Numbers<'a> {
+    Parameter(ParamRef<'a>, [usize; 1]),
+    List(&'a [f32], [usize; 1]),
+}
+
+impl<'a> Numbers<'a> {
+    fn of(values: &'a [f32]) -> Self {
+        Self::List(values, [values.len()])
+    }
+}
+
+impl View for Numbers<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Parameter(_, shape) | Self::List(_, shape) => shape,
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Cow::Owned(match self {
+            Self::Parameter(param, _) => bytes(&param.to_vec()),
+            Self::List(values, _) => bytes(values),
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape()[0]
+    }
 }
 
 fn tensors(path: &Path) -> Result<HashMap<String, Vec<f32>>, String> {

@@ -20,6 +20,7 @@ use crate::{adapter, device};
 
 mod care;
 mod precision;
+mod rows;
 
 const VOCAB: usize = 50;
 

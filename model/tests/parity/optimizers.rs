@@ -30,7 +30,7 @@ fn run(file: &Weights<'_>, spec: &TrainSpec, lr: f64) -> Result<BTreeMap<&'stati
             let count = all.len() / STEPS;
             &all[step * count..(step + 1) * count]
         };
-        let norm = global_norm(PARAMETERS.iter().map(|name| of(name)));
+        let norm = global_norm(&PARAMETERS.iter().map(|name| of(name).to_vec()).collect::<Vec<_>>());
         let gradient_scale = clip_scale(norm, 1.5);
         assert!(gradient_scale < 1.0, "the fixture clips");
         for (name, (shape, values, slots)) in &mut state {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::event::Level;
+use crate::plan::Memory;
 use crate::spec::{Auto, HearthOptions, TrainSpec};
 
 use super::ErrorDetail;
@@ -262,8 +263,12 @@ pub struct Plan {
     /// Null where the data was refused.
     pub spec: Option<TrainSpec>,
     pub hyperparameters: Hyperparameters,
-    /// What the training process will hold, bytes by part.
-    pub memory: Option<serde_json::Value>,
+    /// Bytes that the training process will hold at its fullest, by part.
+    pub memory: Option<Memory>,
+    /// Numbers that are trained.
+    pub trained_parameters: Option<u64>,
+    /// Floating point operations of the whole run.
+    pub flops: Option<f64>,
     pub total_steps: Option<u64>,
     pub tokens: Option<u64>,
     pub warnings: Vec<String>,

@@ -34,6 +34,8 @@ impl SampleSpec {
 /// the same run.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+// A stored run of another version must not silently become another run.
+#[serde(deny_unknown_fields)]
 pub struct TrainSpec {
     pub objective: Objective,
     /// What is put on the model and trained; none trains the model's own weights.

@@ -84,8 +84,8 @@ impl Race<'_> {
             let apart = (report.loss - loss).abs();
             ensure!(step >= PROVED || apart < TOLERANCE, "losses differ by {apart} at step {}", step + 1);
         }
-        let peak = number(&torch.ask(&json!({"do": "memory"}))?, "peak")?;
-        self.enter(table, &about, [&ours, &theirs], [own_peak()?, peak]);
+        let theirs_peak = number(&torch.ask(&json!({"do": "memory"}))?, "peak")?;
+        self.enter(table, &about, [&ours, &theirs], [peak()?, theirs_peak]);
         Ok(())
     }
 
@@ -106,12 +106,18 @@ impl Race<'_> {
 }
 
 /// The peak counts from here on.
-fn forget_peak() -> Result<()> {
+///
+/// # Errors
+/// The system keeps none.
+pub fn forget_peak() -> Result<()> {
     Ok(std::fs::write("/proc/self/clear_refs", "5")?)
 }
 
 /// Bytes that this process has held at most.
-fn own_peak() -> Result<f64> {
+///
+/// # Errors
+/// The system does not say.
+pub fn peak() -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a peak")?;
     let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;

@@ -1,6 +1,7 @@
 //! AdamW (Loshchilov & Hutter 2019): decoupled decay, bias correction. Slots: both moments.
 
 use super::{Slots, Update};
+use crate::kernels;
 
 /// The numbers that stay the same over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,14 +22,37 @@ impl AdamW {
         let epsilon = self.epsilon as f32;
         let keep = update.keep(lr, self.weight_decay);
         let scale = update.gradient_scale;
-        let values = update.values.iter_mut().zip(update.gradient);
-        let moments = slots.first.iter_mut().zip(&mut slots.second);
-        for ((value, gradient), (first, second)) in values.zip(moments) {
-            let gradient = gradient * scale;
-            *first = beta1 * *first + rest1 * gradient;
-            *second = beta2 * *second + rest2 * gradient * gradient;
-            let denominator = second.sqrt() * second_scale + epsilon;
-            *value = *value * keep - step_size * *first / denominator;
-        }
+        each(update.values, update.gradient, slots, |values, gradient, first, second| {
+            let moments = first.iter_mut().zip(second);
+            for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
+                let gradient = gradient * scale;
+                *first = beta1 * *first + rest1 * gradient;
+                *second = beta2 * *second + rest2 * gradient * gradient;
+                let denominator = second.sqrt() * second_scale + epsilon;
+                *value = *value * keep - step_size * *first / denominator;
+            }
+        });
     }
+}
+
+/// Numbers that one thread moves at a time.
+const PART: usize = 1 << 14;
+
+/// Calls `f` with every part of a parameter, its gradient and its moments, on all threads. Each number is moved by itself, so threads
+/// don't change the bits.
+fn each(
+    values: &mut [f32],
+    gradient: &[f32],
+    slots: &mut Slots,
+    f: impl Fn(&mut [f32], &[f32], &mut [f32], &mut [f32]) + Sync,
+) {
+    use rayon::prelude::*;
+    let moments = slots.first.par_chunks_mut(PART).zip(slots.second.par_chunks_mut(PART));
+    let parts = values.par_chunks_mut(PART).zip(gradient.par_chunks(PART)).zip(moments);
+    parts.for_each(|((values, gradient), (first, second))| {
+        kernels::wide(
+            #[inline(always)]
+            || f(values, gradient, first, second),
+        );
+    });
 }

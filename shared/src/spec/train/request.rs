@@ -182,6 +182,12 @@ impl HearthOptions {
             }),
         })
     }
+
+    /// Tokens an example may have: what is asked, and no more than virtual tokens leave of the model's context.
+    pub fn longest_row(&self, context: u32) -> u32 {
+        let context = context.saturating_sub(self.adapter().map_or(0, |adapter| adapter.virtual_tokens()));
+        self.max_length.or(context.min(2048)).min(context)
+    }
 }
 
 impl FineTuneSpec {
@@ -262,12 +268,11 @@ impl FineTuneSpec {
         let steps = ours.max_steps.map_or(all_steps, |most| most.min(all_steps));
         let adapter = ours.adapter();
         let virtual_tokens = adapter.as_ref().map_or(0, AdapterSpec::virtual_tokens);
-        let context = facts.context.saturating_sub(virtual_tokens);
-        if context < 2 {
+        let max_length = ours.longest_row(facts.context);
+        if max_length < 2 {
             let message = format!("{virtual_tokens} leave nothing of the model's context of {}", facts.context);
             return Err(SpecError::new("hearth.virtual_tokens", message));
         }
-        let max_length = ours.max_length.or(context.min(2048)).min(context);
         let automatic_lr = automatic_learning_rate(facts.parameters, ours.tuning, ours.optimizer)
             * if self.dpo_beta.is_some() { DPO_RATE } else { 1.0 }
             * self.learning_rate_multiplier.or(1.0);
@@ -287,7 +292,7 @@ impl FineTuneSpec {
             optimizer: ours.optimizer,
             schedule: ours.schedule,
             beta2: if ours.optimizer == OptimizerKind::Lion { 0.99 } else { 0.999 },
-            learning_rate: ours.learning_rate.or(automatic_lr),
+            learning_rate: ours.learning_rate.or(automatic_lr.min(1.0)),
             warmup_steps: (steps as f64 * ours.warmup_ratio.or(0.05)).round() as u64,
             weight_decay: ours.weight_decay.or(if ours.tuning == Tuning::Full { 0.1 } else { 0.0 }),
             label_smoothing: ours.label_smoothing,

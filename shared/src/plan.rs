@@ -1,0 +1,243 @@
+//! What a training run will need, by plain arithmetic: memory by part, and floating point operations. It counts what Hearth's own engine
+//! keeps in f32; nothing in it was fitted to a measurement.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{AdapterSpec, BaseWeights, OptimizerKind, TrainSpec};
+
+/// A model as the arithmetic sees it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ModelShape {
+    /// All weights.
+    pub parameters: u64,
+    pub vocab_size: u64,
+    pub d_model: u64,
+    pub n_layers: u64,
+    /// Heads times their size.
+    pub q_width: u64,
+    /// Key heads times their size.
+    pub kv_width: u64,
+    pub ffn_dim: u64,
+    /// Whether the feed-forward has a gate.
+    pub gated: bool,
+    /// Of a block; 0 without.
+    pub experts: u64,
+    /// Experts a token goes through; 1 without experts.
+    pub active_experts: u64,
+    /// The embedding is the head.
+    pub tied: bool,
+    /// What an adapter can sit on in one block.
+    pub projections: Vec<ProjectionShape>,
+}
+
+/// A matrix of a block.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ProjectionShape {
+    pub name: String,
+    pub inputs: u64,
+    pub outputs: u64,
+    /// (IA)³ has a factor for each of so many of its inputs or outputs; 0 leaves it alone.
+    pub factors: u64,
+    /// The last one of its half of the block.
+    pub ends_half: bool,
+}
+
+/// Bytes that a run holds at its fullest, by what they are for.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Memory {
+    pub weights: u64,
+    pub gradients: u64,
+    /// What the optimizer remembers, and the moving average.
+    pub optimizer: u64,
+    /// What the forward pass keeps for the backward pass.
+    pub activations: u64,
+    /// Logits of a part of the vocabulary's rows, and what lives for one product or one update.
+    pub temporary: u64,
+    /// The copy of weights and optimizer that is written while the run goes on.
+    pub checkpoint: u64,
+    pub total: u64,
+}
+
+/// Bytes of a number.
+const F32: u64 = 4;
+/// Floats of logits that exist at once.
+const LOGITS: u64 = 1 << 24;
+
+impl ModelShape {
+    /// How many numbers a run trains.
+    pub fn trained(&self, spec: &TrainSpec) -> u64 {
+        let Some(adapter) = &spec.adapter else {
+            let frozen = u64::from(spec.frozen_layers).min(self.n_layers);
+            let embedding = if frozen > 0 { self.vocab_size * self.d_model } else { 0 };
+            return self.parameters.saturating_sub(embedding + frozen * self.block());
+        };
+        let by_projection = |count: &dyn Fn(&ProjectionShape) -> u64| self.projections.iter().map(count).sum::<u64>();
+        let block = match adapter {
+            AdapterSpec::Lora(lora) => by_projection(&|p| {
+                let stretch = if lora.dora { p.outputs } else { 0 };
+                if lora.targets(&p.name) { u64::from(lora.r) * (p.inputs + p.outputs) + stretch } else { 0 }
+            }),
+            AdapterSpec::Ia3 => by_projection(&|p| p.factors),
+            AdapterSpec::Prefix(tokens) => u64::from(tokens.virtual_tokens) * 2 * self.kv_width,
+            AdapterSpec::Prompt(tokens) => return u64::from(tokens.virtual_tokens) * self.d_model,
+            AdapterSpec::Bottleneck(spec) => by_projection(&|p| {
+                let width = u64::from(spec.width);
+                if p.ends_half { 2 * width * p.outputs + width + p.outputs } else { 0 }
+            }),
+        };
+        self.n_layers * block
+    }
+
+    /// Weights of a block's matrices.
+    fn block(&self) -> u64 {
+        self.projections.iter().map(|p| p.inputs * p.outputs).sum()
+    }
+
+    /// Floating point operations for each token of a training step, in rows of `length` tokens: of the products the model consists of,
+    /// what gradient checkpointing computes again left out (Chowdhery 2022, appendix B, with causal attention counted as the half it is).
+    /// A weight that is not trained costs no gradient of its own.
+    pub fn flops_per_token(&self, length: f64, all_trained: bool) -> f64 {
+        let mlp = if self.gated { 3 } else { 2 } * self.d_model * self.ffn_dim;
+        let layer = 2 * self.d_model * (self.q_width + self.kv_width) + self.active_experts * mlp;
+        let products = 2.0 * (self.n_layers * layer + self.d_model * self.vocab_size) as f64;
+        // Queries with keys, and weights with values, each over half of the row.
+        let attention = (self.n_layers * 2 * self.q_width) as f64 * length;
+        let backward = if all_trained { 2.0 * products } else { products } + 2.0 * attention;
+        products + attention + backward
+    }
+
+    /// What a run holds at its fullest.
+    pub fn memory(&self, spec: &TrainSpec) -> Memory {
+        let trained = self.trained(spec);
+        let per_step = u64::from(spec.batch_size) * u64::from(spec.max_length);
+        let tokens = per_step.min(u64::from(spec.micro_batch_tokens.max(spec.max_length)));
+        let packed = if spec.base_weights == BaseWeights::Nf4 { self.n_layers * self.block() } else { 0 };
+        let weights = F32 * (self.parameters - packed.min(self.parameters)) + packed * 33 / 64;
+        let added = if spec.adapter.is_some() { F32 * trained } else { 0 };
+        let optimizer = match spec.optimizer {
+            OptimizerKind::Adamw | OptimizerKind::Muon => 2,
+            OptimizerKind::Lion | OptimizerKind::Sgd => 1,
+            OptimizerKind::Adafactor => 0,
+        } + u64::from(spec.ema_decay.is_some());
+        // A step in several passes adds each one's gradients to a sum.
+        let passes = if tokens < per_step { 2 } else { 1 };
+        let memory = Memory {
+            weights: weights + added,
+            gradients: F32 * trained * passes,
+            optimizer: F32 * trained * optimizer,
+            activations: F32 * tokens * self.activations(spec),
+            temporary: self.temporary(spec, tokens),
+            checkpoint: F32 * trained * (1 + optimizer),
+            total: 0,
+        };
+        let Memory { weights, gradients, optimizer, activations, temporary, checkpoint, .. } = memory;
+        Memory { total: weights + gradients + optimizer + activations + temporary + checkpoint, ..memory }
+    }
+
+    /// Floats that a token's forward pass keeps.
+    fn activations(&self, spec: &TrainSpec) -> u64 {
+        let inner = if self.gated { 3 } else { 2 } * self.ffn_dim * self.active_experts;
+        // Both norms' inputs and outputs; queries, keys, values and what attention gives; the feed-forward's units.
+        let mut block = 4 * self.d_model + 2 * (self.q_width + self.kv_width) + inner;
+        if let Some(lora) = spec.lora() {
+            block += self.projections.iter().filter(|p| lora.targets(&p.name)).count() as u64 * u64::from(lora.r);
+        }
+        let ends = 3 * self.d_model;
+        if spec.gradient_checkpointing {
+            self.n_layers * self.d_model + block + ends
+        } else {
+            self.n_layers * block + ends
+        }
+    }
+
+    fn temporary(&self, spec: &TrainSpec, tokens: u64) -> u64 {
+        let head = self.vocab_size * self.d_model;
+        let logits = LOGITS.min(tokens * self.vocab_size);
+        // A tied embedding's gradient comes from both its ends, and their sum is a third.
+        let ends = match (&spec.adapter, self.tied) {
+            (None, true) => 2 * head,
+            (None, false) => head,
+            (Some(_), _) => 0,
+        };
+        F32 * (logits + ends + tokens * (3 * self.d_model + 2 * self.ffn_dim))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{BottleneckSpec, LoraSpec, VirtualTokensSpec};
+
+    /// SmolLM2-135M, whose figures stand on its model card.
+    fn smollm2() -> ModelShape {
+        let projection = |name: &str, inputs, outputs, factors, ends_half| ProjectionShape {
+            name: name.to_owned(),
+            inputs,
+            outputs,
+            factors,
+            ends_half,
+        };
+        ModelShape {
+            parameters: 134_515_008,
+            vocab_size: 49_152,
+            d_model: 576,
+            n_layers: 30,
+            q_width: 576,
+            kv_width: 192,
+            ffn_dim: 1536,
+            gated: true,
+            experts: 0,
+            active_experts: 1,
+            tied: true,
+            projections: vec![
+                projection("q_proj", 576, 576, 0, false),
+                projection("k_proj", 576, 192, 192, false),
+                projection("v_proj", 576, 192, 192, false),
+                projection("o_proj", 576, 576, 0, true),
+                projection("gate_proj", 576, 1536, 0, false),
+                projection("up_proj", 576, 1536, 0, false),
+                projection("down_proj", 1536, 576, 1536, true),
+            ],
+        }
+    }
+
+    #[test]
+    fn parts_add_up_and_methods_differ_as_they_should() {
+        let shape = smollm2();
+        let with = |adapter| TrainSpec { adapter, ..TrainSpec::default() };
+        let full = shape.memory(&with(None));
+        assert_eq!(full.weights, 4 * 134_515_008);
+        assert_eq!((full.gradients, full.optimizer), (2 * full.weights, 2 * full.weights));
+        let Memory { weights, gradients, optimizer, activations, temporary, checkpoint, total } = full;
+        assert_eq!(total, weights + gradients + optimizer + activations + temporary + checkpoint);
+        // By PEFT's own count for r 16 on every linear layer: 4,884,480.
+        let lora = with(Some(AdapterSpec::Lora(LoraSpec::default())));
+        assert_eq!(shape.trained(&lora), 4_884_480);
+        assert!(shape.memory(&lora).total < full.total / 2);
+        let packed = TrainSpec { base_weights: BaseWeights::Nf4, ..lora.clone() };
+        assert!(shape.memory(&packed).weights < shape.memory(&lora).weights / 2);
+        let again = TrainSpec { gradient_checkpointing: true, ..lora.clone() };
+        assert!(shape.memory(&again).activations < shape.memory(&lora).activations / 8);
+        let tokens = VirtualTokensSpec { virtual_tokens: 10 };
+        let few = [
+            (AdapterSpec::Ia3, 30 * (192 + 192 + 1536)),
+            (AdapterSpec::Prefix(tokens), 10 * 30 * 2 * 192),
+            (AdapterSpec::Prompt(tokens), 10 * 576),
+            (AdapterSpec::Bottleneck(BottleneckSpec { width: 8 }), 30 * 2 * (16 * 576 + 8 + 576)),
+        ];
+        for (adapter, count) in few {
+            assert_eq!(shape.trained(&with(Some(adapter))), count);
+        }
+    }
+
+    /// PaLM's appendix counts 6 for each weight and 12 · layers · width · length for attention, which is not halved there.
+    #[test]
+    fn flops_are_the_papers() {
+        let shape = smollm2();
+        let weights = (30 * shape.block() + 576 * 49_152) as f64;
+        let attention = 12.0 * 30.0 * 576.0 * 50.0 / 2.0;
+        assert_eq!(shape.flops_per_token(50.0, true), 6.0 * weights + attention);
+        assert_eq!(shape.flops_per_token(50.0, false), 4.0 * weights + attention);
+    }
+}
