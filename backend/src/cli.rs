@@ -3,6 +3,7 @@
 mod chat;
 mod data;
 mod model;
+mod packages;
 mod serve;
 mod texts;
 mod tokenizer;
@@ -75,8 +76,9 @@ enum KeyCommand {
     },
 }
 
-/// Parses the arguments and runs the command.
-pub fn main() -> ExitCode {
+/// Parses the arguments and runs the command. `page` is the archive that a server shows, see [`crate::built_page`].
+pub fn main(page: &'static [u8]) -> ExitCode {
+    crate::page::install(page);
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("HEARTH_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));

@@ -27,12 +27,13 @@ pub struct Settings {
 }
 
 /// Every key a settings file may hold; a misspelt one is refused, not passed over.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "data_dir",
     "organization",
     "addr",
     "max_upload_bytes",
     "max_loaded_bytes",
+    "max_job_bytes",
     "allowed_hosts",
     "job_slots",
     "drain_seconds",
@@ -50,6 +51,9 @@ pub struct ServeSettings {
     /// Most bytes of loaded models [default: half of the machine's memory]
     #[arg(long, env = "HEARTH_MAX_LOADED_BYTES", value_name = "BYTES")]
     pub max_loaded_bytes: Option<u64>,
+    /// Most bytes a training process may be planned to hold [default: the machine's memory]
+    #[arg(long, env = "HEARTH_MAX_JOB_BYTES", value_name = "BYTES")]
+    pub max_job_bytes: Option<u64>,
     /// More host names under which clients may call a loopback server, comma-separated
     #[arg(long, env = "HEARTH_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub allowed_hosts: Option<Vec<String>>,
@@ -69,6 +73,7 @@ pub struct Config {
     pub addr: SocketAddr,
     pub max_upload_bytes: u64,
     pub max_loaded_bytes: Option<u64>,
+    pub max_job_bytes: Option<u64>,
     pub allowed_hosts: Vec<String>,
     pub job_slots: usize,
     pub drain: Duration,
@@ -95,6 +100,7 @@ impl Settings {
             addr: address(above.addr.or(below.addr).as_deref())?,
             max_upload_bytes: above.max_upload_bytes.or(below.max_upload_bytes).unwrap_or(512 << 20),
             max_loaded_bytes: above.max_loaded_bytes.or(below.max_loaded_bytes),
+            max_job_bytes: above.max_job_bytes.or(below.max_job_bytes),
             allowed_hosts: above.allowed_hosts.or(below.allowed_hosts).unwrap_or_default(),
             job_slots: above.job_slots.or(below.job_slots).unwrap_or(1).clamp(1, 64),
             drain: Duration::from_secs(above.drain_seconds.or(below.drain_seconds).unwrap_or(10)),

@@ -4,8 +4,37 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{SqlSafeStr as _, Sqlite, Transaction};
+
+/// Every change of the schema; a file that was released never changes.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "start", include_str!("../migrations/0001_start.sql")),
+    (2, "plans", include_str!("../migrations/0002_plans.sql")),
+];
+
+/// Reads a struct from a row whose columns have the names of its fields.
+macro_rules! from_row {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> for $name {
+            fn from_row(row: &'r sqlx::sqlite::SqliteRow) -> sqlx::Result<Self> {
+                use sqlx::Row as _;
+                Ok(Self { $($field: row.try_get(stringify!($field))?),* })
+            }
+        }
+    };
+}
+pub(crate) use from_row;
+
+fn migrations() -> Vec<Migration> {
+    MIGRATIONS
+        .into_iter()
+        .map(|(version, name, sql)| {
+            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        })
+        .collect()
+}
 
 /// A handle to the database; clones share one pool.
 #[derive(Clone, Debug)]
@@ -33,7 +62,7 @@ impl Db {
             .connect_with(options)
             .await
             .with_context(|| format!("cannot open {}", data_dir.join("hearth.db").display()))?;
-        sqlx::migrate!("./migrations").run(&pool).await.context("cannot migrate the database")?;
+        Migrator::with_migrations(migrations()).run(&pool).await.context("cannot migrate the database")?;
         Ok(Self { pool })
     }
 

@@ -44,6 +44,8 @@ struct Inner {
     /// The program that runs `job`: this one.
     program: PathBuf,
     slots: usize,
+    /// Most bytes that a job may be planned to hold; none is what the machine has.
+    most_memory: Option<u64>,
     /// This process in the lease column.
     owner: String,
     wake: Notify,
@@ -63,6 +65,7 @@ impl Jobs {
             organization: config.organization.clone(),
             program: std::env::current_exe().context("this program does not know where it lies")?,
             slots: config.job_slots,
+            most_memory: config.max_job_bytes,
             owner: ids::new("server-"),
             wake: Notify::new(),
             changes: watch::Sender::new(0),

@@ -5,17 +5,19 @@ mod store;
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 
-use crate::db::Db;
+use crate::db::{Db, from_row};
 use crate::ids;
 
 /// What is known of a key.
-#[derive(sqlx::FromRow, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub id: String,
     pub name: String,
     /// `2026-01-31 12:00:00`, UTC.
     pub created_at: String,
 }
+
+from_row!(Key { id, name, created_at });
 
 /// Makes a key and returns it; it can never be shown again.
 pub async fn create(db: &Db, name: &str) -> Result<String> {

@@ -1,5 +1,5 @@
-//! The program's entry; everything is in the library.
+//! The program's entry; everything but the page is in the library.
 
 fn main() -> std::process::ExitCode {
-    hearth::main()
+    hearth::main(hearth::built_page!())
 }

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hearth_model::generate::GenerateError;
 use hearth_shared::api::system::DeviceInfo;
+use hearth_shared::plan::devices::DeviceSheet;
 use hearth_shared::spec::Sampling;
 use hearth_shared::text::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::registry::Location;
 
@@ -150,6 +151,13 @@ impl Serving {
         while self.stats.active.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+    }
+
+    /// What the device delivers: measured when first asked, between two steps, in a few tenths of a second.
+    pub async fn sheet(&self) -> Result<DeviceSheet, ServeError> {
+        let (out, answer) = oneshot::channel();
+        self.commands.send(device_thread::Command::Measure(out)).await.map_err(|_| ServeError::Stopping)?;
+        answer.await.map_err(|_| ServeError::Stopping)
     }
 
     /// Puts a model away that is being removed.

@@ -1,5 +1,6 @@
 //! The root of the page: what every part shares (language, theme, server state, toasts), and which address shows what.
 
+pub mod address;
 pub mod client;
 pub mod components;
 pub mod fine_tune;
@@ -7,6 +8,7 @@ pub mod format;
 pub mod home;
 pub mod i18n;
 pub mod lab;
+pub mod planner;
 pub mod playground;
 pub mod release;
 mod shell;
@@ -55,8 +57,10 @@ fn Page() -> impl IntoView {
                     <Route path=path!("/lab") view=lab::Lab/>
                     <Route path=path!("/lab/:lab") view=lab::Lab/>
                     <Route path=path!("/playground") view=playground::Playground/>
+                    <Route path=path!("/planner") view=planner::Planner/>
                     <Route path=path!("/fine-tune") view=fine_tune::FineTune/>
                     <Route path=path!("/fine-tune/new") view=fine_tune::NewRun/>
+                    <Route path=path!("/fine-tune/compare") view=fine_tune::Compare/>
                     <Route path=path!("/fine-tune/:run") view=fine_tune::Run/>
                 </Routes>
             </shell::Shell>

@@ -177,6 +177,23 @@ pub fn speed(device: &Device) -> f64 {
     2.0 * (SIZE as f64).powi(3) / best
 }
 
+/// Bytes a second that all threads together read from memory: measured over more than any cache holds.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn bandwidth() -> f64 {
+    use rayon::prelude::*;
+    const WORDS: usize = 1 << 24;
+    let words = vec![1u64; WORDS];
+    let part = WORDS.div_ceil(rayon::current_num_threads());
+    let once = || {
+        let started = std::time::Instant::now();
+        let sum: u64 = words.par_chunks(part).map(|chunk| chunk.iter().fold(0u64, |sum, word| sum.wrapping_add(*word))).sum();
+        std::hint::black_box(sum);
+        started.elapsed().as_secs_f64()
+    };
+    let best = (0..3).map(|_| once()).fold(f64::INFINITY, f64::min);
+    (WORDS * size_of::<u64>()) as f64 / best
+}
+
 /// Worker threads of the CPU kernels.
 pub fn threads() -> usize {
     #[cfg(not(target_arch = "wasm32"))]

@@ -39,11 +39,27 @@ pub fn shape(config: &ModelConfig) -> ModelShape {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use hearth_shared::spec::{AdapterSpec, BottleneckSpec, LoraSpec, TrainSpec, VirtualTokensSpec};
+    use hearth_shared::spec::{
+        AdapterSpec, ArchitectureSpec, Auto, BottleneckSpec, LoraSpec, Preset, TrainSpec, VirtualTokensSpec,
+    };
 
     use super::*;
     use crate::config::Gpt2Size;
     use crate::projection::is_adapter;
+
+    /// A plan for a model that does not exist yet is the plan of the model.
+    #[test]
+    fn a_shape_is_known_before_the_model() {
+        let base = ArchitectureSpec { depth: 3, max_positions: 96, ..ArchitectureSpec::default() };
+        let narrow = ArchitectureSpec { d_model: Auto::Value(48), n_heads: Auto::Value(6), depth: 2, ..base.clone() };
+        for preset in [Preset::Llama, Preset::Gpt2, Preset::Moe, Preset::Palm] {
+            for spec in [&base, &narrow, &ArchitectureSpec { ffn_dim: Auto::Value(40), ..narrow.clone() }] {
+                let spec = ArchitectureSpec { preset, ..spec.clone() };
+                let config = ModelConfig::asked(&spec, 70).unwrap();
+                assert_eq!(spec.shape(70).unwrap(), shape(&config), "{spec:?}");
+            }
+        }
+    }
 
     /// What the arithmetic counts is what is put on a model.
     #[test]

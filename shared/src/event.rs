@@ -23,7 +23,24 @@ pub enum RunEvent {
     /// A sentence for the log.
     Message { level: Level, text: String },
     /// The last event of a run that went to its end; the result stands in the job's `result/`.
-    Done { step: u64, trained_tokens: u64 },
+    Done {
+        step: u64,
+        trained_tokens: u64,
+        #[serde(default)]
+        measured: Option<Measured>,
+    },
+}
+
+/// What a run's process took, to be held against its plan.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Measured {
+    /// Bytes at its fullest, above what the process held before it had a model.
+    pub peak_memory: Option<u64>,
+    /// Median of the steps, evaluations and checkpoints left out.
+    pub step_seconds: Option<f64>,
+    /// Floating point operations a second of a large f32 matrix product on this device.
+    pub speed: f64,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

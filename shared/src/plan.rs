@@ -1,12 +1,19 @@
 //! What a training run will need, by plain arithmetic: memory by part, and floating point operations. It counts what Hearth's own engine
 //! keeps in f32; nothing in it was fitted to a measurement.
 
+pub mod devices;
+pub mod estimate;
+mod shapes;
+pub mod sizing;
+pub mod suggest;
+
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{AdapterSpec, BaseWeights, OptimizerKind, TrainSpec};
 
 /// A model as the arithmetic sees it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelShape {
     /// All weights.
     pub parameters: u64,
@@ -32,6 +39,7 @@ pub struct ModelShape {
 
 /// A matrix of a block.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProjectionShape {
     pub name: String,
     pub inputs: u64,
@@ -57,6 +65,13 @@ pub struct Memory {
     /// The copy of weights and optimizer that is written while the run goes on.
     pub checkpoint: u64,
     pub total: u64,
+}
+
+impl Memory {
+    fn summed(self) -> Self {
+        let Self { weights, gradients, optimizer, activations, temporary, checkpoint, .. } = self;
+        Self { total: weights + gradients + optimizer + activations + temporary + checkpoint, ..self }
+    }
 }
 
 /// Bytes of a number.
@@ -131,8 +146,7 @@ impl ModelShape {
             checkpoint: F32 * trained * (1 + optimizer),
             total: 0,
         };
-        let Memory { weights, gradients, optimizer, activations, temporary, checkpoint, .. } = memory;
-        Memory { total: weights + gradients + optimizer + activations + temporary + checkpoint, ..memory }
+        memory.summed()
     }
 
     /// Floats that a token's forward pass keeps.
@@ -170,7 +184,7 @@ mod tests {
     use crate::spec::{BottleneckSpec, LoraSpec, VirtualTokensSpec};
 
     /// SmolLM2-135M, whose figures stand on its model card.
-    fn smollm2() -> ModelShape {
+    pub(super) fn smollm2() -> ModelShape {
         let projection = |name: &str, inputs, outputs, factors, ends_half| ProjectionShape {
             name: name.to_owned(),
             inputs,

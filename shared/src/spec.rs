@@ -2,9 +2,11 @@
 //! refuse the same values with the same words. It does not know what runs the request.
 
 mod adapter;
+mod architecture;
 mod train;
 
 pub use adapter::{AdapterSpec, BaseWeights, BottleneckSpec, LoraSpec, VirtualTokensSpec};
+pub use architecture::{ACTIVE_EXPERTS, ArchitectureSpec, Preset, Sizes};
 use serde::{Deserialize, Serialize};
 pub use train::{
     Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, OptimizerKind, Precision, SampleSpec,

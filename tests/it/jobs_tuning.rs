@@ -95,6 +95,10 @@ async fn a_model_is_tuned_talks_and_goes() -> Result<()> {
     let id = made["id"].as_str().context("an id")?;
     let job = ended(&server, id).await?;
     ensure!(job["status"] == "succeeded", "{job}");
+    // What was planned before the run, and what it took.
+    let (planned, measured) = (&job["hearth"]["planned"], &job["hearth"]["measured"]);
+    ensure!(planned["memory"]["total"].as_u64() > Some(0) && planned["step_flops"].as_f64() > Some(0.0), "{planned}");
+    ensure!(measured["peak_memory"].as_u64() > Some(0) && measured["step_seconds"].as_f64() > Some(0.0), "{measured}");
     ensure!(
         job["hyperparameters"]["n_epochs"].is_u64()
             && job["method"]["supervised"]["hyperparameters"]["batch_size"].is_u64(),

@@ -8,6 +8,7 @@ mod api_system;
 mod browser_kept;
 mod browser_lab;
 mod browser_pages;
+mod browser_planner;
 mod browser_pull;
 mod browser_story;
 mod harness;

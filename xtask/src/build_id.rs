@@ -1,5 +1,5 @@
 //! The build id: one hash over the sources that make the page. `xtask` gives it to page and worker at compile time,
-//! `backend/build.rs` includes this very file and compares, so a server never carries an older page than the sources.
+//! `backend/build.rs` includes this very file, and the server compares: it never shows an older page than its sources.
 
 use std::fs;
 use std::io;

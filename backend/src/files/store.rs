@@ -4,9 +4,8 @@ use anyhow::Result;
 use hearth_shared::api::files::FileObject;
 
 use super::FileFilter;
-use crate::db::Db;
+use crate::db::{Db, from_row};
 
-#[derive(sqlx::FromRow)]
 struct Row {
     id: String,
     bytes: i64,
@@ -14,6 +13,8 @@ struct Row {
     filename: String,
     purpose: String,
 }
+
+from_row!(Row { id, bytes, created_at, filename, purpose });
 
 impl From<Row> for FileObject {
     fn from(row: Row) -> Self {

@@ -9,13 +9,14 @@ use futures::Stream;
 use futures::stream;
 use hearth_shared::api::fine_tuning::{Checkpoint, CreateJob, Job, JobEvent, Plan, ValidateRequest};
 use hearth_shared::api::{ErrorBody, List};
+use hearth_shared::plan::estimate::CPU_UTILISATION;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{self, Checked, Json, Page, Params, Unsupported, empty, never};
-use super::sse;
+use super::{generation, sse};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::keys::hex;
@@ -58,7 +59,12 @@ async fn create(State(app): State<App>, request: Request) -> Result<Answer<Made>
     let bytes = body::bytes(request, &app).await?;
     let request: CreateJob = body::parse(&bytes)?;
     if request.hearth.as_ref().is_some_and(|hearth| hearth.dry_run) {
-        return Ok(Answer(Made::Plan(app.jobs.plan(&request).await?.into())));
+        let mut plan = app.jobs.plan(&request).await?;
+        if let Some(flops) = plan.flops {
+            let sheet = app.serving.sheet().await.map_err(generation::broken)?;
+            plan.seconds = Some(flops / (sheet.f32 * CPU_UTILISATION));
+        }
+        return Ok(Answer(Made::Plan(plan.into())));
     }
     let hash = hex(&Sha256::digest(&bytes));
     let key = key.as_deref().filter(|key| !key.is_empty() && key.len() <= 255);

@@ -1,5 +1,6 @@
 //! `/v1/hearth`: what the page needs beyond OpenAI's API.
 
+use anyhow::Context as _;
 use axum::Json as Answer;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CACHE_CONTROL;
@@ -8,19 +9,25 @@ use axum::response::{IntoResponse as _, Response};
 use hearth_shared::api::models::{ImportRequest, Model, Pull, PullRequest, Pullable};
 use hearth_shared::api::system::SystemInfo;
 use hearth_shared::api::{ErrorBody, List};
+use hearth_shared::plan::ModelShape;
+use hearth_shared::plan::devices::DeviceSheet;
 use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{Checked, Json, Unsupported};
+use super::generation;
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::jobs::inspect::Eye;
 use crate::{page, registry, system};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(info))
+        .routes(routes!(device))
+        .routes(routes!(shape))
         .routes(routes!(pullable))
         .routes(routes!(pulls, pull))
         .routes(routes!(progress, cancel_pull))
@@ -47,7 +54,7 @@ async fn info(State(app): State<App>) -> Result<Answer<SystemInfo>> {
     let count = |word: &str| counts.get(word).copied().unwrap_or(0) as u64;
     Ok(Answer(SystemInfo {
         version: env!("CARGO_PKG_VERSION").into(),
-        build: page::BUILD_ID.map(str::to_owned),
+        build: page::build_id().map(str::to_owned),
         device: app.serving.stats.device().ok_or_else(|| Error::Unavailable("the device is being opened".into()))?,
         memory: system::memory(),
         disk_available: system::disk_available(&app.config.data_dir),
@@ -59,6 +66,23 @@ async fn info(State(app): State<App>) -> Result<Answer<SystemInfo>> {
         uptime_seconds: app.started.elapsed().as_secs(),
         max_upload_bytes: app.config.max_upload_bytes,
     }))
+}
+
+/// What this machine's device delivers, for plans. The first call measures it, in a few tenths of a second.
+#[utoipa::path(get, path = "/v1/hearth/device", tag = "hearth", responses((status = 200, body = DeviceSheet)))]
+async fn device(State(app): State<App>) -> Result<Answer<DeviceSheet>> {
+    app.serving.sheet().await.map(Answer).map_err(generation::broken)
+}
+
+/// A model as the planner's arithmetic sees it, by the model's content hash.
+#[utoipa::path(get, path = "/v1/hearth/shapes/{hash}", tag = "hearth", params(("hash" = String, Path)),
+    responses((status = 200, body = ModelShape), (status = 404, body = ErrorBody)))]
+async fn shape(State(app): State<App>, Path(hash): Path<String>) -> Result<Answer<ModelShape>> {
+    let entries = app.registry.list().await?;
+    let entry = entries.iter().find(|entry| entry.hash == hash).ok_or_else(|| Error::model_not_found(&hash))?;
+    let weights = app.registry.location(entry)?.weights;
+    let shape = tokio::task::spawn_blocking(move || Eye::open(&weights).map(|eye| eye.shape()));
+    Ok(Answer(shape.await.context("the reader of the configuration stopped")??))
 }
 
 /// Models that can be pulled.

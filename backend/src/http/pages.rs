@@ -12,13 +12,18 @@ use axum::response::{IntoResponse as _, Response};
 use crate::error::Error;
 use crate::page::{self, Asset};
 
+/// First words of the API's paths behind `/v1`, which clients with a wrong base address ask for.
+const API: [&str; 6] = ["chat", "completions", "files", "fine_tuning", "jobs", "models"];
+
 /// Whatever no route took: a file of the page, the page itself for one of its views, or nothing.
 pub async fn page(request: Request) -> Response {
     let path = request.uri().path();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reading || path.starts_with("/v1/") {
+    let misses_version = API.contains(&path.split('/').nth(1).unwrap_or_default());
+    if !reading || misses_version || path.starts_with("/v1/") {
+        let hint = if misses_version { format!(" The API's paths begin with /v1: try /v1{path}.") } else { String::new() };
         return Error::NotFound {
-            message: format!("Unknown request URL: {} {path}", request.method()),
+            message: format!("Unknown request URL: {} {path}.{hint}", request.method()),
             param: None,
             code: "unknown_url",
         }

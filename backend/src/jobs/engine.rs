@@ -17,7 +17,7 @@ use hearth_model::tokenizer::Special;
 use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save};
 use hearth_model::transformer::Transformer;
 use hearth_model::{adapter, peft, plan};
-use hearth_shared::event::{Level, Metrics, RunEvent};
+use hearth_shared::event::{Level, Measured, Metrics, RunEvent};
 use hearth_shared::spec::{BaseWeights, JobSpec, SampleSpec, Sampling, Watchdog};
 use hearth_shared::text::{Message, Role, validate};
 
@@ -34,7 +34,8 @@ type Emit<'a> = &'a mut dyn FnMut(RunEvent) -> Result<()>;
 
 /// Runs to the end or to an order. Checkpoints go to `checkpoints/`, the result to `result/`.
 pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
-    let mut work = Work::open(spec, folder)?;
+    let idle = system::memory().process;
+    let mut work = Work::open(spec, folder, idle)?;
     // This process does nothing else; what loading needed was given back.
     device::keep_memory();
     let done = work.go(order, emit);
@@ -53,6 +54,10 @@ struct Work<'a> {
     run: Run,
     /// When the last steps ended, and the tokens each had.
     pace: Vec<(Instant, u64)>,
+    /// Bytes that the process held before it had a model.
+    idle: Option<u64>,
+    /// How long each step took.
+    durations: Vec<f64>,
     /// Floating point operations a second that the device reaches.
     speed: f64,
     flops_per_token: f64,
@@ -113,7 +118,7 @@ impl<'a> Work<'a> {
         self.finish(emit)
     }
 
-    fn open(spec: &'a JobSpec, folder: &'a Path) -> Result<Self> {
+    fn open(spec: &'a JobSpec, folder: &'a Path, idle: Option<u64>) -> Result<Self> {
         let device = device::best();
         let mut bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
             .context("cannot load the base model")?;
@@ -142,14 +147,29 @@ impl<'a> Work<'a> {
         let flops_per_token =
             plan::shape(&bundle.config).flops_per_token(tokens / examples.max(1.0), spec.train.adapter.is_none());
         let (last, speed, pace) = (Losses::default(), device::speed(&device), Vec::new());
-        Ok(Self { spec, folder, bundle, run, pace, speed, flops_per_token, last, writing: None, rescues: 0 })
+        Ok(Self {
+            spec,
+            folder,
+            bundle,
+            run,
+            pace,
+            idle,
+            durations: Vec::new(),
+            speed,
+            flops_per_token,
+            last,
+            writing: None,
+            rescues: 0,
+        })
     }
 
     fn step(&mut self, emit: Emit<'_>) -> Result<()> {
+        let started = Instant::now();
         let report = match self.run.step() {
             Ok(report) => report,
             Err(error) => return self.rescue(error, emit),
         };
+        self.durations.push(started.elapsed().as_secs_f64());
         let total = self.run.total_steps();
         let every = self.spec.train.eval_every;
         let evaluates = report.step == total || (every > 0 && report.step.is_multiple_of(every));
@@ -339,8 +359,19 @@ impl<'a> Work<'a> {
             }
         }
         let progress = self.run.progress();
-        emit(RunEvent::Done { step: progress.step, trained_tokens: progress.trained_tokens })?;
+        let measured = Some(self.measured());
+        emit(RunEvent::Done { step: progress.step, trained_tokens: progress.trained_tokens, measured })?;
         Ok(Outcome::Done)
+    }
+
+    /// Of this attempt: one that was taken up again has only its own steps.
+    fn measured(&mut self) -> Measured {
+        self.durations.sort_by(f64::total_cmp);
+        Measured {
+            peak_memory: system::peak().zip(self.idle).map(|(peak, idle)| peak.saturating_sub(idle)),
+            step_seconds: self.durations.get(self.durations.len() / 2).copied(),
+            speed: self.speed,
+        }
     }
 
     /// The model that the run was for: where it waited for a better one in vain, the best; else the last.

@@ -46,7 +46,7 @@ impl Line {
                 trained_tokens: metrics.trained_tokens as i64,
                 estimated_finish: metrics.seconds_left.map(|left| self.at + left.ceil() as i64),
             }),
-            RunEvent::Done { step, trained_tokens } => Some(Progress {
+            RunEvent::Done { step, trained_tokens, .. } => Some(Progress {
                 step: *step as i64,
                 total_steps: None,
                 trained_tokens: *trained_tokens as i64,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use hearth_shared::api::fine_tuning::JobError;
+use hearth_shared::api::fine_tuning::{JobError, Planned};
 use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec, Tuning};
 use hearth_shared::text::{Format, Report};
@@ -19,8 +19,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// The run's spec, or why there can be none.
-    pub fn decide(&self, spec: &FineTuneSpec, entry: &Entry) -> Result<TrainSpec, JobError> {
+    /// The run's spec, or why there can be none. `room`: bytes that it may hold.
+    pub fn decide(&self, spec: &FineTuneSpec, entry: &Entry, room: Option<u64>) -> Result<TrainSpec, JobError> {
         refuse("training_file", &self.report)?;
         if let Some(report) = &self.validation {
             refuse("validation_file", report)?;
@@ -37,11 +37,51 @@ impl Found {
             parameters: entry.parameters as u64,
             context: entry.context as u32,
         };
-        spec.resolve(&facts).map_err(|error| JobError {
+        let decided = spec.resolve(&facts).map_err(|error| JobError {
             code: "invalid_hyperparameters".into(),
             message: error.to_string(),
             param: Some(error.field),
-        })
+        })?;
+        room.map_or(Ok(()), |room| self.fits_memory(&decided, room))?;
+        Ok(decided)
+    }
+
+    /// What the run of a decided spec will need.
+    pub fn planned(&self, spec: &TrainSpec) -> Planned {
+        let step_flops = f64::from(spec.batch_size) * self.mean_length(spec) * self.flops_per_token(spec);
+        Planned { memory: self.shape.memory(spec), step_flops }
+    }
+
+    /// Floating point operations for each token.
+    pub fn flops_per_token(&self, spec: &TrainSpec) -> f64 {
+        self.shape.flops_per_token(self.mean_length(spec), spec.adapter.is_none())
+    }
+
+    /// Tokens of an example.
+    pub fn mean_length(&self, spec: &TrainSpec) -> f64 {
+        let tokens = self.report.tokens.as_ref().map_or(0, |tokens| tokens.total);
+        (tokens as f64 / self.report.examples.max(1) as f64).min(f64::from(spec.max_length))
+    }
+
+    fn fits_memory(&self, spec: &TrainSpec, room: u64) -> Result<(), JobError> {
+        let needed = self.shape.memory(spec).total;
+        if needed <= room {
+            return Ok(());
+        }
+        let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+        let found = self.shape.fit(spec, room);
+        let (param, way) = match &found {
+            Some(found) => {
+                let settings: Vec<_> = found.changes.iter().map(|change| change.setting()).collect();
+                let words = settings.iter().map(|(field, value)| format!("`{field}`: {value}")).collect::<Vec<_>>();
+                let way = format!("It fits with {} ({}).", words.join(", "), gigabytes(found.memory.total));
+                (settings.first().map_or("model", |(field, _)| field), way)
+            }
+            None => ("model", "Not even a 4-bit base under an adapter fits: choose a smaller model.".to_owned()),
+        };
+        let message =
+            format!("The run needs about {} of memory; a job may take {} here. {way}", gigabytes(needed), gigabytes(room));
+        Err(JobError { code: "not_enough_memory".into(), message, param: Some(param.to_owned()) })
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::{Sqlite, Transaction};
 use super::state::{self, Change};
 use super::store::NewEvent;
 use super::{events, store};
-use crate::db::Db;
+use crate::db::{Db, from_row};
 use crate::ids;
 
 /// Seconds without a renewal after which a job is thought abandoned.
@@ -19,11 +19,13 @@ pub const LEASE_SECONDS: i64 = 60;
 const MOST_LOSSES: i64 = 3;
 
 /// A job that is now ours to run.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     pub id: String,
     pub attempt: i64,
 }
+
+from_row!(Claim { id, attempt });
 
 /// Takes the oldest queued job that is not in `busy` (whose former process is still leaving).
 pub async fn claim(db: &Db, owner: &str, busy: &[String]) -> Result<Option<Claim>> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use hearth_shared::api::fine_tuning::{Checkpoint, CheckpointMetrics, JobStatus};
 use sqlx::{Sqlite, Transaction};
 
-use crate::db::Db;
+use crate::db::{Db, from_row};
 use crate::ids;
 
 /// What a job is when it is made.
@@ -17,7 +17,7 @@ pub struct NewJob<'a> {
 }
 
 /// A job's row; texts ending in JSON are read by [`super::view`].
-#[derive(sqlx::FromRow, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     pub id: String,
     pub created_at: i64,
@@ -37,10 +37,18 @@ pub struct Row {
     pub total_steps: Option<i64>,
     pub estimated_finish: Option<i64>,
     pub attempt: i64,
+    pub planned: Option<String>,
+    pub measured: Option<String>,
 }
 
+from_row!(Row {
+    id, created_at, finished_at, status, request, model_hash, seed, spec, report,
+    validation_report, error, fine_tuned_model, result_file, trained_tokens, step, total_steps,
+    estimated_finish, attempt, planned, measured,
+});
+
 /// An event's row.
-#[derive(sqlx::FromRow, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct EventRow {
     pub job: String,
     pub seq: i64,
@@ -50,6 +58,8 @@ pub struct EventRow {
     pub message: String,
     pub data: Option<String>,
 }
+
+from_row!(EventRow { job, seq, created_at, level, kind, message, data });
 
 /// An event to be numbered; a second one with the same key falls away.
 #[derive(Clone, Debug, Default)]
@@ -157,21 +167,30 @@ pub async fn using_model(db: &Db, hash: &str) -> Result<Vec<String>> {
     .await?)
 }
 
-/// What the validator found and, if the data is good, what was decided.
-pub async fn set_validated(
-    db: &Db,
-    id: &str,
-    spec: Option<&str>,
-    report: Option<&str>,
-    validation_report: Option<&str>,
-) -> Result<()> {
-    sqlx::query("UPDATE jobs SET spec = ?2, report = ?3, validation_report = ?4 WHERE id = ?1")
+/// What the validator found and, if the data is good, what was decided; each as JSON.
+#[derive(Clone, Debug, Default)]
+pub struct Validated {
+    pub spec: Option<String>,
+    pub planned: Option<String>,
+    pub report: String,
+    pub validation_report: Option<String>,
+}
+
+pub async fn set_validated(db: &Db, id: &str, found: &Validated) -> Result<()> {
+    sqlx::query("UPDATE jobs SET spec = ?2, planned = ?3, report = ?4, validation_report = ?5 WHERE id = ?1")
         .bind(id)
-        .bind(spec)
-        .bind(report)
-        .bind(validation_report)
+        .bind(&found.spec)
+        .bind(&found.planned)
+        .bind(&found.report)
+        .bind(&found.validation_report)
         .execute(db.pool())
         .await?;
+    Ok(())
+}
+
+/// What the run took, as JSON.
+pub async fn set_measured(db: &Db, id: &str, measured: &str) -> Result<()> {
+    sqlx::query("UPDATE jobs SET measured = ?2 WHERE id = ?1").bind(id).bind(measured).execute(db.pool()).await?;
     Ok(())
 }
 

@@ -221,6 +221,9 @@ impl News<'_> {
         file.read_to_end(&mut bytes).await?;
         let (lines, taken) = events::whole_lines(&bytes);
         for line in &lines {
+            if let RunEvent::Done { measured: Some(measured), .. } = &line.event {
+                store::set_measured(&self.jobs.0.db, self.job, &serde_json::to_string(measured)?).await?;
+            }
             if let RunEvent::Checkpoint { step, name, train_loss, valid_loss, valid_accuracy } = &line.event {
                 let metrics = CheckpointMetrics {
                     step: Some(*step as f64),

@@ -2,6 +2,7 @@
 //! there and shows the plan.
 
 use anyhow::Context as _;
+use hearth_shared::api::ErrorDetail;
 use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobError, Plan};
 use hearth_shared::event::Level;
 use hearth_shared::spec::{Auto, FineTuneSpec};
@@ -11,6 +12,7 @@ use super::state::Change;
 use super::{Jobs, events, inspect, queue, store, view};
 use crate::error::{Error, Result};
 use crate::registry::Entry;
+use crate::system;
 
 impl Jobs {
     /// What a job of this request would be, without making one.
@@ -18,14 +20,17 @@ impl Jobs {
         let (entry, spec) = self.check(request).await?;
         let found = self.inspect(request, &entry, &spec).await?;
         let asked = view::asked_hyperparameters(request);
-        let decided = found.decide(&spec, &entry);
+        let decided = found.decide(&spec, &entry, self.room());
         let mut plan = Plan {
             object: "fine_tuning.plan".into(),
             hyperparameters: asked,
             spec: None,
             memory: None,
+            memory_limit: self.room(),
+            memory_available: system::memory().available,
             trained_parameters: None,
             flops: None,
+            seconds: None,
             total_steps: None,
             tokens: found.report.tokens.as_ref().map(|tokens| tokens.total),
             warnings: Vec::new(),
@@ -43,20 +48,22 @@ impl Jobs {
                 };
                 let steps = u64::from(spec.n_epochs) * found.report.examples.div_ceil(u64::from(spec.batch_size));
                 plan.total_steps = Some(spec.max_steps.map_or(steps, |most| most.min(steps)));
-                plan.memory = Some(found.shape.memory(&spec));
+                let planned = found.planned(&spec);
+                plan.memory = Some(planned.memory);
                 plan.trained_parameters = Some(found.shape.trained(&spec));
-                let (examples, tokens) = (found.report.examples.max(1) as f64, plan.tokens.unwrap_or(0) as f64);
-                let per_token = found.shape.flops_per_token(tokens / examples, spec.adapter.is_none());
-                plan.flops = plan
-                    .total_steps
-                    .map(|steps| steps as f64 * f64::from(spec.batch_size) * tokens / examples * per_token);
+                plan.flops = plan.total_steps.map(|steps| steps as f64 * planned.step_flops);
+                if plan.memory_available.is_some_and(|free| free < planned.memory.total) {
+                    plan.warnings.push("More memory than is free now: close what can be closed, or let it wait.".into());
+                }
                 plan.spec = Some(spec);
             }
             Err(error) => {
-                plan.error = Some(
-                    Error::coded(error.param.as_deref().unwrap_or_default(), "invalid_training_file", error.message)
-                        .detail(),
-                )
+                plan.error = Some(ErrorDetail {
+                    message: error.message,
+                    kind: "invalid_request_error".into(),
+                    param: error.param,
+                    code: Some(error.code),
+                })
             }
         }
         Ok(plan)
@@ -103,6 +110,12 @@ impl Jobs {
             ));
         }
         Ok((entry, spec))
+    }
+
+    /// Bytes that a job may hold. What runs now will have ended when its turn comes.
+    fn room(&self) -> Option<u64> {
+        let total = system::memory().total;
+        self.0.most_memory.into_iter().chain(total).min()
     }
 
     async fn check_file(&self, param: &str, id: &str) -> Result<()> {
@@ -177,11 +190,15 @@ impl Jobs {
         let (entry, mut spec) = self.check(&request).await?;
         spec.seed = Some(row.seed as u64);
         let found = self.inspect(&request, &entry, &spec).await?;
-        let decided = found.decide(&spec, &entry);
-        let spec = decided.as_ref().ok().map(serde_json::to_string).transpose()?;
-        let report = serde_json::to_string(&found.report)?;
-        let validation = found.validation.as_ref().map(serde_json::to_string).transpose()?;
-        store::set_validated(&self.0.db, id, spec.as_deref(), Some(&report), validation.as_deref()).await?;
+        let decided = found.decide(&spec, &entry, self.room());
+        let planned = decided.as_ref().ok().map(|spec| found.planned(spec));
+        let validated = store::Validated {
+            spec: decided.as_ref().ok().map(serde_json::to_string).transpose()?,
+            planned: planned.as_ref().map(serde_json::to_string).transpose()?,
+            report: serde_json::to_string(&found.report)?,
+            validation_report: found.validation.as_ref().map(serde_json::to_string).transpose()?,
+        };
+        store::set_validated(&self.0.db, id, &validated).await?;
         match decided {
             Ok(_) => {
                 let words = "Files validated, moving job to queued state";

@@ -51,6 +51,8 @@ pub fn job(row: Row, organization: &str) -> Result<Job> {
             step: row.step as u64,
             total_steps: row.total_steps.map(|steps| steps as u64),
             attempt: row.attempt as u32,
+            planned: json(row.planned.as_deref())?,
+            measured: json(row.measured.as_deref())?,
             report: json(row.report.as_deref())?,
             validation_report: json(row.validation_report.as_deref())?,
         },

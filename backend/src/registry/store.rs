@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use crate::db::Db;
+use crate::db::{Db, from_row};
 
 /// A model's row.
-#[derive(sqlx::FromRow, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub id: String,
     pub hash: String,
@@ -23,6 +23,11 @@ pub struct Entry {
     pub chat: bool,
     pub listed: bool,
 }
+
+from_row!(Entry {
+    id, hash, created, owned_by, base, base_hash, job, format, bytes, parameters, architecture,
+    context, chat, listed,
+});
 
 pub(super) async fn get(db: &Db, id: &str) -> Result<Option<Entry>> {
     Ok(sqlx::query_as("SELECT * FROM models WHERE id = ?").bind(id).fetch_optional(db.pool()).await?)

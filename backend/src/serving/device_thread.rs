@@ -14,16 +14,21 @@ use hearth_model::device::{self, Device};
 use hearth_model::generate::{FinishReason, Generation, Scoring, Step};
 use hearth_model::tokenizer::{Special, Tokenizer};
 use hearth_model::transformer::Transformer;
+use hearth_shared::api::system::DeviceKind;
+use hearth_shared::plan::devices::DeviceSheet;
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::oneshot;
 
 use super::scheduler::Scheduler;
 use super::shelf::Shelf;
 use super::{Input, Piece, Request, ServeError, Stats, Token};
 use crate::registry::Location;
+use crate::system;
 
 pub(super) enum Command {
     Generate(Box<Request>, Sender<Piece>),
     Forget(Location),
+    Measure(oneshot::Sender<DeviceSheet>),
 }
 
 struct Stream {
@@ -74,6 +79,7 @@ pub(super) fn run(mut inbox: Receiver<Command>, stats: &Stats, budget: u64) {
         scheduler: Scheduler::default(),
         next: 0,
         stats,
+        sheet: None,
     };
     loop {
         while let Ok(command) = inbox.try_recv() {
@@ -99,6 +105,7 @@ struct Desk<'a> {
     scheduler: Scheduler,
     next: u64,
     stats: &'a Stats,
+    sheet: Option<DeviceSheet>,
 }
 
 impl Desk<'_> {
@@ -112,6 +119,11 @@ impl Desk<'_> {
                 }
             }
             Command::Forget(location) => self.models.forget(&location),
+            Command::Measure(out) => {
+                let device = &self.models.device;
+                let sheet = self.sheet.get_or_insert_with(|| measure(device));
+                let _ = out.send(sheet.clone());
+            }
         }
         self.publish();
     }
@@ -175,6 +187,13 @@ impl Desk<'_> {
         *self.stats.loaded.lock().unwrap_or_else(PoisonError::into_inner) =
             self.models.loaded.keys().cloned().collect();
     }
+}
+
+fn measure(device: &Device) -> DeviceSheet {
+    let info = device::info(device);
+    let memory = info.memory_total.or(system::memory().total).unwrap_or(0);
+    let sheet = DeviceSheet::measured(&info.name, memory as f64, device::speed(device), device::bandwidth());
+    DeviceSheet { cpu: info.kind == DeviceKind::Cpu, ..sheet }
 }
 
 /// What a request becomes.

@@ -1,5 +1,6 @@
 //! Fine-tuning: the list of runs, the form that starts one, and the page of a run.
 
+mod compare;
 mod data;
 mod download;
 mod feed;
@@ -13,6 +14,7 @@ mod run;
 mod run_charts;
 mod run_parts;
 
+pub use compare::Compare;
 pub use list::FineTune;
 pub use new::NewRun;
 pub use run::Run;

@@ -50,6 +50,27 @@ pub fn duration(seconds: f64, locale: Locale) -> String {
     }
 }
 
+/// A planned time, from milliseconds to years: `14 ms`, `3.2 s`, `5 min 3 s`, `12 days`.
+pub fn span(seconds: f64, locale: Locale) -> String {
+    const DAY: f64 = 86_400.0;
+    const YEAR: f64 = 365.0 * DAY;
+    let [ms, s, days, years] = match locale {
+        Locale::en => [" ms", " s", " days", " years"],
+        Locale::zh => [" 毫秒", " 秒", " 天", " 年"],
+    };
+    if seconds < 1.0 {
+        format!("{}{ms}", three_digits(seconds * 1e3))
+    } else if seconds < 60.0 {
+        format!("{}{s}", three_digits(seconds))
+    } else if seconds < 2.0 * DAY {
+        duration(seconds, locale)
+    } else if seconds < 2.0 * YEAR {
+        format!("{}{days}", three_digits(seconds / DAY))
+    } else {
+        format!("{}{years}", three_digits(seconds / YEAR))
+    }
+}
+
 /// A learning rate or another small number: `3e-4`, `0.0021`, `0.125`.
 pub fn small(value: f64) -> String {
     if value == 0.0 {
@@ -106,5 +127,9 @@ mod tests {
         assert_eq!(small(1.25e-5), "1.25e-5");
         assert_eq!(duration(200.4, Locale::en), "3 min 20 s");
         assert_eq!(duration(7_500.0, Locale::zh), "2 小时 5 分");
+        assert_eq!(span(0.0142, Locale::en), "14.2 ms");
+        assert_eq!(span(3.21, Locale::en), "3.21 s");
+        assert_eq!(span(90.0 * 86_400.0, Locale::zh), "90 天");
+        assert_eq!(span(1e9, Locale::en), "31.7 years");
     }
 }

@@ -12,7 +12,8 @@ use super::store::{Load, use_store};
 use super::theme::{Theme, use_theme};
 
 /// Path, icon.
-const PLACES: [(&str, &str); 4] = [("/", "home"), ("/lab", "lab"), ("/playground", "chat"), ("/fine-tune", "tune")];
+const PLACES: [(&str, &str); 5] =
+    [("/", "home"), ("/lab", "lab"), ("/playground", "chat"), ("/fine-tune", "tune"), ("/planner", "plan")];
 
 #[component]
 pub fn Shell(children: Children) -> impl IntoView {
@@ -53,6 +54,7 @@ fn Places() -> impl IntoView {
         "/lab" => t_string!(i18n, shell.lab),
         "/playground" => t_string!(i18n, shell.playground),
         "/fine-tune" => t_string!(i18n, shell.fine_tune),
+        "/planner" => t_string!(i18n, shell.planner),
         _ => t_string!(i18n, shell.home),
     };
     let here = move |path: &'static str| location.pathname.with(|now| belongs(now, path));

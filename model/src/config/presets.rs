@@ -1,5 +1,7 @@
 //! Ready-made shapes. Sizes and settings are the papers'; a preset's vocabulary is the caller's.
 
+use hearth_shared::spec::{ArchitectureSpec, Preset, SpecError};
+
 use super::{
     Activation, Architecture, BlockKind, Dropout, ModelConfig, Moe, Norm, NormPlacement, Position, Rope, RopeStyle,
 };
@@ -67,12 +69,31 @@ impl ModelConfig {
         }
     }
 
-    /// A Llama-shaped model from one dial: `depth` layers of width `64 · depth`, heads of 64 and about three query heads to a
-    /// key head. Width grows with depth, as compute-optimal models do (nanochat's rule).
-    pub fn depth(depth: usize, vocab_size: usize, max_positions: usize) -> Self {
-        let depth = depth.max(1);
-        let kv_heads = (1..=depth.div_ceil(3)).rev().find(|kv| depth.is_multiple_of(*kv)).unwrap_or(1);
-        Self::llama(vocab_size, 64 * depth, depth, (depth, kv_heads), max_positions)
+    /// The model that a person asks for, with a vocabulary of so many tokens.
+    ///
+    /// # Errors
+    /// The first size no model can have.
+    pub fn asked(spec: &ArchitectureSpec, vocab_size: usize) -> Result<Self, SpecError> {
+        let sizes = spec.sizes()?;
+        let [d_model, n_layers, n_heads, kv_heads] =
+            [sizes.d_model, sizes.n_layers, sizes.n_heads, sizes.kv_heads].map(|n| n as usize);
+        let (heads, max_positions) = ((n_heads, kv_heads), sizes.max_positions as usize);
+        let family = match spec.preset {
+            Preset::Llama => Self::llama(vocab_size, d_model, n_layers, heads, max_positions),
+            Preset::Gpt2 => Self::gpt2(Gpt2Size::Small, vocab_size),
+            Preset::Moe => Self::moe(sizes.experts as usize, vocab_size, d_model, n_layers, heads),
+            Preset::Palm => Self::palm(vocab_size, d_model, n_layers, n_heads, max_positions),
+        };
+        Ok(Self {
+            d_model,
+            n_layers,
+            n_heads,
+            kv_heads,
+            head_dim: sizes.head_dim as usize,
+            ffn_dim: sizes.ffn_dim as usize,
+            max_positions,
+            ..family
+        })
     }
 
     /// GPT-2: LayerNorm, learned positions, GELU, biases everywhere, tied, dropout 0.1.
@@ -142,12 +163,20 @@ mod tests {
         assert_eq!(count(Gpt2Size::Xl), 1_557_611_200);
     }
 
+    fn asked(preset: Preset, depth: u32) -> ModelConfig {
+        let spec = ArchitectureSpec { preset, depth, max_positions: 64, ..ArchitectureSpec::default() };
+        ModelConfig::asked(&spec, 100).expect("a preset is possible")
+    }
+
     #[test]
     fn every_preset_is_a_model() {
         let shapes = [
             ModelConfig::llama(100, 32, 2, (4, 2), 64),
-            ModelConfig::depth(1, 100, 64),
-            ModelConfig::depth(6, 100, 64),
+            asked(Preset::Llama, 1),
+            asked(Preset::Llama, 6),
+            asked(Preset::Gpt2, 2),
+            asked(Preset::Moe, 2),
+            asked(Preset::Palm, 3),
             ModelConfig::moe(4, 100, 32, 2, (4, 2)),
             ModelConfig::palm(100, 32, 2, 4, 64),
         ];
@@ -157,6 +186,6 @@ mod tests {
             let count: usize = model.params().iter().map(|(_, p)| p.shape().iter().product::<usize>()).sum();
             assert_eq!(count as u64, config.parameters(), "{config:?}");
         }
-        assert_eq!(ModelConfig::depth(12, 1, 1).kv_heads, 4);
+        assert_eq!(asked(Preset::Llama, 12).kv_heads, 4);
     }
 }

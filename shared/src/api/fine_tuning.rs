@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::event::Level;
+use crate::event::{Level, Measured};
 use crate::plan::Memory;
 use crate::spec::{Auto, HearthOptions, TrainSpec};
 
@@ -191,10 +191,24 @@ pub struct JobInfo {
     pub total_steps: Option<u64>,
     /// How often a process has taken the job up.
     pub attempt: u32,
+    /// What the run was expected to need, before it began.
+    pub planned: Option<Planned>,
+    /// What it took, once it has ended well.
+    pub measured: Option<Measured>,
     /// The validator's report on the training file (see `POST /v1/validate`).
     pub report: Option<serde_json::Value>,
     /// The report on the validation file.
     pub validation_report: Option<serde_json::Value>,
+}
+
+/// What a run is expected to need, by [`crate::plan`].
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Planned {
+    /// Bytes at its fullest, above the idle process.
+    pub memory: Memory,
+    /// Floating point operations of one step.
+    pub step_flops: f64,
 }
 
 /// Something that happened to a job. `seq` counts from 1 without gaps; it is also the SSE id.
@@ -265,10 +279,16 @@ pub struct Plan {
     pub hyperparameters: Hyperparameters,
     /// Bytes that the training process will hold at its fullest, by part.
     pub memory: Option<Memory>,
+    /// Bytes that this machine, or the server's `max_job_bytes`, leaves a job; and bytes that are free now.
+    pub memory_limit: Option<u64>,
+    pub memory_available: Option<u64>,
     /// Numbers that are trained.
     pub trained_parameters: Option<u64>,
     /// Floating point operations of the whole run.
     pub flops: Option<f64>,
+    /// Seconds that all steps take, at the share of the device's speed that `cargo xtask bench planner` measures; checkpoints and
+    /// evaluations come on top.
+    pub seconds: Option<f64>,
     pub total_steps: Option<u64>,
     pub tokens: Option<u64>,
     pub warnings: Vec<String>,

@@ -2,5 +2,5 @@
 //! tests it runs, so the tests never meet an older one.
 
 fn main() -> std::process::ExitCode {
-    hearth::cli::main()
+    hearth::main(hearth::built_page!())
 }

@@ -45,18 +45,38 @@ const MOST_POINTS: usize = 600;
 /// Where values go on the drawing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Scale {
+    /// In units of the axis: logarithms where it is logarithmic.
     x: (f64, f64),
     y: (f64, f64),
+    log: Log,
     width: f64,
     height: f64,
 }
 
+/// Which axes are logarithmic. Values of 0 and less are not on such an axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    pub x: bool,
+    pub y: bool,
+}
+
+fn unit(value: f64, log: bool) -> f64 {
+    if log { value.log10() } else { value }
+}
+
+fn value(unit: f64, log: bool) -> f64 {
+    if log { 10f64.powf(unit) } else { unit }
+}
+
 impl Scale {
-    fn of(series: &[Series], x_end: Option<f64>, from_zero: bool, size: (f64, f64)) -> Self {
-        let all = || series.iter().flat_map(|series| &series.points);
+    fn of(series: &[Series], x_end: Option<f64>, from_zero: bool, log: Log, size: (f64, f64)) -> Self {
+        let all = || {
+            let points = series.iter().flat_map(|series| &series.points);
+            points.map(|&(px, py)| (unit(px, log.x), unit(py, log.y))).filter(|(px, _)| px.is_finite())
+        };
         let mut x = (f64::MAX, f64::MIN);
         let mut y = (f64::MAX, f64::MIN);
-        for &(px, py) in all() {
+        for (px, py) in all() {
             x = (x.0.min(px), x.1.max(px));
             if py.is_finite() {
                 y = (y.0.min(py), y.1.max(py));
@@ -67,29 +87,30 @@ impl Scale {
             y = (0.0, 1.0);
         }
         if let Some(end) = x_end {
-            x.1 = x.1.max(end);
+            x.1 = x.1.max(unit(end, log.x));
         }
+        let from_zero = from_zero && !log.y;
         if from_zero {
             y.0 = 0.0;
         }
         let margin = ((y.1 - y.0) * 0.06).max(y.1.abs() * 1e-3).max(1e-12);
         y = (if from_zero { 0.0 } else { y.0 - margin }, y.1 + margin);
-        x.1 = x.1.max(x.0 + 1.0);
-        Self { x, y, width: size.0, height: size.1 }
+        x.1 = x.1.max(x.0 + if log.x { 0.1 } else { 1.0 });
+        Self { x, y, log, width: size.0, height: size.1 }
     }
 
     fn px(&self, x: f64) -> f64 {
-        LEFT + (x - self.x.0) / (self.x.1 - self.x.0) * (self.width - LEFT - RIGHT)
+        LEFT + (unit(x, self.log.x) - self.x.0) / (self.x.1 - self.x.0) * (self.width - LEFT - RIGHT)
     }
 
     fn py(&self, y: f64) -> f64 {
-        TOP + (self.y.1 - y) / (self.y.1 - self.y.0) * (self.height - TOP - BOTTOM)
+        TOP + (self.y.1 - unit(y, self.log.y)) / (self.y.1 - self.y.0) * (self.height - TOP - BOTTOM)
     }
 
     /// The x under a pixel.
     fn x_at(&self, px: f64) -> f64 {
         let share = (px - LEFT) / (self.width - LEFT - RIGHT);
-        (self.x.0 + share * (self.x.1 - self.x.0)).clamp(self.x.0, self.x.1)
+        value((self.x.0 + share * (self.x.1 - self.x.0)).clamp(self.x.0, self.x.1), self.log.x)
     }
 
     fn path(&self, points: &[(f64, f64)]) -> String {
@@ -97,9 +118,10 @@ impl Scale {
         let last = points.len().saturating_sub(1);
         let mut path = String::new();
         for (index, &(x, y)) in points.iter().enumerate() {
-            if y.is_finite() && (index % stride == 0 || index == last) {
+            let (px, py) = (self.px(x), self.py(y));
+            if px.is_finite() && py.is_finite() && (index % stride == 0 || index == last) {
                 let command = if path.is_empty() { 'M' } else { 'L' };
-                path.push_str(&format!("{command}{:.1} {:.1}", self.px(x), self.py(y)));
+                path.push_str(&format!("{command}{px:.1} {py:.1}"));
             }
         }
         path
@@ -123,6 +145,15 @@ fn ticks(range: (f64, f64), count: f64) -> Vec<f64> {
     (first..=last).map(|index| index as f64 * step).collect()
 }
 
+/// The same on a logarithmic axis, whose range is of exponents: decades, with 2 and 5 between while there are few.
+fn log_ticks(range: (f64, f64), count: f64) -> Vec<f64> {
+    let few = range.1 - range.0 < count / 2.0;
+    let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let decades = range.0.floor() as i32..=range.1.ceil() as i32;
+    let all = decades.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
+    all.filter(|tick| (range.0..=range.1).contains(&tick.log10())).collect()
+}
+
 #[component]
 pub fn Chart(
     #[prop(into)] series: Signal<Vec<Series>>,
@@ -139,6 +170,7 @@ pub fn Chart(
     x_end: Signal<Option<f64>>,
     #[prop(default = 260.0)] height: f64,
     #[prop(default = false)] from_zero: bool,
+    #[prop(optional, into)] log: Signal<Log>,
     /// Whether the numbers under the cursor float over the drawing; a small one shows them elsewhere.
     #[prop(default = true)]
     reading: bool,
@@ -162,7 +194,9 @@ pub fn Chart(
     on_cleanup(move || resize.remove());
 
     let scale =
-        Memo::new(move |_| series.with(|series| Scale::of(series, x_end.get(), from_zero, (width.get(), height))));
+        Memo::new(move |_| {
+            series.with(|series| Scale::of(series, x_end.get(), from_zero, log.get(), (width.get(), height)))
+        });
     let follow = move |event: web_sys::PointerEvent| {
         let target = event.current_target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
         if let Some(target) = target {
@@ -171,7 +205,8 @@ pub fn Chart(
         }
     };
     let on_key = move |event: web_sys::KeyboardEvent| {
-        let range = scale.get_untracked().x;
+        let scale = scale.get_untracked();
+        let range = (value(scale.x.0, scale.log.x), value(scale.x.1, scale.log.x));
         let now = cursor.get_untracked().unwrap_or(range.1);
         let stride = ((range.1 - range.0) / 50.0).max(1.0).round();
         let next = match event.key().as_str() {
@@ -214,7 +249,8 @@ pub fn Chart(
 fn axes(scale: &Scale, format: Option<fn(f64) -> String>) -> impl IntoView + use<> {
     let scale = *scale;
     let format = format.unwrap_or(|value| value.to_string());
-    let rows = ticks(scale.y, (scale.height / 48.0).max(2.0))
+    let on = |range, log, count: f64| if log { log_ticks(range, count) } else { ticks(range, count) };
+    let rows = on(scale.y, scale.log.y, (scale.height / 48.0).max(2.0))
         .into_iter()
         .map(|value| {
             let y = scale.py(value);
@@ -224,7 +260,7 @@ fn axes(scale: &Scale, format: Option<fn(f64) -> String>) -> impl IntoView + use
             }
         })
         .collect_view();
-    let columns = ticks(scale.x, (scale.width / 110.0).max(2.0))
+    let columns = on(scale.x, scale.log.x, (scale.width / 110.0).max(2.0))
         .into_iter()
         .map(|value| {
             view! {
@@ -338,6 +374,8 @@ mod tests {
         assert_eq!(ticks((0.0, 10.0), 5.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert!(ticks((2.3, 2.9), 4.0).iter().all(|tick| (2.3..=2.9).contains(tick)));
         assert!(ticks((1.0, 1.0), 4.0).is_empty());
+        assert_eq!(log_ticks((0.0, 1.0), 5.0), [1.0, 2.0, 5.0, 10.0]);
+        assert_eq!(log_ticks((-2.0, 4.0), 5.0).len(), 7);
     }
 
     #[test]

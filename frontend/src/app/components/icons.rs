@@ -49,7 +49,8 @@ fn paths(name: &str) -> &'static str {
     PATHS.iter().find(|(drawn, _)| *drawn == name).map_or(r#"<circle cx="12" cy="12" r="3"/>"#, |(_, paths)| paths)
 }
 
-const PATHS: [(&str, &str); 39] = [
+const PATHS: [(&str, &str); 40] = [
+    ("plan", r#"<path d="M4 19.5h16"/><path d="M6.5 16v-4M11 16V7.5M15.5 16v-6M20 16V4.5"/>"#),
     ("home", r#"<path d="M4 11.2 12 4.5l8 6.7"/><path d="M6 9.8V19.5h12V9.8"/><path d="M10 19.5v-5h4v5"/>"#),
     (
         "lab",

@@ -47,6 +47,8 @@ pub struct Line {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     pub metrics: Vec<Metrics>,
+    /// When each of them came, Unix seconds.
+    pub times: Vec<i64>,
     pub samples: Vec<Sample>,
     pub saved: Vec<Saved>,
     pub log: Vec<Line>,
@@ -64,6 +66,7 @@ impl Record {
             Some(RunEvent::Metrics(metrics)) => {
                 self.forget_from(metrics.step);
                 self.metrics.push(metrics);
+                self.times.push(event.created_at);
                 return;
             }
             Some(RunEvent::Sample { step, prompt, text }) => {
@@ -84,6 +87,7 @@ impl Record {
     fn forget_from(&mut self, step: u64) {
         while self.metrics.last().is_some_and(|last| last.step >= step) {
             self.metrics.pop();
+            self.times.pop();
         }
         self.samples.retain(|sample| sample.step < step);
         self.saved.retain(|saved| saved.step < step);

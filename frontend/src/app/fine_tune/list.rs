@@ -51,10 +51,18 @@ pub fn FineTune() -> impl IntoView {
                     <h1>{t!(i18n, tune.title)}</h1>
                     <p>{t!(i18n, tune.lead)}</p>
                 </div>
-                <a class="button primary" href="/fine-tune/new">
-                    <Icon name="plus" size=18/>
-                    {t!(i18n, tune.new)}
-                </a>
+                <div class="head-actions">
+                    <Show when=move || jobs.with(|jobs| jobs.ready().is_some_and(|jobs| jobs.len() > 1))>
+                        <a class="button" href="/fine-tune/compare">
+                            <Icon name="plan" size=18/>
+                            {t!(i18n, tune.compare)}
+                        </a>
+                    </Show>
+                    <a class="button primary" href="/fine-tune/new">
+                        <Icon name="plus" size=18/>
+                        {t!(i18n, tune.new)}
+                    </a>
+                </div>
             </header>
             {move || match jobs.get() {
                 Load::Waiting => view! { <div class="card"><Skeleton lines=5/></div> }.into_any(),

@@ -308,7 +308,31 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
                     <dt>{t!(i18n, tune.time_left)}</dt>
                     <dd>{left}</dd>
                 </div>
+                <MemoryFigure job record/>
             </dl>
         </section>
+    }
+}
+
+/// What the process holds, or held at its fullest, beside what was planned.
+#[component]
+fn MemoryFigure(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoView {
+    let i18n = use_i18n();
+    let used = move || {
+        let peak = job.with(|job| job.as_ref()?.hearth.measured?.peak_memory);
+        peak.or_else(|| record.with(|record| record.metrics.last().and_then(|last| last.memory)))
+    };
+    let planned = move || {
+        let planned = job.with(|job| job.as_ref()?.hearth.planned)?;
+        Some(t_string!(i18n, tune.planned, value = format::bytes(planned.memory.total)))
+    };
+    view! {
+        <div>
+            <dt>{t!(i18n, tune.memory)}</dt>
+            <dd data-figure="memory">
+                {move || used().map_or_else(|| "—".to_owned(), format::bytes)}
+                <small class="soft figure-note">{planned}</small>
+            </dd>
+        </div>
     }
 }

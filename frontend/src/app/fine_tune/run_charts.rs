@@ -30,7 +30,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
             format: |value| format!("{value:.2}"),
         };
         vec![
-            series(t_string!(i18n, tune.train_smooth), "var(--data-1)", Stroke::Line, smooth(&raw)),
+            series(t_string!(i18n, tune.train_smooth), "var(--data-1)", Stroke::Line, smooth(&raw, LOOK_AROUND)),
             series(t_string!(i18n, tune.train_raw), "var(--data-1)", Stroke::Faint, raw),
             series(
                 t_string!(i18n, tune.valid_loss),
@@ -138,9 +138,9 @@ fn SmallChart(series: Signal<Vec<Series>>, cursor: RwSignal<Option<f64>>, x_end:
     }
 }
 
-/// Each point's mean over its neighbours to both sides, as many before as after, so that the curve does not lag behind.
-fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let reach = (LOOK_AROUND * points.len() as f64) as usize;
+/// Each point's mean over a share of its neighbours to both sides, as many before as after, so that the curve does not lag behind.
+pub(super) fn smooth(points: &[(f64, f64)], share: f64) -> Vec<(f64, f64)> {
+    let reach = (share * points.len() as f64) as usize;
     (0..points.len())
         .map(|at| {
             let reach = reach.min(at).min(points.len() - 1 - at);
@@ -157,12 +157,12 @@ mod tests {
     #[test]
     fn a_constant_stays_what_it_is() {
         let points: Vec<_> = (0..5).map(|step| (f64::from(step), 2.5)).collect();
-        assert!(smooth(&points).iter().all(|point| (point.1 - 2.5).abs() < 1e-12));
+        assert!(smooth(&points, LOOK_AROUND).iter().all(|point| (point.1 - 2.5).abs() < 1e-12));
     }
 
     #[test]
     fn a_falling_line_is_not_lifted() {
         let points: Vec<_> = (0..200).map(|step| (f64::from(step), -f64::from(step))).collect();
-        assert!(smooth(&points).iter().zip(&points).all(|(smooth, point)| (smooth.1 - point.1).abs() < 1e-9));
+        assert!(smooth(&points, LOOK_AROUND).iter().zip(&points).all(|(smooth, point)| (smooth.1 - point.1).abs() < 1e-9));
     }
 }

@@ -5,10 +5,10 @@ use hearth_shared::lab::Engine;
 use js_sys::{Array, Float32Array, Object, Reflect};
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use web_sys::UrlSearchParams;
 
 use super::address::Address;
 use super::forward::{Forward, Head, Step};
+use crate::app::address;
 
 /// Milliseconds by the page's clock.
 #[must_use]
@@ -19,39 +19,13 @@ pub fn now() -> f64 {
 /// The state in the address now.
 #[must_use]
 pub fn address() -> Address {
-    let query = window().location().search().unwrap_or_default();
-    let Ok(query) = UrlSearchParams::new_with_str(&query) else {
-        return Address::default();
-    };
-    let pairs: Vec<(String, String)> = Array::from(&query)
-        .iter()
-        .filter_map(|pair| {
-            let pair: Array = pair.dyn_into().ok()?;
-            Some((pair.get(0).as_string()?, pair.get(1).as_string()?))
-        })
-        .collect();
+    let pairs = address::query();
     Address::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// Replaces the address without a new entry in the history.
 pub fn set_address(address: &Address) {
-    let Ok(query) = UrlSearchParams::new() else {
-        return;
-    };
-    for (name, value) in address.pairs() {
-        query.append(name, &value);
-    }
-    let path = window().location().pathname().unwrap_or_default();
-    // The timer may fire after the person has gone to another page of ours.
-    if !path.starts_with("/lab") {
-        return;
-    }
-    let url = format!("{path}?{}", String::from(query.to_string()));
-    if let Ok(history) = window().history() {
-        let state = history.state().unwrap_or(JsValue::NULL);
-        // A sandboxed frame may forbid it; the lab works without.
-        let _ = history.replace_state_with_url(&state, "", Some(&url));
-    }
+    address::replace("/lab", &address.pairs());
 }
 
 /// Runs `action` when the system turns light or dark, until the view is gone.

@@ -24,6 +24,14 @@ impl<T: Copy> Auto<T> {
         }
     }
 
+    /// The same where the automatic value takes computing.
+    pub fn or_else(self, automatic: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Auto => automatic(),
+            Self::Value(value) => value,
+        }
+    }
+
     pub fn value(self) -> Option<T> {
         match self {
             Self::Auto => None,

@@ -1,0 +1,43 @@
+//! The query of the page's address, where a place keeps the state that a link should carry.
+
+use js_sys::Array;
+use leptos::prelude::*;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::UrlSearchParams;
+
+/// Names and decoded values, in their order.
+pub fn query() -> Vec<(String, String)> {
+    let query = window().location().search().unwrap_or_default();
+    let Ok(query) = UrlSearchParams::new_with_str(&query) else {
+        return Vec::new();
+    };
+    Array::from(&query)
+        .iter()
+        .filter_map(|pair| {
+            let pair: Array = pair.dyn_into().ok()?;
+            Some((pair.get(0).as_string()?, pair.get(1).as_string()?))
+        })
+        .collect()
+}
+
+/// Replaces the query without a new entry in the history, if the person is still at `place` or below it.
+pub fn replace(place: &str, pairs: &[(&'static str, String)]) {
+    let Ok(query) = UrlSearchParams::new() else {
+        return;
+    };
+    for (name, value) in pairs {
+        query.append(name, value);
+    }
+    let path = window().location().pathname().unwrap_or_default();
+    // A timer may fire after the person has gone to another place of ours.
+    if !path.starts_with(place) {
+        return;
+    }
+    let query = String::from(query.to_string());
+    let url = if query.is_empty() { path } else { format!("{path}?{query}") };
+    if let Ok(history) = window().history() {
+        let state = history.state().unwrap_or(JsValue::NULL);
+        // A sandboxed frame may forbid it; the page works without.
+        let _ = history.replace_state_with_url(&state, "", Some(&url));
+    }
+}

@@ -1,0 +1,429 @@
+//! The right half: what it comes to. Memory by part, the way out where it does not fit, time and what bounds it, the same run on other
+//! devices, and what the budget would be best spent on.
+
+use hearth_shared::plan::devices::{DeviceSheet, sheets};
+use hearth_shared::plan::estimate::{Bound, Estimate, Layout, Place};
+use hearth_shared::plan::sizing::Sizing;
+use hearth_shared::plan::suggest::{Change, Suggestion};
+use hearth_shared::plan::{Memory, ModelShape};
+use hearth_shared::spec::{Precision, TrainSpec, Tuning};
+use leptos::prelude::*;
+
+use super::question::Question;
+use super::{Desk, word};
+use crate::app::components::icons::Icon;
+use crate::app::format;
+use crate::app::i18n::{Locale, t, t_string, use_i18n};
+
+/// Everything the arithmetic says of a question.
+#[derive(Clone, Debug, PartialEq)]
+struct Plan {
+    shape: ModelShape,
+    spec: TrainSpec,
+    device: DeviceSheet,
+    layout: Layout,
+    estimate: Estimate,
+    tokens: f64,
+}
+
+impl Plan {
+    fn of(question: &Question, shape: ModelShape, device: DeviceSheet) -> Self {
+        let (spec, layout) = (question.spec(), question.layout);
+        let estimate = shape.estimate(&spec, f64::from(question.length), Place::usual(&device, layout));
+        Self { tokens: question.all_tokens(&shape), shape, spec, device, layout, estimate }
+    }
+
+    fn fits(&self) -> bool {
+        self.estimate.memory.total as f64 <= self.device.memory
+    }
+
+    fn seconds(&self) -> f64 {
+        self.tokens / self.estimate.tokens_per_second
+    }
+
+    fn way_out(&self) -> Option<Suggestion> {
+        let place = Place::usual(&self.device, self.layout);
+        self.shape.fit_on(&self.spec, self.device.memory as u64, place)
+    }
+
+    /// Bytes of a number when the model answers.
+    fn served(&self) -> f64 {
+        if self.device.cpu || self.spec.precision == Precision::F32 { 4.0 } else { 2.0 }
+    }
+}
+
+#[component]
+pub(super) fn Answers() -> impl IntoView {
+    let i18n = use_i18n();
+    let desk = expect_context::<Desk>();
+    let plan = Memo::new(move |_| {
+        let shape = desk.shape.get().ok()?;
+        let device = desk.device()?;
+        Some(desk.question.with(|question| Plan::of(question, shape, device)))
+    });
+    let fault = move || desk.shape.with(|shape| shape.as_ref().err().filter(|fault| !fault.is_empty()).cloned());
+    let total = move || plan.with(|plan| plan.as_ref().map(|plan| plan.estimate.memory.total.to_string()));
+    view! {
+        <div class="planner-answers" data-total=total>
+            {move || {
+                fault()
+                    .map(|fault| {
+                        view! {
+                            <div class="notice bad" role="alert">
+                                <Icon name="warn"/>
+                                <div><strong>{t!(i18n, plan.impossible)}</strong><p>{fault}</p></div>
+                            </div>
+                        }
+                    })
+            }}
+            <Show when=move || plan.with(Option::is_some)>
+                <Room plan/>
+                <Time plan/>
+                <Elsewhere plan/>
+                <Budget plan/>
+            </Show>
+        </div>
+    }
+}
+
+/// Part, colour.
+const PARTS: [(&str, &str); 6] = [
+    ("weights", "var(--data-1)"),
+    ("gradients", "var(--data-2)"),
+    ("optimizer", "var(--data-3)"),
+    ("activations", "var(--warn)"),
+    ("temporary", "var(--ink-faint)"),
+    ("checkpoint", "var(--good)"),
+];
+
+fn part(memory: &Memory, name: &str) -> u64 {
+    match name {
+        "weights" => memory.weights,
+        "gradients" => memory.gradients,
+        "optimizer" => memory.optimizer,
+        "activations" => memory.activations,
+        "temporary" => memory.temporary,
+        _ => memory.checkpoint,
+    }
+}
+
+/// What one device holds, against what it has.
+#[component]
+fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let label = move |name: &str| match name {
+        "weights" => t_string!(i18n, plan.part_weights),
+        "gradients" => t_string!(i18n, plan.part_gradients),
+        "optimizer" => t_string!(i18n, plan.part_optimizer),
+        "activations" => t_string!(i18n, plan.part_activations),
+        "temporary" => t_string!(i18n, plan.part_temporary),
+        _ => t_string!(i18n, plan.part_checkpoint),
+    };
+    let sizes = move || plan.with(|plan| plan.as_ref().map(|plan| (plan.estimate.memory, plan.device.memory)));
+    let fits = move || plan.with(|plan| plan.as_ref().is_some_and(Plan::fits));
+    let line = move || {
+        let (memory, room) = sizes()?;
+        let (needed, room) = (format::bytes(memory.total), format::bytes(room as u64));
+        Some(match fits() {
+            true => t_string!(i18n, plan.fits, needed = needed, room = room),
+            false => t_string!(i18n, plan.too_large, needed = needed, room = room),
+        })
+    };
+    // The bar is as long as the larger of what is needed and what is there.
+    let whole = move || sizes().map_or(1.0, |(memory, room)| room.max(memory.total as f64).max(1.0));
+    let width = move |name: &'static str| {
+        move || sizes().map(|(memory, _)| format!("{:.3}%", part(&memory, name) as f64 / whole() * 100.0))
+    };
+    let limit = move || sizes().map(|(_, room)| format!("{:.3}%", (room / whole() * 100.0).min(100.0)));
+    view! {
+        <section class="card" aria-live="polite">
+            <div class="section-head">
+                <h2>{t!(i18n, plan.memory)}</h2>
+                <span class="badge" class:good=fits class:bad=move || !fits()>
+                    {move || if fits() { t_string!(i18n, plan.yes) } else { t_string!(i18n, plan.no) }}
+                </span>
+            </div>
+            <p class="planner-line num">{line}</p>
+            <div class="planner-bar" role="img" aria-label=move || line().unwrap_or_default()>
+                {PARTS
+                    .into_iter()
+                    .map(|(name, colour)| {
+                        view! { <span style:width=width(name) style:background=colour title=move || label(name)></span> }
+                    })
+                    .collect_view()}
+                <i class="planner-limit" style:left=limit></i>
+            </div>
+            <ul class="planner-parts num">
+                {PARTS
+                    .into_iter()
+                    .map(|(name, colour)| {
+                        view! {
+                            <li>
+                                <span class="chart-key" style=format!("--key: {colour}")>{move || label(name)}</span>
+                                <strong>{move || sizes().map(|(memory, _)| format::bytes(part(&memory, name)))}</strong>
+                            </li>
+                        }
+                    })
+                    .collect_view()}
+            </ul>
+            <Show when=move || !fits()>
+                <WayOut plan/>
+            </Show>
+        </section>
+    }
+}
+
+/// The nearest run that fits.
+#[component]
+fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let Desk { question, .. } = expect_context::<Desk>();
+    let found = Memo::new(move |_| plan.with(|plan| plan.as_ref().filter(|plan| !plan.fits())?.way_out()));
+    let words = move |change: Change| match change {
+        Change::MicroBatch(tokens) => {
+            let rows = (tokens / question.with_untracked(|question| question.length).max(1)).max(1);
+            t_string!(i18n, plan.change_rows, count = rows)
+        }
+        Change::GradientCheckpointing => t_string!(i18n, plan.change_checkpointing).to_owned(),
+        Change::Lora(rank) => t_string!(i18n, plan.change_lora, rank = rank),
+        Change::Nf4 => t_string!(i18n, plan.change_nf4).to_owned(),
+        Change::MaxLength(tokens) => t_string!(i18n, plan.change_length, count = tokens),
+    };
+    let apply = move |_| {
+        let Some(found) = found.get_untracked() else { return };
+        question.update(|question| {
+            for change in &found.changes {
+                match change {
+                    Change::GradientCheckpointing => question.checkpointing = true,
+                    Change::Lora(rank) => (question.tuning, question.rank) = (Tuning::Lora, *rank),
+                    Change::Nf4 => question.packed = true,
+                    Change::MicroBatch(_) | Change::MaxLength(_) => {}
+                }
+            }
+            question.length = found.spec.max_length;
+            question.rows = (found.spec.micro_batch_tokens / found.spec.max_length).max(1);
+        });
+    };
+    view! {
+        {move || match found.get() {
+            Some(found) => {
+                let needed = format::bytes(found.memory.total);
+                view! {
+                    <div class="notice">
+                        <Icon name="compass"/>
+                        <div>
+                            <strong>{t_string!(i18n, plan.way_out, needed = needed)}</strong>
+                            <ul class="planner-changes">
+                                {found.changes.iter().map(|change| view! { <li>{words(*change)}</li> }).collect_view()}
+                            </ul>
+                        </div>
+                        <button type="button" class="button primary small" data-action="fit" on:click=apply>
+                            {t!(i18n, plan.apply)}
+                        </button>
+                    </div>
+                }
+                    .into_any()
+            }
+            None => view! { <p class="hint bad">{t!(i18n, plan.no_way_out)}</p> }.into_any(),
+        }}
+    }
+}
+
+/// How long, and what it waits for.
+#[component]
+fn Time(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let bound = move || {
+        plan.with(|plan| plan.as_ref().map(|plan| plan.estimate.bound)).map(|bound| match bound {
+            Bound::Compute => t_string!(i18n, plan.bound_compute),
+            Bound::Bandwidth => t_string!(i18n, plan.bound_bandwidth),
+            Bound::Communication => t_string!(i18n, plan.bound_communication),
+        })
+    };
+    view! {
+        <section class="card">
+            <div class="section-head">
+                <h2>{t!(i18n, plan.time)}</h2>
+                <p class="soft">{bound}</p>
+            </div>
+            <Figures plan/>
+            <Bounds plan/>
+            <p class="hint">{t!(i18n, plan.time_hint)}</p>
+        </section>
+    }
+}
+
+#[component]
+fn Figures(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let figures: [(Signal<String>, fn(&Plan, Locale) -> String); 9] = [
+        (word!(i18n, whole_run), |plan, locale| format::span(plan.seconds(), locale)),
+        (word!(i18n, one_step), |plan, locale| format::span(plan.estimate.seconds, locale)),
+        (word!(i18n, tokens_per_second), |plan, _| format::count(plan.estimate.tokens_per_second as u64)),
+        (word!(i18n, all_tokens), |plan, _| format::count(plan.tokens as u64)),
+        (word!(i18n, parameters), |plan, _| format::count(plan.shape.parameters)),
+        (word!(i18n, trained), |plan, _| format::count(plan.shape.trained(&plan.spec))),
+        (word!(i18n, flops), |plan, _| format!("{:.1e}", plan.estimate.flops)),
+        (word!(i18n, cache), |plan, _| {
+            format::bytes(plan.shape.kv_cache(u64::from(plan.spec.max_length), plan.served()) as u64)
+        }),
+        (word!(i18n, decode), |plan, _| {
+            let length = u64::from(plan.spec.max_length);
+            format::rate(plan.shape.decode_bound(length, plan.served(), plan.device.bandwidth))
+        }),
+    ];
+    view! {
+        <dl class="figures num">
+            {figures
+                .into_iter()
+                .map(|(label, read)| {
+                    let value = move || plan.with(|plan| plan.as_ref().map(|plan| read(plan, i18n.get_locale())));
+                    view! { <div><dt>{label}</dt><dd>{value}</dd></div> }
+                })
+                .collect_view()}
+        </dl>
+    }
+}
+
+/// The three things a step could wait for, side by side.
+#[component]
+fn Bounds(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let bars: [(Signal<String>, fn(&Estimate) -> f64, &'static str); 3] = [
+        (word!(i18n, compute), |estimate| estimate.compute_seconds, "var(--data-1)"),
+        (word!(i18n, bandwidth), |estimate| estimate.bandwidth_seconds, "var(--data-2)"),
+        (word!(i18n, communication), |estimate| estimate.communication_seconds, "var(--data-3)"),
+    ];
+    let estimate = move || plan.with(|plan| plan.as_ref().map(|plan| plan.estimate));
+    let share = move |read: fn(&Estimate) -> f64| {
+        let estimate = estimate()?;
+        let all = estimate.compute_seconds.max(estimate.bandwidth_seconds).max(estimate.communication_seconds);
+        Some(format!("{:.2}%", read(&estimate) / all.max(f64::MIN_POSITIVE) * 100.0))
+    };
+    let bar = move |(label, read, colour): (Signal<String>, fn(&Estimate) -> f64, &'static str)| {
+        let seconds = move || estimate().map(|estimate| format::span(read(&estimate), i18n.get_locale()));
+        view! {
+            <li>
+                <span>{label}</span>
+                <div><i style:width=move || share(read) style:background=colour></i></div>
+                <strong>{seconds}</strong>
+            </li>
+        }
+    };
+    view! { <ul class="planner-bounds num">{bars.into_iter().map(bar).collect_view()}</ul> }
+}
+
+/// The same run on every device of the table.
+#[component]
+fn Elsewhere(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let Desk { question, here, .. } = expect_context::<Desk>();
+    let rows = Memo::new(move |_| {
+        let shape = plan.with(|plan| plan.as_ref().map(|plan| plan.shape.clone()));
+        let devices = here.get().into_iter().map(|sheet| (None, sheet)).chain(
+            sheets().into_iter().map(|sheet| (Some(sheet.name.clone()), sheet)),
+        );
+        let of = |shape: ModelShape| {
+            devices
+                .map(|(name, sheet)| (name, question.with(|question| Plan::of(question, shape.clone(), sheet))))
+                .collect::<Vec<_>>()
+        };
+        shape.map(of).unwrap_or_default()
+    });
+    let row = move |(name, plan): (Option<String>, Plan)| {
+        let chosen = question.with_untracked(|question| question.device == name);
+        let fits = plan.fits();
+        let title = plan.device.name.clone();
+        let choose = {
+            let name = name.clone();
+            move |_| question.update(|question| question.device.clone_from(&name))
+        };
+        view! {
+            <tr class:chosen=chosen>
+                <td>
+                    <button type="button" class="planner-device" on:click=choose>{title}</button>
+                </td>
+                <td>
+                    <span class="badge" class:good=fits class:bad=!fits>{format::bytes(plan.estimate.memory.total)}</span>
+                </td>
+                <td>{format::count(plan.estimate.tokens_per_second as u64)}</td>
+                <td>{move || format::span(plan.seconds(), i18n.get_locale())}</td>
+            </tr>
+        }
+    };
+    view! {
+        <section class="card">
+            <div class="section-head">
+                <h2>{t!(i18n, plan.elsewhere)}</h2>
+                <p class="soft">{t!(i18n, plan.elsewhere_hint)}</p>
+            </div>
+            <div class="planner-scroll">
+                <table class="num">
+                    <thead>
+                        <tr>
+                            <th>{t!(i18n, plan.device)}</th>
+                            <th>{t!(i18n, plan.memory)}</th>
+                            <th>{t!(i18n, plan.tokens_per_second)}</th>
+                            <th>{t!(i18n, plan.whole_run)}</th>
+                        </tr>
+                    </thead>
+                    <tbody>{move || rows.get().into_iter().map(row).collect_view()}</tbody>
+                </table>
+            </div>
+        </section>
+    }
+}
+
+/// What the same computing would be best spent on.
+#[component]
+fn Budget(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let sizes = Memo::new(move |_| {
+        plan.with(|plan| {
+            let plan = plan.as_ref().filter(|plan| plan.spec.adapter.is_none())?;
+            let asked = Sizing { parameters: plan.shape.parameters as f64, tokens: plan.tokens };
+            Some((asked, Sizing::for_flops(asked.flops())))
+        })
+    });
+    let row = move |title: Signal<String>, sizing: Sizing| {
+        view! {
+            <tr>
+                <td>{title}</td>
+                <td>{format::count(sizing.parameters as u64)}</td>
+                <td>{format::count(sizing.tokens as u64)}</td>
+                <td>{format!("{:.3}", sizing.loss())}</td>
+            </tr>
+        }
+    };
+    view! {
+        {move || {
+            sizes
+                .get()
+                .map(|(asked, best)| {
+                    view! {
+                        <section class="card">
+                            <div class="section-head">
+                                <h2>{t!(i18n, plan.budget)}</h2>
+                                <p class="soft">{t!(i18n, plan.budget_hint)}</p>
+                            </div>
+                            <div class="planner-scroll">
+                                <table class="num">
+                                    <thead>
+                                        <tr>
+                                            <th></th>
+                                            <th>{t!(i18n, plan.parameters)}</th>
+                                            <th>{t!(i18n, plan.all_tokens)}</th>
+                                            <th>{t!(i18n, plan.loss)}</th>
+                                        </tr>
+                                    </thead>
+                                    <tbody>
+                                        {row(word!(i18n, as_asked), asked)} {row(word!(i18n, compute_optimal), best)}
+                                    </tbody>
+                                </table>
+                            </div>
+                        </section>
+                    }
+                })
+        }}
+    }
+}

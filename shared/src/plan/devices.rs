@@ -1,0 +1,74 @@
+//! Real devices by their makers' data sheets: what a plan can promise at most. Nothing here was measured by Hearth.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::Precision;
+
+/// A device as its data sheet has it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceSheet {
+    pub name: String,
+    /// Bytes.
+    pub memory: f64,
+    /// Bytes a second between memory and the units that compute.
+    pub bandwidth: f64,
+    /// Dense floating point operations a second, accumulated in f32.
+    pub f32: f64,
+    /// The same in bf16 and f16; as f32 where the units have no faster way.
+    pub half: f64,
+    /// In fp8; as `half` where there are no such units.
+    pub fp8: f64,
+    /// Bytes a second to another such device.
+    pub link: f64,
+    /// Narrow formats are emulated in f32, which saves neither time nor memory.
+    pub cpu: bool,
+}
+
+impl DeviceSheet {
+    /// Operations a second at a precision.
+    pub fn peak(&self, precision: Precision) -> f64 {
+        match precision {
+            Precision::F32 => self.f32,
+            Precision::Bf16 | Precision::F16 | Precision::Auto => self.half,
+            Precision::Fp8 => self.fp8,
+        }
+    }
+
+    /// A machine's own device by what was measured there: its product speed in f32, and what its memory delivers. To others it is
+    /// linked by gigabit Ethernet, times ten.
+    pub fn measured(name: &str, memory: f64, flops: f64, bandwidth: f64) -> Self {
+        Self { name: name.to_owned(), memory, bandwidth, f32: flops, half: flops, fp8: flops, link: 1.25e9, cpu: true }
+    }
+}
+
+/// Name; memory in GB; bandwidth in GB/s; f32, half and fp8 in TFLOP/s; link in GB/s one way.
+type Sheet = (&'static str, f64, f64, [f64; 3], f64);
+
+/// NVIDIA: the data sheets of A100, H100 SXM, H200 SXM (NVLink 3 and 4; figures without sparsity) and the Ada whitepaper (appendix A; PCIe 4).
+/// Apple: its announcements of M1 Max and M2 Ultra. CPU: 8 cores with two 256-bit multiply-adds a cycle at 3 GHz, two channels of DDR4-3200.
+const SHEETS: [Sheet; 8] = [
+    ("A100 40 GB", 40.0, 1555.0, [19.5, 312.0, 312.0], 300.0),
+    ("A100 80 GB", 80.0, 2039.0, [19.5, 312.0, 312.0], 300.0),
+    ("H100 80 GB", 80.0, 3350.0, [67.0, 989.4, 1978.9], 450.0),
+    ("H200 141 GB", 141.0, 4800.0, [67.0, 989.4, 1978.9], 450.0),
+    ("RTX 4090 24 GB", 24.0, 1008.0, [82.6, 165.2, 330.3], 32.0),
+    ("Apple M1 Max 64 GB", 64.0, 400.0, [10.4, 10.4, 10.4], 5.0),
+    ("Apple M2 Ultra 192 GB", 192.0, 800.0, [27.2, 27.2, 27.2], 5.0),
+    ("CPU, 8 cores, AVX2", 64.0, 51.2, [0.768, 0.768, 0.768], 1.25),
+];
+
+/// The table.
+pub fn sheets() -> Vec<DeviceSheet> {
+    let sheet = |(name, memory, bandwidth, [f32, half, fp8], link): &Sheet| DeviceSheet {
+        name: (*name).to_owned(),
+        memory: memory * 1e9,
+        bandwidth: bandwidth * 1e9,
+        f32: f32 * 1e12,
+        half: half * 1e12,
+        fp8: fp8 * 1e12,
+        link: link * 1e9,
+        cpu: name.starts_with("CPU"),
+    };
+    SHEETS.iter().map(sheet).collect()
+}

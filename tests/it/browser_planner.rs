@@ -1,0 +1,96 @@
+//! The planner in a real browser: what it shows is the arithmetic's own answer, it follows every change, and a run that is too large for
+//! a device is made to fit by one click. The server refuses the same run with the same numbers.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use hearth_shared::plan::devices::sheets;
+use hearth_shared::plan::estimate::{Layout, Place};
+use hearth_shared::spec::{ArchitectureSpec, TrainSpec};
+use hearth_tests::{Browser, Look, Server, ServerOptions};
+use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn total(browser: &Browser, wanted: u64) -> Result<()> {
+    let ready = format!("return document.querySelector('.planner-answers').dataset.total === '{wanted}'");
+    if browser.wait_within(&ready, PATIENCE).await.is_err() {
+        let found: Option<String> = browser.eval("return document.querySelector('.planner-answers').dataset.total").await?;
+        anyhow::bail!("the page plans {found:?} bytes, the arithmetic {wanted}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_planner_answers_as_one_drags() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }).await?;
+    let sheet = sheets().into_iter().find(|sheet| sheet.name.starts_with("RTX 4090")).context("a 4090 in the table")?;
+    let place = Place::usual(&sheet, Layout::SINGLE);
+    let shape = |depth| ArchitectureSpec { depth, ..ArchitectureSpec::default() }.shape(32_768);
+    let spec = TrainSpec {
+        adapter: None,
+        batch_size: 32,
+        max_length: 1024,
+        micro_batch_tokens: 4096,
+        ..TrainSpec::default()
+    };
+    browser.goto(&server.url("/planner?device=RTX%204090%2024%20GB")).await?;
+    total(&browser, shape(12)?.memory_on(&spec, place).total).await?;
+    // The dial's twelfth stop is 32 layers.
+    browser
+        .eval::<serde_json::Value>(
+            "const dial = document.querySelector('label:has([name=depth]) input[type=range]');
+             dial.value = 11; dial.dispatchEvent(new Event('input', {bubbles: true})); return null",
+        )
+        .await?;
+    let large = shape(32)?;
+    total(&browser, large.memory_on(&spec, place).total).await?;
+    ensure!(browser.eval::<bool>("return document.querySelector('.badge.bad') !== null").await?, "34 GB of 24 fit?");
+    browser.screenshot("planner-too-large").await?;
+    let found = large.fit_on(&spec, sheet.memory as u64, place).context("a way out")?;
+    browser.click("[data-action=fit]").await?;
+    total(&browser, found.memory.total).await?;
+    browser.wait_within("return location.search.includes('depth=32')", PATIENCE).await?;
+    let address: String = browser.eval("return location.href").await?;
+    browser.goto(&address).await?;
+    total(&browser, found.memory.total).await?;
+    browser.screenshot("planner-fits").await?;
+
+    // A model of the server: its shape comes from there.
+    browser.goto(&server.url("/planner?model=hearth-nano&tuning=lora&length=128&batch=8&rows=8")).await?;
+    browser.wait_within("return document.querySelector('.planner-parts') !== null", PATIENCE).await?;
+    let models = server.get("/v1/models").await?.expect(200)?;
+    let nano = models["data"].as_array().and_then(|all| all.iter().find(|model| model["id"] == "hearth-nano"));
+    let hash = nano.and_then(|nano| nano["hearth"]["hash"].as_str()).context("hearth-nano")?;
+    let shape = server.get(&format!("/v1/hearth/shapes/{hash}")).await?.expect(200)?;
+    let count = nano.map(|nano| nano["hearth"]["parameters"].clone());
+    ensure!(Some(shape["parameters"].clone()) == count, "{shape}");
+    let device = server.get("/v1/hearth/device").await?.expect(200)?;
+    ensure!(device["f32"].as_f64() > Some(1e9) && device["bandwidth"].as_f64() > Some(1e8), "{device}");
+    ensure!(server.get("/v1/hearth/shapes/none").await?.status == 404, "there is no such model");
+    let complaints = browser.severe_messages().await?;
+    ensure!(complaints.is_empty(), "{complaints:?}");
+    browser.close().await
+}
+
+/// What the planner calls too large is refused before anything runs, with the way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_too_large_for_the_machine_is_refused() -> Result<()> {
+    let environment = vec![("HEARTH_MAX_JOB_BYTES".into(), "60000000".into())];
+    let server = Server::start_with(ServerOptions { environment, ..ServerOptions::default() }).await?;
+    let rows: String = (0..40)
+        .map(|n| json!({"messages": [{"role": "user", "content": format!("{n}?")}, {"role": "assistant", "content": "Yes. ".repeat(60)}]}))
+        .map(|row| format!("{row}\n"))
+        .collect();
+    let file = server.upload("rows.jsonl", &rows).await?["id"].clone();
+    let hearth = json!({"tuning": "full", "micro_batch_tokens": 4096, "dry_run": true});
+    let request = json!({"model": "hearth-nano", "training_file": file, "hearth": hearth,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": {"batch_size": 32}}}});
+    let plan = server.post("/v1/fine_tuning/jobs", &request).await?.expect(200)?;
+    let error = &plan["error"];
+    ensure!(error["param"].as_str().is_some_and(|param| param.starts_with("hearth.")), "{plan}");
+    let message = error["message"].as_str().unwrap_or_default();
+    ensure!(message.contains("It fits with `hearth."), "{message}");
+    Ok(())
+}
