@@ -9,7 +9,7 @@ use leptos_i18n_parser::parse_locales::{
 };
 
 /// One file a part of the page, so that people who work on different parts do not meet in one file.
-const PARTS: [&str; 7] = ["common", "shell", "home", "playground", "tune", "plan", "lab"];
+const PARTS: [&str; 8] = ["common", "shell", "home", "playground", "tune", "pretrain", "plan", "lab"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");

@@ -8,6 +8,7 @@ mod serve;
 mod texts;
 mod tokenizer;
 mod train;
+mod train_spec;
 
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ enum Command {
     /// Prepare texts for pretraining
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Make a model from a recipe file, from its texts to its card
+    /// Train as a TOML file says: tune a model, or make one from nothing
     Train(train::TrainArguments),
     /// API keys, for servers that others can reach
     #[command(subcommand)]
@@ -121,7 +122,7 @@ fn run(arguments: Arguments) -> Result<()> {
             runtime()?.block_on(key(&config, command))
         }
         // No runtime: the engine has the process to itself.
-        Command::Train(arguments) => train::train(&arguments),
+        Command::Train(arguments) => train::train(&settings.decide()?, &arguments),
         Command::Job { id, attempt } => child::run(&settings.decide()?.data_dir, &id, attempt),
     }
 }

@@ -9,9 +9,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{SqlSafeStr as _, Sqlite, Transaction};
 
 /// Every change of the schema; a file that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "start", include_str!("../migrations/0001_start.sql")),
     (2, "plans", include_str!("../migrations/0002_plans.sql")),
+    (3, "kinds", include_str!("../migrations/0003_kinds.sql")),
 ];
 
 /// Reads a struct from a row whose columns have the names of its fields.

@@ -8,6 +8,7 @@ mod fine_tuning;
 mod generation;
 pub mod guard;
 mod hearth;
+mod jobs;
 mod models;
 mod openapi;
 mod pages;
@@ -36,6 +37,7 @@ pub fn router(app: App) -> Router {
         .merge(chat::router())
         .merge(completions::router())
         .merge(fine_tuning::router())
+        .merge(jobs::router())
         .merge(hearth::router())
         .merge(system::router())
         .layer(DefaultBodyLimit::max(JSON_LIMIT))

@@ -1,4 +1,4 @@
-//! Fine-tuning jobs: made here, run in child processes, kept in the database and under `jobs/<id>/`.
+//! Jobs: made here, run in child processes, kept in the database and under `jobs/<id>/`.
 
 pub mod child;
 pub mod engine;
@@ -10,6 +10,7 @@ pub mod store;
 pub mod supervisor;
 mod validating;
 pub mod view;
+mod works;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use hearth_shared::api::fine_tuning::{Checkpoint, CreateJob, Job, JobEvent};
+use hearth_shared::api::jobs::JobKind;
 use hearth_shared::event::Level;
-use hearth_shared::spec::{JobSpec, TrainSpec};
+use hearth_shared::spec::{JobSpec, TrainSpec, WorkSpec};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -74,15 +76,24 @@ impl Jobs {
         })))
     }
 
-    /// Makes a job, or finds the one the same idempotency key made.
+    /// Makes a fine-tune, or finds the one the same idempotency key made.
     pub async fn create(&self, request: CreateJob, key: Option<(&str, &str)>) -> Result<Job> {
         let (entry, _) = self.check(&request).await?;
         let id = ids::new("ftjob-");
-        // JSON numbers keep 53 bits everywhere; OpenAI's own seeds have 31.
-        let seed = request.seed.unwrap_or_else(|| u64::from(rand::random::<u32>() >> 1));
         let text = serde_json::to_string(&request)?;
-        let new = store::NewJob { id: &id, request: &text, model_hash: &entry.hash, seed: seed as i64 };
-        match store::insert(&self.0.db, &new, key).await? {
+        let new = store::NewJob {
+            id: &id,
+            kind: JobKind::FineTune,
+            request: &text,
+            model_hash: &entry.hash,
+            seed: seed_or_drawn(request.seed),
+        };
+        self.insert(&new, key, format!("Validating training file: {}", request.training_file)).await
+    }
+
+    /// `words`: what is done first.
+    async fn insert(&self, new: &store::NewJob<'_>, key: Option<(&str, &str)>, words: String) -> Result<Job> {
+        match store::insert(&self.0.db, new, key).await? {
             store::Inserted::Before(earlier) => return self.get(&earlier).await,
             store::Inserted::KeyTaken => {
                 return Err(Error::Conflict {
@@ -92,14 +103,14 @@ impl Jobs {
             }
             store::Inserted::New => {}
         }
-        let created = events::sentence("new", Level::Info, format!("Created fine-tuning job: {id}"));
-        let validating =
-            events::sentence("validating", Level::Info, format!("Validating training file: {}", request.training_file));
-        store::append(&self.0.db, &id, &[created, validating]).await?;
+        let kind = if new.kind == JobKind::FineTune { "fine-tuning" } else { new.kind.as_str() };
+        let created = events::sentence("new", Level::Info, format!("Created {kind} job: {}", new.id));
+        let validating = events::sentence("validating", Level::Info, words);
+        store::append(&self.0.db, new.id, &[created, validating]).await?;
         let jobs = self.clone();
-        let validated = id.clone();
+        let validated = new.id.to_owned();
         tokio::spawn(async move { jobs.validate(&validated).await });
-        self.get(&id).await
+        self.get(new.id).await
     }
 
     pub async fn get(&self, id: &str) -> Result<Job> {
@@ -107,8 +118,15 @@ impl Jobs {
         Ok(view::job(row, &self.0.organization)?)
     }
 
-    pub async fn list(&self, after: Option<&str>, limit: u32) -> Result<(Vec<Job>, bool)> {
-        let (rows, more) = store::list(&self.0.db, after, limit).await?;
+    /// The job, if it is a fine-tune.
+    pub async fn get_tune(&self, id: &str) -> Result<Job> {
+        let job = self.get(id).await?;
+        if job.hearth.kind == JobKind::FineTune { Ok(job) } else { Err(Error::job_not_found(id)) }
+    }
+
+    /// Newest first. `kind`: none lists all.
+    pub async fn list(&self, kind: Option<JobKind>, after: Option<&str>, limit: u32) -> Result<(Vec<Job>, bool)> {
+        let (rows, more) = store::list(&self.0.db, kind, after, limit).await?;
         let jobs = rows.into_iter().map(|row| view::job(row, &self.0.organization)).collect::<anyhow::Result<_>>()?;
         Ok((jobs, more))
     }
@@ -210,24 +228,29 @@ impl Jobs {
     /// Writes what the process reads. Paths are looked up afresh for every attempt: the data directory may have moved.
     async fn write_spec(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
         let row = store::get(&self.0.db, id).await?.context("the job's row is gone")?;
+        let spec =
+            if works::is_tune(&row) { self.tune_spec(&row).await? } else { self.work_spec(&row).await? };
+        tokio::fs::create_dir_all(folder).await?;
+        tokio::fs::write(folder.join("spec.json"), serde_json::to_vec_pretty(&spec)?).await?;
+        Ok(())
+    }
+
+    async fn tune_spec(&self, row: &store::Row) -> anyhow::Result<WorkSpec> {
         let request: CreateJob = serde_json::from_str(&row.request)?;
         let train: TrainSpec = serde_json::from_str(row.spec.as_deref().context("the job was never validated")?)?;
         let path = |file: &str| -> anyhow::Result<String> {
             let path = self.0.files.path(file).context("not a file id")?;
             Ok(path.to_str().context("the data directory's path is not UTF-8")?.to_owned())
         };
-        let entry = self.base(&row).await?;
+        let entry = self.base(row).await?;
         let weights = self.0.registry.location(&entry)?.weights;
-        let spec = JobSpec {
+        Ok(WorkSpec::FineTune(JobSpec {
             model_path: weights.to_str().context("the data directory's path is not UTF-8")?.to_owned(),
             model_name: request.model.clone(),
             training_file: path(&request.training_file)?,
             validation_file: request.validation_file.as_deref().map(path).transpose()?,
             train,
-        };
-        tokio::fs::create_dir_all(folder).await?;
-        tokio::fs::write(folder.join("spec.json"), serde_json::to_vec_pretty(&spec)?).await?;
-        Ok(())
+        }))
     }
 
     async fn base(&self, row: &store::Row) -> anyhow::Result<Entry> {
@@ -253,4 +276,9 @@ impl Jobs {
         let new = import::Tuned { name: name.to_owned(), base, job: row.id.clone(), listed };
         import::tuned(&self.0.registry, folder, new, &self.0.organization).await
     }
+}
+
+/// JSON numbers keep 53 bits everywhere; OpenAI's own seeds have 31.
+fn seed_or_drawn(seed: Option<u64>) -> i64 {
+    seed.unwrap_or_else(|| u64::from(rand::random::<u32>() >> 1)) as i64
 }

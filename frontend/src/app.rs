@@ -10,6 +10,7 @@ pub mod i18n;
 pub mod lab;
 pub mod planner;
 pub mod playground;
+pub mod pretrain;
 pub mod release;
 mod shell;
 pub mod store;
@@ -62,6 +63,9 @@ fn Page() -> impl IntoView {
                     <Route path=path!("/fine-tune/new") view=fine_tune::NewRun/>
                     <Route path=path!("/fine-tune/compare") view=fine_tune::Compare/>
                     <Route path=path!("/fine-tune/:run") view=fine_tune::Run/>
+                    <Route path=path!("/pretrain") view=pretrain::Pretrain/>
+                    <Route path=path!("/pretrain/new") view=pretrain::NewModel/>
+                    <Route path=path!("/pretrain/:run") view=fine_tune::Run/>
                 </Routes>
             </shell::Shell>
         </Router>

@@ -8,6 +8,7 @@ pub mod chat;
 pub mod completions;
 pub mod files;
 pub mod fine_tuning;
+pub mod jobs;
 pub mod models;
 #[cfg(feature = "openapi")]
 mod schema;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::spec::TrainSpec;
+
 /// One thing that happened in a run.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -22,6 +24,10 @@ pub enum RunEvent {
     },
     /// A sentence for the log.
     Message { level: Level, text: String },
+    /// What comes before the first step, in bytes of text.
+    Stage { stage: Stage, done: u64, total: u64 },
+    /// Everything about a model from nothing, once its texts are tokens.
+    Decided { spec: Box<TrainSpec>, parameters: u64, vocab_size: u64, documents: u64, tokens: u64 },
     /// The last event of a run that went to its end; the result stands in the job's `result/`.
     Done {
         step: u64,
@@ -29,6 +35,19 @@ pub enum RunEvent {
         #[serde(default)]
         measured: Option<Measured>,
     },
+}
+
+/// What a run from nothing does before it trains.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Reading texts to learn a vocabulary from.
+    Reading,
+    /// Learning merges.
+    Vocabulary,
+    /// Turning texts into token ids.
+    Tokenizing,
 }
 
 /// What a run's process took, to be held against its plan.

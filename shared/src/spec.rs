@@ -4,14 +4,16 @@
 mod adapter;
 mod architecture;
 mod train;
+mod work;
 
 pub use adapter::{AdapterSpec, BaseWeights, BottleneckSpec, LoraSpec, VirtualTokensSpec};
 pub use architecture::{ACTIVE_EXPERTS, ArchitectureSpec, Preset, Sizes};
 use serde::{Deserialize, Serialize};
 pub use train::{
-    Auto, DataFacts, FineTuneSpec, HearthOptions, JobSpec, Objective, OptimizerKind, Precision, SampleSpec,
-    ScheduleKind, TrainSpec, Tuning, Watchdog,
+    Auto, BYTES_PER_TOKEN, DataFacts, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective, OptimizerKind,
+    Precision, PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec, TrainSpec, Tuning, Watchdog,
 };
+pub use work::{JobSpec, PretrainJob, TokenizerJob, WorkSpec};
 
 /// A value outside its bounds. `field` is the path a client wrote, e.g. `hearth.lora.r`.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use serde_json::json;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A page, what must stand on it before it is whole, and the picture's name.
-fn pages(run: &str) -> [(String, &'static str, &'static str); 7] {
+fn pages(run: &str) -> [(String, &'static str, &'static str); 8] {
     [
         ("/".to_owned(), "document.querySelector('li.model') !== null", "home"),
         ("/playground".to_owned(), "document.querySelector('.composer-input') !== null", "playground"),
@@ -18,6 +18,7 @@ fn pages(run: &str) -> [(String, &'static str, &'static str); 7] {
         ("/fine-tune/new".to_owned(), "document.querySelector('input[type=file]') !== null", "new-run"),
         (format!("/fine-tune/{run}"), "document.querySelector('.checkpoints tbody tr') !== null", "run"),
         ("/fine-tune/compare".to_owned(), "Number(document.querySelector('.charts')?.dataset.points) > 5", "compare"),
+        ("/pretrain/new".to_owned(), "document.querySelector('.planner-parts') !== null", "new-model"),
         ("/planner".to_owned(), "document.querySelector('.planner-parts') !== null", "planner"),
     ]
 }

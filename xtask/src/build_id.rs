@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// Everything the page is built from, relative to the checkout.
-pub const SOURCES: [&str; 9] = [
+pub const SOURCES: [&str; 10] = [
     "frontend",
     "shared/src",
     "shared/Cargo.toml",
     "model/src",
     "model/Cargo.toml",
+    "public/models/nano/heldout.jsonl",
     "Trunk.toml",
     "Cargo.toml",
     "Cargo.lock",

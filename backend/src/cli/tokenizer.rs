@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use hearth_model::data::texts::{Place, TextError};
+use hearth_model::data::texts::Place;
 use hearth_model::tokenizer::Tokenizer;
 use hearth_model::tokenizer::bpe::{self, BpeSpec};
 use hearth_model::tokenizer::report::{Fit, Kind, language, measure};
@@ -82,26 +81,12 @@ fn train(arguments: &TrainArguments) -> Result<()> {
     let bytes = arguments.sample.unwrap_or(total).min(total);
     let bar = ProgressBar::new(bytes).with_style(bytes_style()?);
     bar.set_message("reading");
-    // The trainer takes texts, not results: the first fault ends them and is kept.
-    let fault: Mutex<Option<TextError>> = Mutex::new(None);
-    let pieces = texts.sample(arguments.sample.unwrap_or(u64::MAX))?.map_while(|piece| match piece {
-        Ok(piece) => {
-            bar.inc(piece.text.len() as u64);
-            if bar.position() >= bytes {
-                bar.set_message("learning merges");
-            }
-            Some(piece.text)
+    let json = bpe::train_on(&texts, arguments.sample, &spec, &|read| {
+        bar.set_position(read.min(bytes));
+        if read >= bytes {
+            bar.set_message("learning merges");
         }
-        Err(error) => {
-            *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            None
-        }
-    });
-    let trained = bpe::train(pieces, &spec);
-    if let Some(error) = fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error.into());
-    }
-    let json = trained?;
+    })?;
     let tokenizer = Tokenizer::from_hf(&json, None)?;
     bar.finish_and_clear();
     write_folder(&arguments.out, &json, &arguments.end_token)?;

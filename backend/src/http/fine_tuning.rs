@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::Stream;
 use futures::stream;
 use hearth_shared::api::fine_tuning::{Checkpoint, CreateJob, Job, JobEvent, Plan, ValidateRequest};
+use hearth_shared::api::jobs::JobKind;
 use hearth_shared::api::{ErrorBody, List};
 use hearth_shared::plan::estimate::CPU_UTILISATION;
 use sha2::{Digest as _, Sha256};
@@ -55,27 +56,48 @@ enum Made {
     responses((status = 200, body = Made), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody)))]
 async fn create(State(app): State<App>, request: Request) -> Result<Answer<Made>> {
-    let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+    let key = Key::of(&request);
     let bytes = body::bytes(request, &app).await?;
     let request: CreateJob = body::parse(&bytes)?;
     if request.hearth.as_ref().is_some_and(|hearth| hearth.dry_run) {
         let mut plan = app.jobs.plan(&request).await?;
-        if let Some(flops) = plan.flops {
-            let sheet = app.serving.sheet().await.map_err(generation::broken)?;
-            plan.seconds = Some(flops / (sheet.f32 * CPU_UTILISATION));
-        }
+        plan.seconds = seconds(&app, plan.flops).await?;
         return Ok(Answer(Made::Plan(plan.into())));
     }
     let hash = hex(&Sha256::digest(&bytes));
-    let key = key.as_deref().filter(|key| !key.is_empty() && key.len() <= 255);
-    let job = app.jobs.create(request, key.map(|key| (key, hash.as_str()))).await?;
+    let job = app.jobs.create(request, key.with(&hash)).await?;
     Ok(Answer(Made::Job(job.into())))
+}
+
+/// What the device takes for so many operations.
+pub(super) async fn seconds(app: &App, flops: Option<f64>) -> Result<Option<f64>> {
+    let Some(flops) = flops else {
+        return Ok(None);
+    };
+    let sheet = app.serving.sheet().await.map_err(generation::broken)?;
+    Ok(Some(flops / (sheet.f32 * CPU_UTILISATION)))
+}
+
+/// A request's `Idempotency-Key`.
+pub(super) struct Key(Option<String>);
+
+impl Key {
+    pub(super) fn of(request: &Request) -> Self {
+        let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok());
+        Self(key.filter(|key| !key.is_empty() && key.len() <= 255).map(str::to_owned))
+    }
+
+    /// With the hash of the body that it stands for.
+    pub(super) fn with<'a>(&'a self, hash: &'a str) -> Option<(&'a str, &'a str)> {
+        self.0.as_deref().map(|key| (key, hash))
+    }
 }
 
 /// Jobs, newest first.
 #[utoipa::path(get, path = "/v1/fine_tuning/jobs", tag = "fine-tuning", params(Page), responses((status = 200, body = List<Job>)))]
 async fn list(State(app): State<App>, Params(page): Params<Page>) -> Result<Answer<List<Job>>> {
-    let (jobs, more) = app.jobs.list(page.after.as_deref(), page.limit(20, 100)?).await?;
+    let kind = Some(JobKind::FineTune);
+    let (jobs, more) = app.jobs.list(kind, page.after.as_deref(), page.limit(20, 100)?).await?;
     Ok(Answer(List::new(jobs, more, |job| job.id.clone())))
 }
 
@@ -83,13 +105,14 @@ async fn list(State(app): State<App>, Params(page): Params<Page>) -> Result<Answ
 #[utoipa::path(get, path = "/v1/fine_tuning/jobs/{id}", tag = "fine-tuning", params(("id" = String, Path)),
     responses((status = 200, body = Job), (status = 404, body = ErrorBody)))]
 async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Answer<Job>> {
-    Ok(Answer(app.jobs.get(&id).await?))
+    Ok(Answer(app.jobs.get_tune(&id).await?))
 }
 
 /// Ends a job without a result.
 #[utoipa::path(post, path = "/v1/fine_tuning/jobs/{id}/cancel", tag = "fine-tuning", params(("id" = String, Path)),
     responses((status = 200, body = Job), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Answer<Job>> {
+    app.jobs.get_tune(&id).await?;
     Ok(Answer(app.jobs.cancel(&id).await?))
 }
 
@@ -97,6 +120,7 @@ async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Answer
 #[utoipa::path(post, path = "/v1/fine_tuning/jobs/{id}/pause", tag = "fine-tuning", params(("id" = String, Path)),
     responses((status = 200, body = Job), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 async fn pause(State(app): State<App>, Path(id): Path<String>) -> Result<Answer<Job>> {
+    app.jobs.get_tune(&id).await?;
     Ok(Answer(app.jobs.pause(&id).await?))
 }
 
@@ -104,6 +128,7 @@ async fn pause(State(app): State<App>, Path(id): Path<String>) -> Result<Answer<
 #[utoipa::path(post, path = "/v1/fine_tuning/jobs/{id}/resume", tag = "fine-tuning", params(("id" = String, Path)),
     responses((status = 200, body = Job), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 async fn resume(State(app): State<App>, Path(id): Path<String>) -> Result<Answer<Job>> {
+    app.jobs.get_tune(&id).await?;
     Ok(Answer(app.jobs.resume(&id).await?))
 }
 
@@ -118,6 +143,12 @@ async fn events(
     Params(page): Params<Page>,
     headers: HeaderMap,
 ) -> Result<Response> {
+    app.jobs.get_tune(&id).await?;
+    job_events(app, id, &page, &headers).await
+}
+
+/// A page of a job's events, or the stream of them.
+pub(super) async fn job_events(app: App, id: String, page: &Page, headers: &HeaderMap) -> Result<Response> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if !text(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream")) {
         let (events, more) = app.jobs.events(&id, page.after.as_deref(), page.limit(20, 100)?).await?;
@@ -178,6 +209,7 @@ async fn checkpoints(
     Path(id): Path<String>,
     Params(page): Params<Page>,
 ) -> Result<Answer<List<Checkpoint>>> {
+    app.jobs.get_tune(&id).await?;
     let (rows, more) = app.jobs.checkpoints(&id, page.after.as_deref(), page.limit(10, 100)?).await?;
     Ok(Answer(List::new(rows, more, |checkpoint| checkpoint.id.clone())))
 }

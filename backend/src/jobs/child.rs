@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use hearth_shared::event::RunEvent;
-use hearth_shared::spec::JobSpec;
+use hearth_shared::spec::WorkSpec;
 use serde::{Deserialize, Serialize};
 
 use super::engine;
@@ -46,6 +46,8 @@ pub enum Outcome {
     Done,
     /// It followed an order to leave.
     Left,
+    /// Nothing more can be written; the last checkpoint is whole.
+    Full { message: String },
     /// Another attempt would fail in the same way.
     Failed { message: String },
 }
@@ -68,6 +70,7 @@ pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
     mouth.beat();
     let outcome = match work(&folder, attempt, &order, &mouth) {
         Ok(outcome) => outcome,
+        Err(error) if has_no_room(&error) => Outcome::Full { message: format!("{error:#}") },
         Err(error) => {
             eprintln!("{error:#}");
             Outcome::Failed { message: format!("{error:#}") }
@@ -77,9 +80,20 @@ pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
     Ok(())
 }
 
+/// Whether it is the disk, or a quota, that is full: room can be made, and then the same attempt goes through.
+pub fn has_no_room(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    // SQLITE_FULL
+    let full = |error: &sqlx::Error| error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("13"));
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+            || cause.downcast_ref::<sqlx::Error>().is_some_and(full)
+    })
+}
+
 fn work(folder: &Path, attempt: u32, order: &Orders, mouth: &Mouth) -> Result<Outcome> {
     let text = std::fs::read_to_string(folder.join("spec.json")).context("cannot read the job's spec.json")?;
-    let spec: JobSpec = serde_json::from_str(&text).context("spec.json is not a job's spec")?;
+    let spec: WorkSpec = serde_json::from_str(&text).context("spec.json is not a job's spec")?;
     let mut log = EventLog::open(folder, attempt)?;
     engine::run(&spec, folder, &|| order.get(), &mut |event| {
         log.write(event)?;
@@ -89,7 +103,7 @@ fn work(folder: &Path, attempt: u32, order: &Orders, mouth: &Mouth) -> Result<Ou
 }
 
 /// At most one process works in a job's folder. A former one that is still dying gets a moment.
-fn lock(folder: &Path) -> Result<File> {
+pub fn lock(folder: &Path) -> Result<File> {
     let file = File::create(folder.join("lock"))?;
     let patience = Instant::now() + Duration::from_secs(60);
     loop {
@@ -172,14 +186,15 @@ impl Mouth {
     }
 }
 
-struct EventLog {
+/// A run's `events.jsonl`, which it writes before anybody hears of an event.
+pub struct EventLog {
     file: File,
     attempt: u32,
     count: u64,
 }
 
 impl EventLog {
-    fn open(folder: &Path, attempt: u32) -> Result<Self> {
+    pub fn open(folder: &Path, attempt: u32) -> Result<Self> {
         let path = folder.join(LOG);
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         // A line cut off by a kill must not run into the next one.
@@ -191,7 +206,7 @@ impl EventLog {
     }
 
     /// One write, so that a kill leaves a whole line or a cut one, never two mixed.
-    fn write(&mut self, event: RunEvent) -> Result<()> {
+    pub fn write(&mut self, event: RunEvent) -> Result<()> {
         self.count += 1;
         let mut line = serde_json::to_vec(&Line::new(event, self.attempt, self.count))?;
         line.push(b'\n');
@@ -214,6 +229,16 @@ mod tests {
         let (lines, _) = super::super::events::whole_lines(&std::fs::read(dir.path().join(LOG)).unwrap());
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].key, "message:2:1");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_faults() {
+        let fault = |kind| {
+            let source = std::io::Error::from(kind);
+            anyhow::Error::from(hearth_model::train::TrainError::Io { what: "can't write".into(), source })
+        };
+        assert!(has_no_room(&fault(std::io::ErrorKind::StorageFull).context("step 3")));
+        assert!(!has_no_room(&fault(std::io::ErrorKind::PermissionDenied)));
     }
 
     #[test]

@@ -3,8 +3,11 @@
 //! What a step has to say is said before its checkpoint is written, and a checkpoint is announced again when a run is taken
 //! up from it: whatever moment a kill hits, repeating from the checkpoint leaves no event out.
 
+mod pretrain;
+mod tune;
+mod vocabulary;
+
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -14,12 +17,12 @@ use hearth_model::bundle::{ModelBundle, Precision};
 use hearth_model::device;
 use hearth_model::generate::{Generation, Step};
 use hearth_model::tokenizer::Special;
-use hearth_model::train::{Run, Sequence, StepReport, TrainError, data, save};
+use hearth_model::train::{Run, StepReport, TrainError, save};
 use hearth_model::transformer::Transformer;
-use hearth_model::{adapter, peft, plan};
+use hearth_model::{peft, plan};
 use hearth_shared::event::{Level, Measured, Metrics, RunEvent};
-use hearth_shared::spec::{BaseWeights, JobSpec, SampleSpec, Sampling, Watchdog};
-use hearth_shared::text::{Message, Role, validate};
+use hearth_shared::spec::{Objective, SampleSpec, Sampling, TrainSpec, Watchdog, WorkSpec};
+use hearth_shared::text::{Message, Role};
 
 use super::child::{Order, Outcome};
 use super::events::{LOG, whole_lines};
@@ -33,9 +36,20 @@ const PACE: usize = 10;
 type Emit<'a> = &'a mut dyn FnMut(RunEvent) -> Result<()>;
 
 /// Runs to the end or to an order. Checkpoints go to `checkpoints/`, the result to `result/`.
-pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
+pub fn run(spec: &WorkSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
     let idle = system::memory().process;
-    let mut work = Work::open(spec, folder, idle)?;
+    let checkpoints = folder.join("checkpoints");
+    // A checkpoint whose rename a kill cut in two stands under another name.
+    recover(&checkpoints);
+    let opened = match spec {
+        WorkSpec::FineTune(spec) => tune::open(spec, &checkpoints)?,
+        WorkSpec::Pretrain(spec) => match pretrain::open(spec, folder, order, emit)? {
+            Some(opened) => opened,
+            None => return Ok(Outcome::Left),
+        },
+        WorkSpec::Tokenizer(spec) => return vocabulary::run(spec, folder, emit),
+    };
+    let mut work = Work::new(opened, folder, idle);
     // This process does nothing else; what loading needed was given back.
     device::keep_memory();
     let done = work.go(order, emit);
@@ -46,10 +60,22 @@ pub fn run(spec: &JobSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emi
     done
 }
 
+/// A run that is ready to go.
+struct Opened {
+    train: TrainSpec,
+    /// Name that goes into the adapter's `base_model_name_or_path`.
+    model_name: String,
+    /// For its tokenizer and template; its weights are the run's, which shares them, or empty.
+    bundle: ModelBundle,
+    run: Run,
+    /// Tokens of an example.
+    mean_length: f64,
+}
+
 struct Work<'a> {
-    spec: &'a JobSpec,
+    train: TrainSpec,
+    model_name: String,
     folder: &'a Path,
-    /// The base, for its tokenizer and template; its weights are the run's, which shares them.
     bundle: ModelBundle,
     run: Run,
     /// When the last steps ended, and the tokens each had.
@@ -91,7 +117,7 @@ impl<'a> Work<'a> {
                 self.announce(resumed, said_before(self.folder, resumed), emit)?;
             }
         }
-        if self.spec.train.watchdog == Watchdog::RollBack && save::latest(&self.checkpoints()).is_none() {
+        if self.train.watchdog == Watchdog::RollBack && save::latest(&self.checkpoints()).is_none() {
             self.save(false)?;
         }
         while !self.run.is_done() {
@@ -118,49 +144,24 @@ impl<'a> Work<'a> {
         self.finish(emit)
     }
 
-    fn open(spec: &'a JobSpec, folder: &'a Path, idle: Option<u64>) -> Result<Self> {
-        let device = device::best();
-        let mut bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
-            .context("cannot load the base model")?;
-        let training = sequences(&spec.training_file, &bundle, spec)?;
-        let training_facts = (training.len(), training.iter().map(|one| one.ids.len()).sum::<usize>());
-        let validation = spec.validation_file.as_ref().map(|file| sequences(file, &bundle, spec)).transpose()?;
-        let mut model = bundle.transformer.clone();
-        if spec.train.base_weights == BaseWeights::Nf4 || spec.train.adapter.is_none() {
-            // The tokenizer and the template are all that is read of it, and the old numbers would stay in memory.
-            bundle.transformer = Transformer::empty(&bundle.config, &device);
-        }
-        if spec.train.base_weights == BaseWeights::Nf4 {
-            adapter::pack(&mut model);
-        }
-        if let Some(adapter) = &spec.train.adapter {
-            adapter::apply(&mut model, adapter, spec.train.seed, &device)?;
-        }
-        let checkpoints = folder.join("checkpoints");
-        // A checkpoint whose rename a kill cut in two stands under another name.
-        recover(&checkpoints);
-        let run = match save::latest(&checkpoints) {
-            Some(last) => Run::resume(&last, &spec.train, model, training, validation)?,
-            None => Run::new(&spec.train, model, training, validation)?,
-        };
-        let (examples, tokens) = (training_facts.0 as f64, training_facts.1 as f64);
-        let flops_per_token =
-            plan::shape(&bundle.config).flops_per_token(tokens / examples.max(1.0), spec.train.adapter.is_none());
-        let (last, speed, pace) = (Losses::default(), device::speed(&device), Vec::new());
-        Ok(Self {
-            spec,
+    fn new(opened: Opened, folder: &'a Path, idle: Option<u64>) -> Self {
+        let Opened { train, model_name, bundle, run, mean_length } = opened;
+        let flops_per_token = plan::shape(&bundle.config).flops_per_token(mean_length, train.adapter.is_none());
+        Self {
+            train,
+            model_name,
             folder,
             bundle,
             run,
-            pace,
+            pace: Vec::new(),
             idle,
             durations: Vec::new(),
-            speed,
+            speed: device::speed(&device::best()),
             flops_per_token,
-            last,
+            last: Losses::default(),
             writing: None,
             rescues: 0,
-        })
+        }
     }
 
     fn step(&mut self, emit: Emit<'_>) -> Result<()> {
@@ -171,7 +172,7 @@ impl<'a> Work<'a> {
         };
         self.durations.push(started.elapsed().as_secs_f64());
         let total = self.run.total_steps();
-        let every = self.spec.train.eval_every;
+        let every = self.train.eval_every;
         let evaluates = report.step == total || (every > 0 && report.step.is_multiple_of(every));
         let evaluation = if evaluates { self.run.judge() } else { None };
         let valid = evaluation.map(|found| (found.loss, found.accuracy));
@@ -210,7 +211,7 @@ impl<'a> Work<'a> {
     fn rescue(&mut self, error: TrainError, emit: Emit<'_>) -> Result<()> {
         self.settle(emit)?;
         let wrong = matches!(error, TrainError::Diverged { .. } | TrainError::Spike { .. });
-        let watchdog = self.spec.train.watchdog;
+        let watchdog = self.train.watchdog;
         if !wrong || watchdog == Watchdog::Stop {
             return Err(error.into());
         }
@@ -235,8 +236,8 @@ impl<'a> Work<'a> {
 
     /// The last step, each after so many, and each best one where the result is the best.
     fn is_checkpoint(&self, step: u64) -> bool {
-        let every = self.spec.train.checkpoint_every;
-        let best = self.spec.train.early_stop.and(self.run.watch().best);
+        let every = self.train.checkpoint_every;
+        let best = self.train.early_stop.and(self.run.watch().best);
         self.run.is_done() || (every > 0 && step.is_multiple_of(every)) || best.is_some_and(|best| best.step == step)
     }
 
@@ -275,12 +276,14 @@ impl<'a> Work<'a> {
 
     /// Answers the spec's prompts with the weights as they are.
     fn samples(&mut self, step: u64, emit: Emit<'_>) -> Result<()> {
-        let prompts = &self.spec.train.samples;
+        let prompts = &self.train.samples;
         if prompts.is_empty() {
             return Ok(());
         }
+        // A model that has only read documents goes on with the prompt.
+        let chats = self.train.objective == Objective::Chat;
         let base = std::mem::replace(&mut self.bundle.transformer, self.run.model());
-        let texts: Result<Vec<String>> = prompts.iter().map(|prompt| sample(&self.bundle, prompt)).collect();
+        let texts: Result<Vec<String>> = prompts.iter().map(|prompt| sample(&self.bundle, prompt, chats)).collect();
         self.bundle.transformer = base;
         for (prompt, text) in prompts.iter().zip(texts?) {
             emit(RunEvent::Sample { step, prompt: prompt.prompt.clone(), text })?;
@@ -301,8 +304,8 @@ impl<'a> Work<'a> {
     fn save(&mut self, said: bool) -> Result<()> {
         self.prune()?;
         let mut snapshot = self.run.snapshot();
-        if let Some(adapter) = &self.spec.train.adapter {
-            let files = peft::to_files(&self.run.model(), adapter, &self.spec.model_name)?;
+        if let Some(adapter) = &self.train.adapter {
+            let files = peft::to_files(&self.run.model(), adapter, &self.model_name)?;
             snapshot.files.extend([(peft::CONFIG.into(), files.config), (peft::WEIGHTS.into(), files.weights)]);
         }
         let (step, folder) = (snapshot.step(), self.checkpoint(snapshot.step()));
@@ -324,7 +327,7 @@ impl<'a> Work<'a> {
     fn prune(&self) -> Result<()> {
         let best = self.run.watch().best.map(|best| best.step);
         let all = save::steps(&self.checkpoints());
-        for (step, old) in all.iter().rev().skip(self.spec.train.keep_checkpoints as usize) {
+        for (step, old) in all.iter().rev().skip(self.train.keep_checkpoints as usize) {
             // The adapters of older ones were registered long ago.
             if Some(*step) != best {
                 fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
@@ -351,8 +354,8 @@ impl<'a> Work<'a> {
             fs::remove_dir_all(&result)?;
         }
         let model = self.best(emit)?;
-        match &self.spec.train.adapter {
-            Some(adapter) => peft::save(&result, &model, adapter, &self.spec.model_name)?,
+        match &self.train.adapter {
+            Some(adapter) => peft::save(&result, &model, adapter, &self.model_name)?,
             None => {
                 self.bundle.transformer = model;
                 self.bundle.save(&result, Precision::F32)?;
@@ -376,7 +379,7 @@ impl<'a> Work<'a> {
 
     /// The model that the run was for: where it waited for a better one in vain, the best; else the last.
     fn best(&self, emit: Emit<'_>) -> Result<Transformer> {
-        let train = &self.spec.train;
+        let train = &self.train;
         let Some((early_stop, best)) = train.early_stop.zip(self.run.watch().best) else {
             return Ok(self.run.model());
         };
@@ -392,14 +395,6 @@ impl<'a> Work<'a> {
     fn say(&self, emit: Emit<'_>, text: String) -> Result<()> {
         emit(RunEvent::Message { level: Level::Info, text })
     }
-}
-
-/// The file's examples as the trainer reads them. The validator passed them before; this cannot shorten them.
-fn sequences(file: &str, bundle: &ModelBundle, spec: &JobSpec) -> Result<Vec<Sequence>> {
-    let bytes = fs::read(file).with_context(|| format!("cannot read {file}"))?;
-    let (_, examples) =
-        validate::examples(&bytes).map_err(|problem| anyhow::anyhow!("row {}: {}", problem.row, problem.message))?;
-    Ok(data::encode(&examples, &bundle.voice(), spec.train.max_length as usize)?)
 }
 
 fn recover(checkpoints: &Path) {
@@ -432,8 +427,8 @@ fn said_before(folder: &Path, step: u64) -> Losses {
     })
 }
 
-fn sample(bundle: &ModelBundle, sample: &SampleSpec) -> Result<String> {
-    let ids = match &bundle.template {
+fn sample(bundle: &ModelBundle, sample: &SampleSpec, chats: bool) -> Result<String> {
+    let ids = match bundle.template.as_ref().filter(|_| chats) {
         Some(template) => template.encode(&bundle.tokenizer, &[Message::new(Role::User, &sample.prompt)], true)?,
         None => bundle.tokenizer.encode(&sample.prompt, Special::Plain),
     };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hearth_shared::event::{Level, Metrics, RunEvent};
+use hearth_shared::event::{Level, Metrics, RunEvent, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ impl Line {
             RunEvent::Sample { step, prompt, .. } => format!("sample:{step}:{prompt}"),
             RunEvent::Checkpoint { step, .. } => format!("checkpoint:{step}"),
             RunEvent::Message { .. } => format!("message:{attempt}:{count}"),
+            RunEvent::Stage { stage, done, .. } => format!("stage:{stage:?}:{done}"),
+            RunEvent::Decided { .. } => "decided".into(),
             RunEvent::Done { .. } => "done".into(),
         };
         Self { key, at: ids::now(), event }
@@ -87,6 +89,23 @@ fn describe(event: &RunEvent) -> (&'static str, &'static str, String) {
         RunEvent::Sample { step, prompt, text } => ("info", "message", format!("Step {step}: {prompt:?} → {text:?}")),
         RunEvent::Checkpoint { step, .. } => ("info", "message", format!("Checkpoint created at step {step}")),
         RunEvent::Message { level, text } => (word(*level), "message", text.clone()),
+        RunEvent::Stage { stage, done, total } => {
+            let words = match stage {
+                Stage::Reading => "Reading texts",
+                Stage::Vocabulary => "Learning a vocabulary",
+                Stage::Tokenizing => "Tokenizing",
+            };
+            ("info", "message", format!("{words}: {:.1} of {:.1} MB", *done as f64 / 1e6, *total as f64 / 1e6))
+        }
+        RunEvent::Decided { parameters, vocab_size, documents, tokens, .. } => {
+            let text = format!(
+                "A model of {:.2} million parameters, {vocab_size} tokens in its vocabulary; {documents} documents, {:.2} million tokens",
+                *parameters as f64 / 1e6,
+                *tokens as f64 / 1e6
+            );
+            ("info", "message", text)
+        }
+        RunEvent::Done { step: 0, .. } => ("info", "message", "Done".to_owned()),
         RunEvent::Done { step, .. } => ("info", "message", format!("Training ended after step {step}")),
     }
 }

@@ -9,7 +9,6 @@ use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec, Tuning};
 use hearth_shared::text::{Format, Report};
 
-use crate::registry::Entry;
 
 /// What was found in a job's files.
 pub struct Found {
@@ -19,8 +18,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// The run's spec, or why there can be none. `room`: bytes that it may hold.
-    pub fn decide(&self, spec: &FineTuneSpec, entry: &Entry, room: Option<u64>) -> Result<TrainSpec, JobError> {
+    /// The run's spec, or why there can be none. `context`: positions the model was made for. `room`: bytes that it may hold.
+    pub fn decide(&self, spec: &FineTuneSpec, context: u32, room: Option<u64>) -> Result<TrainSpec, JobError> {
         refuse("training_file", &self.report)?;
         if let Some(report) = &self.validation {
             refuse("validation_file", report)?;
@@ -34,15 +33,15 @@ impl Found {
             examples: self.report.examples,
             tokens: tokens.map_or(0, |tokens| tokens.total),
             longest: tokens.map_or(0, |tokens| tokens.max),
-            parameters: entry.parameters as u64,
-            context: entry.context as u32,
+            parameters: self.shape.parameters,
+            context,
         };
         let decided = spec.resolve(&facts).map_err(|error| JobError {
             code: "invalid_hyperparameters".into(),
             message: error.to_string(),
             param: Some(error.field),
         })?;
-        room.map_or(Ok(()), |room| self.fits_memory(&decided, room))?;
+        refuse_memory(&self.shape, &decided, room, "")?;
         Ok(decided)
     }
 
@@ -62,27 +61,6 @@ impl Found {
         let tokens = self.report.tokens.as_ref().map_or(0, |tokens| tokens.total);
         (tokens as f64 / self.report.examples.max(1) as f64).min(f64::from(spec.max_length))
     }
-
-    fn fits_memory(&self, spec: &TrainSpec, room: u64) -> Result<(), JobError> {
-        let needed = self.shape.memory(spec).total;
-        if needed <= room {
-            return Ok(());
-        }
-        let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
-        let found = self.shape.fit(spec, room);
-        let (param, way) = match &found {
-            Some(found) => {
-                let settings: Vec<_> = found.changes.iter().map(|change| change.setting()).collect();
-                let words = settings.iter().map(|(field, value)| format!("`{field}`: {value}")).collect::<Vec<_>>();
-                let way = format!("It fits with {} ({}).", words.join(", "), gigabytes(found.memory.total));
-                (settings.first().map_or("model", |(field, _)| field), way)
-            }
-            None => ("model", "Not even a 4-bit base under an adapter fits: choose a smaller model.".to_owned()),
-        };
-        let message =
-            format!("The run needs about {} of memory; a job may take {} here. {way}", gigabytes(needed), gigabytes(room));
-        Err(JobError { code: "not_enough_memory".into(), message, param: Some(param.to_owned()) })
-    }
 }
 
 impl Found {
@@ -99,6 +77,43 @@ impl Found {
         };
         Err(JobError { code: "invalid_hyperparameters".into(), message, param: Some(param.to_owned()) })
     }
+}
+
+/// Refuses what needs more than `room`, and names the nearest run that fits. `parent`: where the client has the options, other than
+/// `hearth.`.
+pub(super) fn refuse_memory(
+    shape: &ModelShape,
+    spec: &TrainSpec,
+    room: Option<u64>,
+    parent: &str,
+) -> Result<(), JobError> {
+    let needed = shape.memory(spec).total;
+    let Some(room) = room.filter(|room| needed > *room) else {
+        return Ok(());
+    };
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let in_place = |field: &str| match field.strip_prefix("hearth.") {
+        Some(field) if !parent.is_empty() => format!("{parent}{field}"),
+        _ => field.to_owned(),
+    };
+    // A model that begins from nothing has no base to put an adapter on.
+    let found = shape.fit(spec, room).filter(|found| parent.is_empty() || found.spec.adapter.is_none());
+    let (param, way) = match &found {
+        Some(found) => {
+            let settings: Vec<_> = found.changes.iter().map(|change| change.setting()).collect();
+            let words: Vec<_> =
+                settings.iter().map(|(field, value)| format!("`{}`: {value}", in_place(field))).collect();
+            let way = format!("It fits with {} ({}).", words.join(", "), gigabytes(found.memory.total));
+            (settings.first().map_or("model".to_owned(), |(field, _)| in_place(field)), way)
+        }
+        None if parent.is_empty() => {
+            ("model".to_owned(), "Not even a 4-bit base under an adapter fits: choose a smaller model.".to_owned())
+        }
+        None => ("architecture.depth".to_owned(), "Not even the shortest rows fit: choose a smaller depth.".to_owned()),
+    };
+    let (needed, room) = (gigabytes(needed), gigabytes(room));
+    let message = format!("The run needs about {needed} of memory; a job may take {room} here. {way}");
+    Err(JobError { code: "not_enough_memory".into(), message, param: Some(param) })
 }
 
 /// Preferences need pairs of answers, everything else has no use for them.
@@ -145,6 +160,11 @@ impl Eye {
     pub fn open(weights: &Path) -> Result<Self> {
         let head = hearth_model::bundle::ModelHead::load(weights).context("cannot read the model's tokenizer")?;
         Ok(Self { head })
+    }
+
+    /// Positions the model was made for.
+    pub fn context(&self) -> u32 {
+        self.head.config.max_positions as u32
     }
 
     pub fn shape(&self) -> ModelShape {

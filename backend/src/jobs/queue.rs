@@ -133,7 +133,7 @@ pub async fn fail(db: &Db, id: &str, change: Change, error: &JobError) -> Result
 }
 
 /// Ends a job in success.
-pub async fn succeed(db: &Db, id: &str, model: &str, result_file: &str) -> Result<Option<JobStatus>> {
+pub async fn succeed(db: &Db, id: &str, model: Option<&str>, result_file: &str) -> Result<Option<JobStatus>> {
     let mut write = db.write().await?;
     let status = move_on(&mut write, id, Change::Finished).await?;
     if status.is_some() {
@@ -143,10 +143,11 @@ pub async fn succeed(db: &Db, id: &str, model: &str, result_file: &str) -> Resul
             .bind(result_file)
             .execute(&mut *write)
             .await?;
-        let created = format!("New fine-tuned model created: {model}");
+        let created = model.map(|model| format!("New fine-tuned model created: {model}"));
         let words = "The job has successfully completed";
-        let events =
-            [events::sentence("created", Level::Info, created), events::sentence("succeeded", Level::Info, words)];
+        let mut events: Vec<_> =
+            created.into_iter().map(|created| events::sentence("created", Level::Info, created)).collect();
+        events.push(events::sentence("succeeded", Level::Info, words));
         store::append_in(&mut write, id, &events).await?;
     }
     write.commit().await?;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use hearth_shared::api::fine_tuning::{Checkpoint, CheckpointMetrics, JobStatus};
+use hearth_shared::api::jobs::JobKind;
 use sqlx::{Sqlite, Transaction};
 
 use crate::db::{Db, from_row};
@@ -10,6 +11,7 @@ use crate::ids;
 /// What a job is when it is made.
 pub struct NewJob<'a> {
     pub id: &'a str,
+    pub kind: JobKind,
     /// The request as JSON.
     pub request: &'a str,
     pub model_hash: &'a str,
@@ -39,12 +41,13 @@ pub struct Row {
     pub attempt: i64,
     pub planned: Option<String>,
     pub measured: Option<String>,
+    pub kind: String,
 }
 
 from_row!(Row {
     id, created_at, finished_at, status, request, model_hash, seed, spec, report,
     validation_report, error, fine_tuned_model, result_file, trained_tokens, step, total_steps,
-    estimated_finish, attempt, planned, measured,
+    estimated_finish, attempt, planned, measured, kind,
 });
 
 /// An event's row.
@@ -103,9 +106,11 @@ pub async fn insert(db: &Db, job: &NewJob<'_>, idempotency: Option<(&str, &str)>
             .await?;
     }
     sqlx::query(
-        "INSERT INTO jobs (id, created_at, status, request, model_hash, seed) VALUES (?, ?, 'validating_files', ?, ?, ?)",
+        "INSERT INTO jobs (id, kind, created_at, status, request, model_hash, seed) \
+         VALUES (?, ?, ?, 'validating_files', ?, ?, ?)",
     )
     .bind(job.id)
+    .bind(job.kind.as_str())
     .bind(ids::now())
     .bind(job.request)
     .bind(job.model_hash)
@@ -129,14 +134,15 @@ pub async fn get(db: &Db, id: &str) -> Result<Option<Row>> {
     Ok(sqlx::query_as("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(db.pool()).await?)
 }
 
-/// Newest first; `after` is the last id of the page before.
-pub async fn list(db: &Db, after: Option<&str>, limit: u32) -> Result<(Vec<Row>, bool)> {
+/// Newest first; `after` is the last id of the page before. `kind`: none lists all.
+pub async fn list(db: &Db, kind: Option<JobKind>, after: Option<&str>, limit: u32) -> Result<(Vec<Row>, bool)> {
     let mut rows: Vec<Row> = sqlx::query_as(
         "SELECT * FROM jobs WHERE (?1 IS NULL OR number < (SELECT number FROM jobs WHERE id = ?1)) \
-         ORDER BY number DESC LIMIT ?2",
+         AND (?3 IS NULL OR kind = ?3) ORDER BY number DESC LIMIT ?2",
     )
     .bind(after)
     .bind(i64::from(limit) + 1)
+    .bind(kind.map(JobKind::as_str))
     .fetch_all(db.pool())
     .await?;
     let has_more = rows.len() > limit as usize;
@@ -172,7 +178,7 @@ pub async fn using_model(db: &Db, hash: &str) -> Result<Vec<String>> {
 pub struct Validated {
     pub spec: Option<String>,
     pub planned: Option<String>,
-    pub report: String,
+    pub report: Option<String>,
     pub validation_report: Option<String>,
 }
 
@@ -185,6 +191,12 @@ pub async fn set_validated(db: &Db, id: &str, found: &Validated) -> Result<()> {
         .bind(&found.validation_report)
         .execute(db.pool())
         .await?;
+    Ok(())
+}
+
+/// What was decided when the texts were counted, as JSON.
+pub async fn set_spec(db: &Db, id: &str, spec: &str) -> Result<()> {
+    sqlx::query("UPDATE jobs SET spec = ?2 WHERE id = ?1").bind(id).bind(spec).execute(db.pool()).await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hearth_shared::api::fine_tuning::{CheckpointMetrics, JobError, JobStatus};
+use hearth_shared::api::jobs::JobKind;
 use hearth_shared::event::{Level, RunEvent};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -16,7 +17,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::child::{self, Order, Outcome, Said};
 use super::queue::{self, Claim};
 use super::state::Change;
-use super::{Jobs, events, store};
+use super::{Jobs, events, store, works};
+use crate::ids;
+use crate::registry::import;
 
 /// Silence after which a process is taken for hung. It beats every two seconds.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -73,21 +76,49 @@ impl Jobs {
 
     /// One attempt and what follows from it.
     async fn attend(&self, claim: &Claim, inbox: mpsc::Receiver<Order>) {
-        let settled = match self.attempt(claim, inbox).await {
-            Ok(Some(Outcome::Done)) => self.finish(&claim.id).await,
-            Ok(Some(Outcome::Left)) => queue::change(&self.0.db, &claim.id, Change::Suspended, None).await.map(|_| ()),
-            Ok(Some(Outcome::Failed { message })) => self.fail(&claim.id, &message).await,
-            Ok(None) => self.lost(claim).await,
+        let ended = match self.attempt(claim, inbox).await {
+            Ok(outcome) => outcome,
+            Err(error) if child::has_no_room(&error) => Some(Outcome::Full { message: format!("{error:#}") }),
             Err(error) => {
                 tracing::error!(job = claim.id, "attempt failed: {error:#}");
-                self.lost(claim).await
+                None
             }
         };
-        if let Err(error) = settled {
-            tracing::error!(job = claim.id, "cannot settle the job: {error:#}");
-            let _ = queue::lose(&self.0.db, &claim.id).await;
+        // The database may be on the full disk too: what ended must be settled, however long that takes.
+        while let Err(error) = self.settle(claim, ended.as_ref()).await {
+            tracing::error!(job = claim.id, "cannot settle the job, trying again: {error:#}");
+            tokio::select! {
+                () = tokio::time::sleep(PATROL) => {}
+                // The next server takes it over.
+                () = self.0.draining.cancelled() => break,
+            }
         }
         self.announce();
+    }
+
+    async fn settle(&self, claim: &Claim, ended: Option<&Outcome>) -> Result<()> {
+        let id = &claim.id;
+        let done = match ended {
+            Some(Outcome::Done) => self.finish(id).await,
+            Some(Outcome::Left) => queue::change(&self.0.db, id, Change::Suspended, None).await.map(|_| ()),
+            Some(Outcome::Failed { message }) => self.fail(id, message).await,
+            Some(Outcome::Full { message }) => self.pause_for_room(id, message).await,
+            None => self.lost(claim).await,
+        };
+        match done {
+            // What can't be finished now may be later, but not for ever.
+            Err(error) if ended == Some(&Outcome::Done) && !child::has_no_room(&error) => {
+                tracing::error!(job = id, "cannot finish the job: {error:#}");
+                self.lost(claim).await
+            }
+            done => done,
+        }
+    }
+
+    async fn pause_for_room(&self, id: &str, message: &str) -> Result<()> {
+        let words = format!("No room on the disk, so the job is paused ({message}): make room, then resume it.");
+        let event = events::sentence(ids::new("full:"), Level::Warn, words);
+        queue::change(&self.0.db, id, Change::Pause, Some(event)).await.map(|_| ())
     }
 
     async fn lost(&self, claim: &Claim) -> Result<()> {
@@ -108,8 +139,8 @@ impl Jobs {
         let mut news = News { jobs: self, job: &claim.id, offset: 0 };
         news.read(&folder).await?;
         let words = match claim.attempt {
-            1 => "Fine-tuning job started".to_owned(),
-            n => format!("Fine-tuning job taken up again (attempt {n})"),
+            1 => "Job started".to_owned(),
+            n => format!("Job taken up again (attempt {n})"),
         };
         store::append(
             &self.0.db,
@@ -192,13 +223,30 @@ impl Jobs {
         if row.status != JobStatus::Running.as_str() {
             return Ok(());
         }
-        let model = self.tuned_name(&row, None)?;
-        self.register(&row, &folder.join("result"), &model, true).await?;
+        let result = folder.join("result");
+        let file = format!("file-{}-result", id.rsplit('-').next().unwrap_or_default());
+        let purpose = "fine-tune-results";
+        let model = match JobKind::parse(&row.kind) {
+            Some(JobKind::Tokenizer) => {
+                let json = tokio::fs::read(result.join("tokenizer.json")).await?;
+                self.0.files.put(&file, "tokenizer.json", purpose, &json).await?;
+                queue::succeed(&self.0.db, id, None, &file).await?;
+                return Ok(());
+            }
+            Some(JobKind::Pretrain) => {
+                let name = self.made_name(&row).await?;
+                import::made(&self.0.registry, &result, &name, id, &self.0.organization).await?;
+                name
+            }
+            Some(JobKind::FineTune) | None => {
+                let name = self.tuned_name(&row, None)?;
+                self.register(&row, &result, &name, true).await?;
+                name
+            }
+        };
         let (lines, _) = events::whole_lines(&tokio::fs::read(folder.join(events::LOG)).await?);
-        let file = format!("file-{}-result", id.trim_start_matches("ftjob-"));
-        let csv = events::csv(&lines);
-        self.0.files.put(&file, "step_metrics.csv", "fine-tune-results", csv.as_bytes()).await?;
-        queue::succeed(&self.0.db, id, &model, &file).await?;
+        self.0.files.put(&file, "step_metrics.csv", purpose, events::csv(&lines).as_bytes()).await?;
+        queue::succeed(&self.0.db, id, Some(&model), &file).await?;
         Ok(())
     }
 }
@@ -224,6 +272,9 @@ impl News<'_> {
             if let RunEvent::Done { measured: Some(measured), .. } = &line.event {
                 store::set_measured(&self.jobs.0.db, self.job, &serde_json::to_string(measured)?).await?;
             }
+            if let RunEvent::Decided { spec, .. } = &line.event {
+                store::set_spec(&self.jobs.0.db, self.job, &serde_json::to_string(spec)?).await?;
+            }
             if let RunEvent::Checkpoint { step, name, train_loss, valid_loss, valid_accuracy } = &line.event {
                 let metrics = CheckpointMetrics {
                     step: Some(*step as f64),
@@ -247,7 +298,7 @@ impl News<'_> {
     }
 
     async fn checkpoint(&self, folder: &Path, metrics: &CheckpointMetrics) -> Result<()> {
-        let Some(row) = store::get(&self.jobs.0.db, self.job).await? else {
+        let Some(row) = store::get(&self.jobs.0.db, self.job).await?.filter(works::is_tune) else {
             return Ok(());
         };
         let model = self.jobs.tuned_name(&row, metrics.step.map(|step| step as u64))?;

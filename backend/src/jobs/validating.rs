@@ -9,7 +9,7 @@ use hearth_shared::spec::{Auto, FineTuneSpec};
 use hearth_shared::text::Report;
 
 use super::state::Change;
-use super::{Jobs, events, inspect, queue, store, view};
+use super::{Jobs, events, inspect, queue, store, view, works};
 use crate::error::{Error, Result};
 use crate::registry::Entry;
 use crate::system;
@@ -20,7 +20,7 @@ impl Jobs {
         let (entry, spec) = self.check(request).await?;
         let found = self.inspect(request, &entry, &spec).await?;
         let asked = view::asked_hyperparameters(request);
-        let decided = found.decide(&spec, &entry, self.room());
+        let decided = found.decide(&spec, entry.context as u32, self.room());
         let mut plan = Plan {
             object: "fine_tuning.plan".into(),
             hyperparameters: asked,
@@ -113,12 +113,12 @@ impl Jobs {
     }
 
     /// Bytes that a job may hold. What runs now will have ended when its turn comes.
-    fn room(&self) -> Option<u64> {
+    pub(super) fn room(&self) -> Option<u64> {
         let total = system::memory().total;
         self.0.most_memory.into_iter().chain(total).min()
     }
 
-    async fn check_file(&self, param: &str, id: &str) -> Result<()> {
+    pub(super) async fn check_file(&self, param: &str, id: &str) -> Result<()> {
         match self.0.files.get(id).await {
             Ok(file) if file.purpose == "fine-tune" => Ok(()),
             Ok(file) => {
@@ -186,28 +186,34 @@ impl Jobs {
         let Some(row) = store::get(&self.0.db, id).await? else {
             return Ok(());
         };
-        let request: CreateJob = serde_json::from_str(&row.request)?;
-        let (entry, mut spec) = self.check(&request).await?;
-        spec.seed = Some(row.seed as u64);
-        let found = self.inspect(&request, &entry, &spec).await?;
-        let decided = found.decide(&spec, &entry, self.room());
-        let planned = decided.as_ref().ok().map(|spec| found.planned(spec));
-        let validated = store::Validated {
-            spec: decided.as_ref().ok().map(serde_json::to_string).transpose()?,
-            planned: planned.as_ref().map(serde_json::to_string).transpose()?,
-            report: serde_json::to_string(&found.report)?,
-            validation_report: found.validation.as_ref().map(serde_json::to_string).transpose()?,
-        };
+        let found = if works::is_tune(&row) { self.validate_tune(&row).await? } else { self.validate_work(&row).await? };
+        let (validated, fault) = found;
         store::set_validated(&self.0.db, id, &validated).await?;
-        match decided {
-            Ok(_) => {
+        match fault {
+            None => {
                 let words = "Files validated, moving job to queued state";
                 let event = events::sentence("queued", Level::Info, words);
                 queue::change(&self.0.db, id, Change::Accepted, Some(event)).await?;
             }
-            Err(error) => self.refuse(id, &error).await?,
+            Some(error) => self.refuse(id, &error).await?,
         }
         Ok(())
+    }
+
+    async fn validate_tune(&self, row: &store::Row) -> Result<(store::Validated, Option<JobError>)> {
+        let request: CreateJob = serde_json::from_str(&row.request)?;
+        let (entry, mut spec) = self.check(&request).await?;
+        spec.seed = Some(row.seed as u64);
+        let found = self.inspect(&request, &entry, &spec).await?;
+        let decided = found.decide(&spec, entry.context as u32, self.room());
+        let planned = decided.as_ref().ok().map(|spec| found.planned(spec));
+        let validated = store::Validated {
+            spec: decided.as_ref().ok().map(serde_json::to_string).transpose()?,
+            planned: planned.as_ref().map(serde_json::to_string).transpose()?,
+            report: Some(serde_json::to_string(&found.report)?),
+            validation_report: found.validation.as_ref().map(serde_json::to_string).transpose()?,
+        };
+        Ok((validated, decided.err()))
     }
 
     async fn refuse(&self, id: &str, error: &JobError) -> Result<()> {

@@ -115,6 +115,14 @@ pub async fn tuned(registry: &Registry, folder: &Path, tuned: Tuned, organizatio
     registry.add(&entry.await??).await
 }
 
+/// Registers a whole model that a run made from nothing.
+pub async fn made(registry: &Registry, folder: &Path, name: &str, job: &str, organization: &str) -> Result<()> {
+    let models = registry.models.clone();
+    let (folder, name) = (folder.to_owned(), name.to_owned());
+    let entry = tokio::task::spawn_blocking(move || take_in(&models, &folder, &name)).await??;
+    registry.add(&Entry { job: Some(job.to_owned()), owned_by: organization.to_owned(), ..entry }).await
+}
+
 /// Registers the model inside the program, unless it is registered already.
 pub async fn nano(registry: &Registry) -> Result<()> {
     let names: Vec<String> = Nano::iter().map(|name| name.into_owned()).filter(|name| !name.contains('/')).collect();
@@ -140,7 +148,7 @@ pub async fn nano(registry: &Registry) -> Result<()> {
 }
 
 /// Names are path segments and ids: Hugging Face's alphabet, without the `ft:` that tuned models have.
-fn check_name(name: &str) -> Result<()> {
+pub fn check_name(name: &str) -> Result<()> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
     let parts = name.split('/').all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
     if !plain || !parts || name.len() > 96 {

@@ -15,18 +15,22 @@ mod run_charts;
 mod run_parts;
 
 pub use compare::Compare;
-pub use list::FineTune;
-pub use new::NewRun;
+pub use list::{FineTune, Runs};
+pub use new::{NewRun, Step, upload};
 pub use run::Run;
 
-use hearth_shared::api::fine_tuning::JobStatus;
+use hearth_shared::api::fine_tuning::{Job, JobStatus};
+use hearth_shared::api::jobs::CreateWork;
+use hearth_shared::spec::{ArchitectureSpec, Preset};
 use leptos::prelude::*;
 use leptos_i18n::I18nContext;
 
 use super::i18n::{Locale, t_string, use_i18n};
 
-/// Where jobs live on the server.
+/// Where fine-tunes are made.
 const JOBS: &str = "/v1/fine_tuning/jobs";
+/// Where jobs of every kind are followed.
+const ALL_JOBS: &str = "/v1/jobs";
 
 /// A status in words and colour.
 #[component]
@@ -73,4 +77,21 @@ fn clock(seconds: i64, locale: Locale) -> String {
         let _ = js_sys::Reflect::set(&options, &key.into(), &value.into());
     }
     String::from(date.to_locale_string(tag, &options))
+}
+
+/// Where a run begins, in words: from a model, or from nothing.
+fn origin(i18n: I18nContext<Locale>, job: &Job) -> String {
+    match &job.hearth.request {
+        Some(CreateWork::Pretrain(asked)) => {
+            let ArchitectureSpec { preset, depth, .. } = asked.spec.architecture;
+            let family = match preset {
+                Preset::Llama => "Llama",
+                Preset::Gpt2 => "GPT-2",
+                Preset::Moe => t_string!(i18n, plan.family_moe),
+                Preset::Palm => "PaLM",
+            };
+            t_string!(i18n, pretrain.origin, family = family, depth = depth)
+        }
+        _ => t_string!(i18n, tune.from_base, base = job.model.clone()),
+    }
 }

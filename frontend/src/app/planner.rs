@@ -1,9 +1,9 @@
 //! The planner: what a run will need and take, on this machine and on others, as you drag. It is the arithmetic of
 //! `hearth_shared::plan`, done in this tab; the server only says what it has.
 
-mod answer;
-mod form;
-mod question;
+pub(super) mod answer;
+pub(super) mod form;
+pub(super) mod question;
 
 use gloo::timers::callback::Timeout;
 use hearth_shared::plan::ModelShape;
@@ -26,8 +26,8 @@ use word;
 
 /// What every part of the page reads.
 #[derive(Clone, Copy)]
-struct Desk {
-    question: RwSignal<Question>,
+pub(super) struct Desk {
+    pub(super) question: RwSignal<Question>,
     /// This machine, once it has been measured.
     here: RwSignal<Option<DeviceSheet>>,
     /// The chosen model, or why there is none.
@@ -35,6 +35,23 @@ struct Desk {
 }
 
 impl Desk {
+    /// Asks the server what this machine has.
+    pub(super) fn new(question: RwSignal<Question>) -> Self {
+        let here = RwSignal::new(None);
+        spawn_local(async move {
+            // Without a server the table of devices stays.
+            if let Ok(sheet) = client::get::<DeviceSheet>("/v1/hearth/device").await {
+                let _ = here.try_set(Some(sheet));
+            }
+        });
+        Self { question, here, shape: shape(question) }
+    }
+
+    /// Weights of the model, once it has a shape.
+    pub(super) fn parameters(self) -> Option<u64> {
+        self.shape.with(|shape| shape.as_ref().ok().map(|shape| shape.parameters))
+    }
+
     /// The device that the question is about, and its share of the list.
     fn device(self) -> Option<DeviceSheet> {
         match self.question.with(|question| question.device.clone()) {
@@ -50,15 +67,7 @@ pub fn Planner() -> impl IntoView {
     let pairs = address::query();
     let asked = Question::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let question = RwSignal::new(asked);
-    let here = RwSignal::new(None);
-    spawn_local(async move {
-        // Without a server the table of devices stays.
-        if let Ok(sheet) = client::get::<DeviceSheet>("/v1/hearth/device").await {
-            let _ = here.try_set(Some(sheet));
-        }
-    });
-    let desk = Desk { question, here, shape: shape(question) };
-    provide_context(desk);
+    provide_context(Desk::new(question));
     remember(question);
     view! {
         <div class="page planner">

@@ -12,8 +12,14 @@ use super::store::{Load, use_store};
 use super::theme::{Theme, use_theme};
 
 /// Path, icon.
-const PLACES: [(&str, &str); 5] =
-    [("/", "home"), ("/lab", "lab"), ("/playground", "chat"), ("/fine-tune", "tune"), ("/planner", "plan")];
+const PLACES: [(&str, &str); 6] = [
+    ("/", "home"),
+    ("/lab", "lab"),
+    ("/playground", "chat"),
+    ("/fine-tune", "tune"),
+    ("/pretrain", "cube"),
+    ("/planner", "plan"),
+];
 
 #[component]
 pub fn Shell(children: Children) -> impl IntoView {
@@ -54,6 +60,7 @@ fn Places() -> impl IntoView {
         "/lab" => t_string!(i18n, shell.lab),
         "/playground" => t_string!(i18n, shell.playground),
         "/fine-tune" => t_string!(i18n, shell.fine_tune),
+        "/pretrain" => t_string!(i18n, shell.pretrain),
         "/planner" => t_string!(i18n, shell.planner),
         _ => t_string!(i18n, shell.home),
     };

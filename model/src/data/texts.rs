@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+pub use hearth_shared::spec::Split;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -30,19 +31,6 @@ pub enum TextError {
         path.display(), LONGEST >> 20
     )]
     TooLong { path: PathBuf, offset: u64 },
-}
-
-/// What a document is in a plain text file. In a JSONL file it is a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// The whole file.
-    #[default]
-    File,
-    /// Every line that isn't empty.
-    Line,
-    /// What stands between blank lines.
-    BlankLine,
 }
 
 /// The files of a data set, in order.
@@ -135,8 +123,16 @@ fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<(), Tex
     Ok(())
 }
 
+/// By its name; a file without an extension (an upload) by its first byte that is no space.
 fn is_jsonl(path: &Path) -> bool {
-    matches!(path.extension().and_then(|e| e.to_str()), Some("jsonl" | "ndjson"))
+    match path.extension().and_then(|e| e.to_str()) {
+        Some(extension) => matches!(extension, "jsonl" | "ndjson"),
+        None => {
+            let mut head = Vec::new();
+            let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
+            read.is_ok() && head.trim_ascii_start().first() == Some(&b'{')
+        }
+    }
 }
 
 /// Reads pieces in order.

@@ -1,6 +1,8 @@
 //! Trains byte-level BPE (Sennrich 2016; bytes as in GPT-2) with Hugging Face's own trainer, and reads GPT-2's original files.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -9,6 +11,7 @@ use tokenizers::{
 };
 
 use super::{Tokenizer, TokenizerError};
+use crate::data::texts::{TextError, Texts};
 
 type Whole = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
@@ -39,6 +42,8 @@ pub enum BpeError {
     NoText,
     #[error("the trainer failed: {0}")]
     Trainer(String),
+    #[error(transparent)]
+    Text(#[from] TextError),
 }
 
 impl BpeSpec {
@@ -85,6 +90,38 @@ pub fn train<T: AsRef<str> + Send>(texts: impl Iterator<Item = T> + Send, spec: 
         return Err(BpeError::NoText);
     }
     tokenizer.to_string(true).map(String::into_bytes).map_err(fail)
+}
+
+/// The same from files, `sample_bytes` of them drawn evenly or all; `report` hears how many bytes were read, on any thread.
+///
+/// # Errors
+/// As [`train`], and texts that cannot be read.
+pub fn train_on(
+    texts: &Texts,
+    sample_bytes: Option<u64>,
+    spec: &BpeSpec,
+    report: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<u8>, BpeError> {
+    spec.validate()?;
+    // The trainer takes texts, not results: the first fault ends them and is kept.
+    let fault: Mutex<Option<TextError>> = Mutex::new(None);
+    let read = AtomicU64::new(0);
+    let pieces = texts.sample(sample_bytes.unwrap_or(u64::MAX))?.map_while(|piece| match piece {
+        Ok(piece) => {
+            let bytes = piece.text.len() as u64;
+            report(read.fetch_add(bytes, Ordering::Relaxed) + bytes);
+            Some(piece.text)
+        }
+        Err(error) => {
+            *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            None
+        }
+    });
+    let trained = train(pieces, spec);
+    match fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error.into()),
+        None => trained,
+    }
 }
 
 fn byte_level(model: BPE) -> Whole {

@@ -8,6 +8,7 @@ use crate::plan::Memory;
 use crate::spec::{Auto, HearthOptions, TrainSpec};
 
 use super::ErrorDetail;
+use super::jobs::{CreateWork, JobKind, TextReport};
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -144,7 +145,7 @@ impl JobStatus {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Job {
     pub id: String,
-    /// Always `fine_tuning.job`.
+    /// `fine_tuning.job`, or `job` for other kinds.
     pub object: String,
     pub created_at: i64,
     pub finished_at: Option<i64>,
@@ -182,6 +183,14 @@ pub struct JobError {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobInfo {
+    #[serde(default)]
+    pub kind: JobKind,
+    /// What was asked for, where that was no fine-tune.
+    #[serde(default)]
+    pub request: Option<CreateWork>,
+    /// What was found in the texts, where that was no fine-tune.
+    #[serde(default)]
+    pub texts: Option<TextReport>,
     /// As asked for.
     pub options: HearthOptions,
     /// As decided, once the data has been read.

@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{AdapterSpec, BaseWeights, LoraSpec, SpecError, bounded};
 
 mod kinds;
+mod pretrain;
 mod request;
 
 pub use kinds::{Objective, OptimizerKind, Precision, ScheduleKind, Tuning, Watchdog};
+pub use pretrain::{BYTES_PER_TOKEN, LEAST_VOCABULARY, PretrainSpec, Split, TextFacts, TextSpec, TokenizerSpec};
 pub use request::{Auto, DataFacts, FineTuneSpec, HearthOptions};
 
 /// 2^40
@@ -241,16 +243,4 @@ fn watch_bounds(
     early_stop.map_or(Ok(()), |most| bounded(&name("early_stop"), most, 1, 1000))?;
     bounded(&name("early_stop_delta"), early_stop_delta, 0.0, 10.0)?;
     spike_factor.map_or(Ok(()), |factor| bounded(&name("spike_factor"), factor, 1.0, 1000.0))
-}
-
-/// The file a job's child process reads. Paths are the job layer's; the engine sees only readers and folders.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct JobSpec {
-    /// Folder or GGUF file of the base model.
-    pub model_path: String,
-    /// Name that goes into the adapter's `base_model_name_or_path`.
-    pub model_name: String,
-    pub training_file: String,
-    pub validation_file: Option<String>,
-    pub train: TrainSpec,
 }

@@ -10,7 +10,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 use wasm_bindgen_futures::spawn_local;
 
-use super::JOBS;
+use super::ALL_JOBS;
 use super::feed::{self, Feed, Record};
 use super::run_charts::smooth;
 use crate::app::components::chart::{Chart, Log, Series, Stroke};
@@ -142,7 +142,7 @@ pub fn Compare() -> impl IntoView {
     provide_context(view);
     let jobs = RwSignal::new(Vec::<Job>::new());
     spawn_local(async move {
-        if let Ok(list) = client::get::<List<Job>>(&format!("{JOBS}?limit=100")).await {
+        if let Ok(list) = client::get::<List<Job>>(&format!("{ALL_JOBS}?limit=100")).await {
             let newest = list.data.iter().filter(|job| job.hearth.step > 0).take(FIRST).map(|job| job.id.clone()).collect();
             if view.runs.try_with_untracked(Vec::is_empty) == Some(true) {
                 view.runs.set(newest);

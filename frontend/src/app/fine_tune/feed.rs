@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use gloo::timers::future::TimeoutFuture;
 use hearth_shared::api::fine_tuning::{Job, JobEvent};
-use hearth_shared::event::{Level, Metrics, RunEvent};
+use hearth_shared::event::{Level, Metrics, RunEvent, Stage};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::AbortController;
 
-use super::JOBS;
+use super::ALL_JOBS;
 use crate::app::client::{self, Call, sse};
 use crate::app::store::Load;
 
@@ -52,6 +52,8 @@ pub struct Record {
     pub samples: Vec<Sample>,
     pub saved: Vec<Saved>,
     pub log: Vec<Line>,
+    /// What is done before the first step, and how far that is, in bytes.
+    pub stage: Option<(Stage, u64, u64)>,
     pub last: u64,
 }
 
@@ -67,6 +69,10 @@ impl Record {
                 self.forget_from(metrics.step);
                 self.metrics.push(metrics);
                 self.times.push(event.created_at);
+                return;
+            }
+            Some(RunEvent::Stage { stage, done, total }) => {
+                self.stage = Some((stage, done, total));
                 return;
             }
             Some(RunEvent::Sample { step, prompt, text }) => {
@@ -122,7 +128,7 @@ pub fn follow(id: String) -> Feed {
 
 impl Feed {
     pub async fn refresh(self, id: &str) {
-        match client::get::<Job>(&format!("{JOBS}/{id}")).await {
+        match client::get::<Job>(&format!("{ALL_JOBS}/{id}")).await {
             Ok(job) => {
                 if self.job.try_with_untracked(|now| now.ready() != Some(&job)) == Some(true) {
                     let _ = self.job.try_set(Load::Ready(job));
@@ -156,7 +162,7 @@ async fn listen(id: String, feed: Feed, alive: Rc<Cell<bool>>, abort: AbortContr
     let inbox: Rc<RefCell<Vec<JobEvent>>> = Rc::default();
     while alive.get() {
         let last = feed.record.try_with_untracked(|record| record.last).unwrap_or(0);
-        let call = Call::new("GET", &format!("{JOBS}/{id}/events")).events((last > 0).then(|| last.to_string()));
+        let call = Call::new("GET", &format!("{ALL_JOBS}/{id}/events")).events((last > 0).then(|| last.to_string()));
         let (box_, alive_) = (inbox.clone(), alive.clone());
         let ended = sse::follow(call, &abort, |event| {
             if let Ok(event) = serde_json::from_str::<JobEvent>(&event.data) {

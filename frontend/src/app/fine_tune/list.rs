@@ -1,12 +1,13 @@
-//! All runs, the newest first.
+//! All runs of a kind, the newest first.
 
 use gloo::timers::future::TimeoutFuture;
 use hearth_shared::api::List;
 use hearth_shared::api::fine_tuning::Job;
+use hearth_shared::api::jobs::JobKind;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::{JOBS, Status, clock};
+use super::{ALL_JOBS, Status, clock, origin};
 use crate::app::client;
 use crate::app::components::icons::Icon;
 use crate::app::components::{Failure, Skeleton};
@@ -19,9 +20,40 @@ const POLL_MS: u32 = 3_000;
 #[component]
 pub fn FineTune() -> impl IntoView {
     let i18n = use_i18n();
+    let empty = move || view! { <Empty/> }.into_any();
+    view! {
+        <div class="page">
+            <header class="page-head">
+                <div>
+                    <h1>{t!(i18n, tune.title)}</h1>
+                    <p>{t!(i18n, tune.lead)}</p>
+                </div>
+                <div class="head-actions">
+                    <a class="button" href="/fine-tune/compare">
+                        <Icon name="plan" size=18/>
+                        {t!(i18n, tune.compare)}
+                    </a>
+                    <a class="button primary" href="/fine-tune/new">
+                        <Icon name="plus" size=18/>
+                        {t!(i18n, tune.new)}
+                    </a>
+                </div>
+            </header>
+            <Runs kind=JobKind::FineTune place="/fine-tune" empty/>
+        </div>
+    }
+}
+
+/// The runs of a kind, kept up to date. `place`: where the page of one is.
+#[component]
+pub fn Runs(
+    kind: JobKind,
+    place: &'static str,
+    #[prop(into)] empty: ViewFn,
+) -> impl IntoView {
     let jobs = RwSignal::new(Load::<Vec<Job>>::Waiting);
     let load = move || async move {
-        let answer = client::get::<List<Job>>(&format!("{JOBS}?limit=100")).await;
+        let answer = client::get::<List<Job>>(&format!("{ALL_JOBS}?kind={}&limit=100", kind.as_str())).await;
         match answer {
             // A poll that changes nothing must not rebuild the rows.
             Ok(list) => {
@@ -44,66 +76,35 @@ pub fn FineTune() -> impl IntoView {
             TimeoutFuture::new(POLL_MS).await;
         }
     });
-    view! {
-        <div class="page">
-            <header class="page-head">
-                <div>
-                    <h1>{t!(i18n, tune.title)}</h1>
-                    <p>{t!(i18n, tune.lead)}</p>
-                </div>
-                <div class="head-actions">
-                    <Show when=move || jobs.with(|jobs| jobs.ready().is_some_and(|jobs| jobs.len() > 1))>
-                        <a class="button" href="/fine-tune/compare">
-                            <Icon name="plan" size=18/>
-                            {t!(i18n, tune.compare)}
-                        </a>
-                    </Show>
-                    <a class="button primary" href="/fine-tune/new">
-                        <Icon name="plus" size=18/>
-                        {t!(i18n, tune.new)}
-                    </a>
-                </div>
-            </header>
-            {move || match jobs.get() {
-                Load::Waiting => view! { <div class="card"><Skeleton lines=5/></div> }.into_any(),
-                Load::Failed(error) => {
-                    view! {
-                        <Failure
-                            error=Signal::stored(error)
-                            retry=Callback::new(move |()| spawn_local(load()))
-                        />
-                    }
-                        .into_any()
-                }
-                Load::Ready(jobs) if jobs.is_empty() => view! { <Empty/> }.into_any(),
-                Load::Ready(jobs) => {
-                    view! {
-                        <ul class="runs">
-                            {jobs.into_iter().map(|job| view! { <Row job/> }).collect_view()}
-                        </ul>
-                    }
-                        .into_any()
-                }
-            }}
-        </div>
+    move || match jobs.get() {
+        Load::Waiting => view! { <div class="card"><Skeleton lines=5/></div> }.into_any(),
+        Load::Failed(error) => {
+            view! { <Failure error=Signal::stored(error) retry=Callback::new(move |()| spawn_local(load()))/> }.into_any()
+        }
+        Load::Ready(jobs) if jobs.is_empty() => empty.run(),
+        Load::Ready(jobs) => {
+            view! { <ul class="runs">{jobs.into_iter().map(|job| view! { <Row job place/> }).collect_view()}</ul> }
+                .into_any()
+        }
     }
 }
 
 #[component]
-fn Row(job: Job) -> impl IntoView {
+fn Row(job: Job, place: &'static str) -> impl IntoView {
     let i18n = use_i18n();
     let share = job.hearth.total_steps.filter(|&total| total > 0).map(|total| job.hearth.step as f64 / total as f64);
     let created = job.created_at;
+    let about = job.clone();
     let name = job.user_provided_suffix.clone().filter(|suffix| !suffix.is_empty()).unwrap_or_else(|| job.id.clone());
     let steps =
         job.hearth.total_steps.map(|total| format!("{} / {}", format::group(job.hearth.step), format::group(total)));
     let ended = job.status.ended();
     view! {
         <li>
-            <a class="run-row" href=format!("/fine-tune/{}", job.id)>
+            <a class="run-row" href=format!("{place}/{}", job.id)>
                 <div class="run-row-name">
                     <strong>{name}</strong>
-                    <span class="soft">{t!(i18n, tune.from_base, base = job.model.clone())}</span>
+                    <span class="soft">{move || origin(i18n, &about)}</span>
                 </div>
                 <Status status=job.status/>
                 <span class="run-row-steps num soft">{steps}</span>

@@ -174,7 +174,7 @@ fn count_in_background(form: Form) {
 }
 
 #[component]
-fn Step(number: u32, #[prop(into)] title: Signal<&'static str>, children: Children) -> impl IntoView {
+pub fn Step(number: u32, #[prop(into)] title: Signal<&'static str>, children: Children) -> impl IntoView {
     view! {
         <section class="step card">
             <h2>
@@ -439,21 +439,28 @@ async fn send(form: Form) -> Result<Job, ClientError> {
     } else {
         (set.bytes.clone(), None)
     };
-    let training_file = upload(&set.name, &train).await?.id;
+    let training_file = upload_bytes(&set.name, &train).await?.id;
     let validation_file = match validation {
-        Some(bytes) => Some(upload(&format!("held-out-{}", set.name), &bytes).await?.id),
+        Some(bytes) => Some(upload_bytes(&format!("held-out-{}", set.name), &bytes).await?.id),
         None => None,
     };
     let request = form.options.request(model.id, training_file, validation_file);
     client::post(JOBS, &request).await
 }
 
-async fn upload(name: &str, bytes: &[u8]) -> Result<FileObject, ClientError> {
-    let failed = |error: wasm_bindgen::JsValue| ClientError::Garbled(format!("{error:?}"));
+async fn upload_bytes(name: &str, bytes: &[u8]) -> Result<FileObject, ClientError> {
     let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
-    let blob = Blob::new_with_u8_array_sequence(&parts).map_err(failed)?;
-    let form = FormData::new().map_err(failed)?;
-    form.append_with_str("purpose", "fine-tune").map_err(failed)?;
-    form.append_with_blob_and_filename("file", &blob, name).map_err(failed)?;
+    upload(name, &Blob::new_with_u8_array_sequence(&parts).map_err(garbled)?).await
+}
+
+/// Sends a file to the server.
+pub async fn upload(name: &str, blob: &Blob) -> Result<FileObject, ClientError> {
+    let form = FormData::new().map_err(garbled)?;
+    form.append_with_str("purpose", "fine-tune").map_err(garbled)?;
+    form.append_with_blob_and_filename("file", blob, name).map_err(garbled)?;
     client::post_form("/v1/files", &form).await
+}
+
+fn garbled(error: wasm_bindgen::JsValue) -> ClientError {
+    ClientError::Garbled(format!("{error:?}"))
 }

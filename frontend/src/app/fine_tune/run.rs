@@ -1,8 +1,11 @@
 //! The page of one run: what it is doing, how the loss falls, what it writes, and what can be done with it.
 
 use hearth_shared::api::fine_tuning::{Job, JobStatus};
+use hearth_shared::api::jobs::JobKind;
+use hearth_shared::event::Stage;
 use hearth_shared::text::Report;
 use leptos::prelude::*;
+use leptos_i18n::I18nContext;
 use leptos_router::hooks::use_params_map;
 use wasm_bindgen_futures::spawn_local;
 
@@ -10,14 +13,14 @@ use super::feed::{Feed, Record, follow};
 use super::report::ReportView;
 use super::run_charts::Charts;
 use super::run_parts::{Checkpoints, Decided, Log, Samples};
-use super::{JOBS, Status, download};
+use super::{ALL_JOBS, Status, download, origin};
 use crate::app::client;
 use crate::app::components::dialog::{Question, use_asker};
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::components::{Failure, Progress, Skeleton};
 use crate::app::format;
-use crate::app::i18n::{t, t_string, tu_string, use_i18n};
+use crate::app::i18n::{Locale, t, t_string, tu_string, use_i18n};
 use crate::app::store::{Load, use_store};
 
 /// Another id is another run: everything below is made anew.
@@ -41,9 +44,11 @@ fn RunPage(id: String) -> impl IntoView {
         })
     });
     let id = StoredValue::new(id);
+    let pretrained =
+        Memo::new(move |_| feed.job.with(|job| job.ready().is_some_and(|job| job.hearth.kind != JobKind::FineTune)));
     view! {
         <div class="page run">
-            <a class="back soft" href="/fine-tune"><Icon name="back" size=16/> {t!(i18n, tune.title)}</a>
+            <Back pretrained/>
             {move || match state.get() {
                 0 => view! { <div class="card"><Skeleton lines=6/></div> }.into_any(),
                 1 => view! { <Known id=id.get_value() feed/> }.into_any(),
@@ -60,6 +65,19 @@ fn RunPage(id: String) -> impl IntoView {
                 }
             }}
         </div>
+    }
+}
+
+/// To the list that the run stands in.
+#[component]
+fn Back(pretrained: Memo<bool>) -> impl IntoView {
+    let i18n = use_i18n();
+    let place = move || if pretrained.get() { "/pretrain" } else { "/fine-tune" };
+    view! {
+        <a class="back soft" href=place>
+            <Icon name="back" size=16/>
+            {move || if pretrained.get() { t_string!(i18n, pretrain.title) } else { t_string!(i18n, tune.title) }}
+        </a>
     }
 }
 
@@ -85,10 +103,13 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
         job.with(|job| {
             let job = job.as_ref()?;
             let name = job.user_provided_suffix.clone().filter(|name| !name.is_empty());
-            Some(name.unwrap_or_else(|| t_string!(i18n, tune.run_of, base = job.model.clone())))
+            Some(name.unwrap_or_else(|| match job.hearth.kind {
+                JobKind::FineTune => t_string!(i18n, tune.run_of, base = job.model.clone()),
+                _ => t_string!(i18n, pretrain.run_of).to_owned(),
+            }))
         })
     };
-    let base = move || job.with(|job| job.as_ref().map(|job| job.model.clone()).unwrap_or_default());
+    let begins = move || job.with(|job| job.as_ref().map(|job| origin(i18n, job)));
     let failure = move || job.with(|job| job.as_ref().and_then(|job| job.error.clone()));
     view! {
         <header class="run-head">
@@ -96,7 +117,7 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
                 <h1>{title}</h1>
                 <p class="run-sub soft">
                     <Status status/>
-                    <span>{t!(i18n, tune.from_base, base = base)}</span>
+                    <span>{begins}</span>
                     <code>{id.clone()}</code>
                 </p>
             </div>
@@ -155,7 +176,7 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
     let act = move |verb: &'static str| {
         busy.set(true);
         spawn_local(async move {
-            let path = format!("{JOBS}/{}/{verb}", id.get_value());
+            let path = format!("{ALL_JOBS}/{}/{verb}", id.get_value());
             match client::post::<Job>(&path, &serde_json::json!({})).await {
                 Ok(now) => {
                     let _ = feed.job.try_set(Load::Ready(now));
@@ -193,11 +214,16 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
             }
         });
     };
+    let adapted =
+        move || job.with(|job| job.as_ref().is_some_and(|job| job.hearth.spec.as_ref().is_some_and(|s| s.adapter.is_some())));
     let chat = move || {
         tuned.with(|tuned| {
-            let base = job.with(|job| job.as_ref().map(|job| job.model.clone()))?;
+            let (base, kind) = job.with(|job| job.as_ref().map(|job| (job.model.clone(), job.hearth.kind)))?;
             let escape = |id: &str| String::from(js_sys::encode_uri_component(id));
-            Some(format!("/playground?model={}&other={}", escape(tuned.as_ref()?), escape(&base)))
+            let address = format!("/playground?model={}", escape(tuned.as_ref()?));
+            // What begins from nothing has nothing to stand beside.
+            let beside = (kind == JobKind::FineTune).then(|| format!("&other={}", escape(&base)));
+            Some(address + &beside.unwrap_or_default())
         })
     };
     view! {
@@ -218,9 +244,11 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
                 </button>
             </Show>
             <Show when=move || tuned.with(Option::is_some)>
-                <button class="button" data-act="download" on:click=save>
-                    <Icon name="download" size=16/> {t!(i18n, tune.download)}
-                </button>
+                <Show when=adapted>
+                    <button class="button" data-act="download" on:click=save>
+                        <Icon name="download" size=16/> {t!(i18n, tune.download)}
+                    </button>
+                </Show>
                 <a class="button primary" data-act="chat" href=chat>
                     <Icon name="chat" size=16/> {t!(i18n, tune.chat)}
                 </a>
@@ -247,7 +275,10 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
     let step_line = Signal::derive(move || {
         let (now, total) = steps.get();
         match (now, total) {
-            (0, 0) => t_string!(i18n, tune.preparing).to_owned(),
+            (0, 0) => match record.with(|record| record.stage) {
+                Some((stage, done, total)) => preparing(i18n, stage, done, total),
+                None => t_string!(i18n, tune.preparing).to_owned(),
+            },
             _ => t_string!(i18n, tune.step_of, now = format::group(now), total = format::group(total)),
         }
     });
@@ -334,5 +365,15 @@ fn MemoryFigure(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoVi
                 <small class="soft figure-note">{planned}</small>
             </dd>
         </div>
+    }
+}
+
+/// What is done before the first step, in words.
+fn preparing(i18n: I18nContext<Locale>, stage: Stage, done: u64, total: u64) -> String {
+    let (done, total) = (format::bytes(done), format::bytes(total));
+    match stage {
+        Stage::Reading => t_string!(i18n, pretrain.stage_reading, done = done, total = total),
+        Stage::Vocabulary => t_string!(i18n, pretrain.stage_vocabulary).to_owned(),
+        Stage::Tokenizing => t_string!(i18n, pretrain.stage_tokenizing, done = done, total = total),
     }
 }

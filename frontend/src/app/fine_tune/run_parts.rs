@@ -2,6 +2,7 @@
 
 use hearth_shared::api::List;
 use hearth_shared::api::fine_tuning::{Checkpoint, Job};
+use hearth_shared::api::jobs::JobKind;
 use hearth_shared::event::Level;
 use hearth_shared::spec::{AdapterSpec, BaseWeights, Precision, TrainSpec};
 use leptos::prelude::*;
@@ -65,9 +66,13 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
     let count = Memo::new(move |_| record.with(|record| record.saved.len()));
     let rows = RwSignal::new(Vec::<Checkpoint>::new());
     let id = Memo::new(move |_| job.with(|job| job.as_ref().map(|job| job.id.clone())));
+    let tuned = Memo::new(move |_| {
+        job.with(|job| job.as_ref().is_some_and(|job| job.hearth.kind == JobKind::FineTune))
+    });
     Effect::new(move |_| {
         count.track();
-        let Some(id) = id.get() else { return };
+        // Only adapters answer by themselves.
+        let Some(id) = id.get().filter(|_| tuned.get()) else { return };
         spawn_local(async move {
             let path = format!("{JOBS}/{id}/checkpoints?limit=100");
             if let Ok(list) = client::get::<List<Checkpoint>>(&path).await {

@@ -53,7 +53,11 @@ impl Plan {
 }
 
 #[component]
-pub(super) fn Answers() -> impl IntoView {
+pub(in crate::app) fn Answers(
+    /// Only what this run is: no other devices, no other sizes.
+    #[prop(optional)]
+    brief: bool,
+) -> impl IntoView {
     let i18n = use_i18n();
     let desk = expect_context::<Desk>();
     let plan = Memo::new(move |_| {
@@ -79,8 +83,10 @@ pub(super) fn Answers() -> impl IntoView {
             <Show when=move || plan.with(Option::is_some)>
                 <Room plan/>
                 <Time plan/>
-                <Elsewhere plan/>
-                <Budget plan/>
+                <Show when=move || !brief>
+                    <Elsewhere plan/>
+                    <Budget plan/>
+                </Show>
             </Show>
         </div>
     }

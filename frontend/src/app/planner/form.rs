@@ -34,12 +34,7 @@ pub(super) fn Form() -> impl IntoView {
             </section>
             <section>
                 <h2>{t!(i18n, plan.data)}</h2>
-                <Dial label=word!(i18n, batch) name="batch" stops=&BATCHES
-                    read=|question| question.batch write=|question, value| question.batch = value/>
-                <Dial label=word!(i18n, length) name="length" stops=&LENGTHS
-                    read=|question| question.length write=|question, value| question.length = value.clamp(16, 1 << 17)/>
-                <Dial label=word!(i18n, rows) name="rows" stops=&BATCHES
-                    read=|question| question.rows.min(question.batch) write=|question, value| question.rows = value/>
+                <Batch/>
                 <Tokens/>
             </section>
             <section>
@@ -53,7 +48,11 @@ pub(super) fn Form() -> impl IntoView {
 
 /// The sizes of a model that does not exist yet.
 #[component]
-fn NewModel() -> impl IntoView {
+pub(in crate::app) fn NewModel(
+    /// Leaves the vocabulary's size to somebody else.
+    #[prop(optional)]
+    without_vocabulary: bool,
+) -> impl IntoView {
     let i18n = use_i18n();
     let Desk { question, .. } = expect_context::<Desk>();
     let is_new = move || question.with(|question| question.model.is_none());
@@ -70,8 +69,9 @@ fn NewModel() -> impl IntoView {
             />
             <Dial label=word!(i18n, depth) name="depth" stops=&DEPTHS
                 read=|question| question.depth write=|question, value| question.depth = value.min(128)/>
-            <Dial label=word!(i18n, vocab) name="vocab" stops=&VOCABULARIES
-                read=|question| question.vocab write=|question, value| question.vocab = value/>
+            <Show when=move || !without_vocabulary>
+                <Vocabulary/>
+            </Show>
         </Show>
         <Show when=is_mixture>
             <Dial label=word!(i18n, experts) name="experts" stops=&EXPERTS
@@ -80,10 +80,33 @@ fn NewModel() -> impl IntoView {
     }
 }
 
+#[component]
+pub(in crate::app) fn Vocabulary() -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        <Dial label=word!(i18n, vocab) name="vocab" stops=&VOCABULARIES
+            read=|question| question.vocab write=|question, value| question.vocab = value/>
+    }
+}
+
+/// Rows and their length.
+#[component]
+pub(in crate::app) fn Batch() -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        <Dial label=word!(i18n, batch) name="batch" stops=&BATCHES
+            read=|question| question.batch write=|question, value| question.batch = value/>
+        <Dial label=word!(i18n, length) name="length" stops=&LENGTHS
+            read=|question| question.length write=|question, value| question.length = value.clamp(16, 1 << 17)/>
+        <Dial label=word!(i18n, rows) name="rows" stops=&BATCHES
+            read=|question| question.rows.min(question.batch) write=|question, value| question.rows = value/>
+    }
+}
+
 /// What is trained, and how.
 #[component]
 fn Method() -> impl IntoView {
-    use {OptimizerKind as O, Precision as P, Tuning as T};
+    use Tuning as T;
     let i18n = use_i18n();
     let Desk { question, .. } = expect_context::<Desk>();
     let adapts = move || question.with(|question| question.tuning != T::Full);
@@ -102,6 +125,20 @@ fn Method() -> impl IntoView {
             <Dial label=word!(i18n, rank) name="rank" stops=&RANKS
                 read=|question| question.rank write=|question, value| question.rank = value.min(512)/>
         </Show>
+        <How/>
+        <Show when=adapts>
+            <Check label=word!(i18n, packed) name="packed"
+                read=|question| question.packed write=|question, on| question.packed = on/>
+        </Show>
+    }
+}
+
+/// The optimizer, the number format, and what is kept of a pass.
+#[component]
+pub(in crate::app) fn How() -> impl IntoView {
+    use {OptimizerKind as O, Precision as P};
+    let i18n = use_i18n();
+    view! {
         <Choice
             label=word!(i18n, optimizer) name="optimizer" read=|question| question.optimizer
             write=|question, optimizer| question.optimizer = optimizer
@@ -120,10 +157,6 @@ fn Method() -> impl IntoView {
         />
         <Check label=word!(i18n, checkpointing) name="checkpointing"
             read=|question| question.checkpointing write=|question, on| question.checkpointing = on/>
-        <Show when=adapts>
-            <Check label=word!(i18n, packed) name="packed"
-                read=|question| question.packed write=|question, on| question.packed = on/>
-        </Show>
     }
 }
 

@@ -1,0 +1,234 @@
+//! `hearth train SPEC.toml`: the engine of the server's jobs, in this process, on files of this machine. The same events go to
+//! `events.jsonl`, and the most of them to the terminal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use hearth_shared::event::{Level, RunEvent, Stage};
+use hearth_shared::spec::{Auto, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TokenizerSpec, WorkSpec};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+
+use crate::config::Config;
+use crate::db::Db;
+use crate::jobs::child::{self, EventLog, Order, Outcome};
+use crate::jobs::{engine, inspect};
+use crate::registry::{Registry, import};
+use crate::system;
+
+/// A spec file. Paths are relative to it.
+#[derive(Deserialize, Debug)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum SpecFile {
+    Pretrain(PretrainFile),
+    FineTune(TuneFile),
+}
+
+#[derive(Deserialize, Debug)]
+struct PretrainFile {
+    /// Files, or folders of them.
+    training_files: Vec<PathBuf>,
+    validation_file: Option<PathBuf>,
+    #[serde(default)]
+    seed: u64,
+    #[serde(flatten)]
+    spec: PretrainSpec,
+}
+
+#[derive(Deserialize, Debug)]
+struct TuneFile {
+    /// A model here by name, or the path of one.
+    model: String,
+    training_file: PathBuf,
+    validation_file: Option<PathBuf>,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    n_epochs: Auto<u32>,
+    #[serde(default)]
+    batch_size: Auto<u32>,
+    /// With it the examples are pairs of answers (DPO).
+    dpo_beta: Option<Auto<f64>>,
+    #[serde(default)]
+    options: HearthOptions,
+}
+
+pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file: SpecFile = toml::from_str(&text).with_context(|| format!("{} is no spec", path.display()))?;
+    let here = path.parent().unwrap_or(Path::new("."));
+    let runtime = super::runtime()?;
+    let spec = match file {
+        SpecFile::Pretrain(file) => pretrain(config, &runtime, here, file)?,
+        SpecFile::FineTune(file) => tune(config, &runtime, here, file)?,
+    };
+    run(&runtime, &spec, out)
+}
+
+fn text_of(here: &Path, path: &Path) -> Result<String> {
+    let path = here.join(path);
+    let path = std::fs::canonicalize(&path).with_context(|| format!("cannot find {}", path.display()))?;
+    Ok(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?.to_owned())
+}
+
+fn pretrain(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: PretrainFile) -> Result<WorkSpec> {
+    file.spec.validate()?;
+    let tokenizer_path = match &file.spec.tokenizer {
+        TokenizerSpec::Train { .. } => None,
+        TokenizerSpec::File(path) => Some(text_of(here, Path::new(path))?),
+        TokenizerSpec::Model(name) => Some(runtime.block_on(weights(config, here, name))?),
+    };
+    Ok(WorkSpec::Pretrain(PretrainJob {
+        training_files: file.training_files.iter().map(|path| text_of(here, path)).collect::<Result<_>>()?,
+        validation_file: file.validation_file.as_deref().map(|path| text_of(here, path)).transpose()?,
+        tokenizer_path,
+        seed: file.seed,
+        spec: file.spec,
+    }))
+}
+
+fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: TuneFile) -> Result<WorkSpec> {
+    let model_path = runtime.block_on(weights(config, here, &file.model))?;
+    let training_file = text_of(here, &file.training_file)?;
+    let validation_file = file.validation_file.as_deref().map(|path| text_of(here, path)).transpose()?;
+    let spec = FineTuneSpec {
+        n_epochs: file.n_epochs,
+        batch_size: file.batch_size,
+        dpo_beta: file.dpo_beta,
+        seed: Some(file.seed),
+        hearth: file.options,
+        ..FineTuneSpec::default()
+    };
+    spec.validate()?;
+    let eye = inspect::Eye::open(Path::new(&model_path))?;
+    let length = Some(spec.hearth.longest_row(eye.context()));
+    let found = inspect::Found {
+        report: eye.report(Path::new(&training_file), length)?,
+        validation: validation_file.as_ref().map(|file| eye.report(Path::new(file), length)).transpose()?,
+        shape: eye.shape(),
+    };
+    let train = found.decide(&spec, eye.context(), system::memory().total).map_err(|error| {
+        let field = error.param.map(|field| format!("{field}: ")).unwrap_or_default();
+        anyhow::anyhow!("{field}{}", error.message)
+    })?;
+    Ok(WorkSpec::FineTune(JobSpec { model_path, model_name: file.model, training_file, validation_file, train }))
+}
+
+/// The folder or file of a model by name or path.
+async fn weights(config: &Config, here: &Path, name: &str) -> Result<String> {
+    if here.join(name).exists() {
+        return text_of(here, Path::new(name));
+    }
+    let registry = Registry::new(Db::open(&config.data_dir).await?, &config.data_dir);
+    import::nano(&registry).await?;
+    let entry = registry.get(name).await?;
+    let entry = entry.with_context(|| format!("`{name}` is neither a path nor a model here (see `hearth model list`)"))?;
+    if entry.base_hash.is_some() {
+        bail!("`{name}` is an adapter on {}: start from a base model", entry.base.unwrap_or_default());
+    }
+    text_of(here, &registry.location(&entry)?.weights)
+}
+
+/// Runs in `out`, from where an earlier attempt with the same spec stopped.
+fn run(runtime: &tokio::runtime::Runtime, spec: &WorkSpec, out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let kept = out.join("spec.json");
+    let json = serde_json::to_vec_pretty(spec)?;
+    match std::fs::read(&kept) {
+        Ok(earlier) if earlier != json => {
+            bail!("{} holds a run of another spec: name another folder, or remove it", out.display())
+        }
+        Ok(_) => {}
+        Err(_) => std::fs::write(&kept, &json).with_context(|| format!("cannot write {}", kept.display()))?,
+    }
+    let _lock = child::lock(out)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    runtime.spawn(async move {
+        let _ = tokio::signal::ctrl_c().await;
+        flag.store(true, Ordering::Relaxed);
+    });
+    // Sets apart the sentences of this attempt from those of earlier ones.
+    let mut log = EventLog::open(out, crate::ids::now() as u32)?;
+    let mut screen = Screen::new()?;
+    let order = || stop.load(Ordering::Relaxed).then_some(Order::Suspend);
+    let outcome = engine::run(spec, out, &order, &mut |event| {
+        screen.show(&event);
+        log.write(event)
+    });
+    screen.bar.finish_and_clear();
+    match outcome? {
+        Outcome::Done => println!("{}", out.join("result").display()),
+        Outcome::Left => eprintln!("Stopped; the same command goes on from here."),
+        Outcome::Failed { message } => bail!(message),
+    }
+    Ok(())
+}
+
+/// What a person sees of a run: a bar, and above it what is worth keeping.
+struct Screen {
+    bar: ProgressBar,
+    steps: bool,
+}
+
+impl Screen {
+    fn new() -> Result<Self> {
+        let bar = ProgressBar::new(0).with_style(super::tokenizer::bytes_style()?);
+        Ok(Self { bar, steps: false })
+    }
+
+    fn show(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Stage { stage, done, total } => {
+                self.bar.set_length(*total);
+                self.bar.set_position(*done);
+                self.bar.set_message(match stage {
+                    Stage::Reading => "reading",
+                    Stage::Vocabulary => "learning merges",
+                    Stage::Tokenizing => "tokenizing",
+                });
+            }
+            RunEvent::Metrics(metrics) => {
+                if !self.steps {
+                    self.steps = true;
+                    let template = "{wide_bar} {pos}/{len} {msg} · {eta} left";
+                    if let Ok(style) = ProgressStyle::with_template(template) {
+                        self.bar.set_style(style);
+                    }
+                    // What was done before this attempt took no time of it.
+                    self.bar.set_position(metrics.step.saturating_sub(1));
+                    self.bar.reset_eta();
+                }
+                self.bar.set_length(metrics.total_steps);
+                self.bar.set_position(metrics.step);
+                let valid = metrics.valid_loss.map(|loss| format!(", validation {loss:.3}")).unwrap_or_default();
+                let speed = metrics.tokens_per_second;
+                self.bar.set_message(format!("loss {:.3}{valid}, {speed:.0} tokens/s", metrics.train_loss));
+            }
+            RunEvent::Checkpoint { step, train_loss, valid_loss, .. } => {
+                let part = |name: &str, loss: &Option<f64>| loss.map(|loss| format!(", {name} {loss:.4}")).unwrap_or_default();
+                self.line(&format!("step {step}{}{}", part("loss", train_loss), part("validation", valid_loss)));
+            }
+            RunEvent::Sample { step, prompt, text } => self.line(&format!("step {step}: {prompt:?} → {text:?}")),
+            RunEvent::Message { level: Level::Info, text } => self.line(text),
+            RunEvent::Message { text, .. } => self.line(&format!("! {text}")),
+            RunEvent::Decided { parameters, vocab_size, documents, tokens, .. } => self.line(&format!(
+                "{:.2} M parameters, {vocab_size} tokens of vocabulary, {documents} documents, {:.2} M tokens",
+                *parameters as f64 / 1e6,
+                *tokens as f64 / 1e6
+            )),
+            RunEvent::Done { .. } => {}
+        }
+    }
+
+    /// Above the bar; to standard error also where there is no terminal to draw one.
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() {
+            eprintln!("{text}");
+        } else {
+            self.bar.println(text);
+        }
+    }
+}

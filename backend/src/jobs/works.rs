@@ -1,0 +1,323 @@
+//! Jobs that are no fine-tunes: models and vocabularies from texts. What can be checked at once, then the texts themselves, then the
+//! plan; the queue and the process are those of every job.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use hearth_model::bundle::ModelHead;
+use hearth_model::config::ModelConfig;
+use hearth_model::data::texts::{Place, TextError, Texts};
+use hearth_model::plan;
+use hearth_shared::api::ErrorDetail;
+use hearth_shared::api::fine_tuning::{Job, JobError, Planned};
+use hearth_shared::api::jobs::{CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport};
+use hearth_shared::plan::ModelShape;
+use hearth_shared::spec::{
+    LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec,
+};
+
+use super::inspect::refuse_memory;
+use super::{Jobs, store};
+use crate::error::{Error, Result};
+use crate::ids;
+use crate::registry::import;
+use crate::system;
+
+/// Files of one job.
+const MOST_FILES: usize = 64;
+
+impl Jobs {
+    /// Makes a job, or finds the one the same idempotency key made.
+    pub async fn create_work(&self, request: CreateWork, key: Option<(&str, &str)>) -> Result<Job> {
+        self.check_work(&request).await?;
+        let id = ids::new("job-");
+        let seed = match &request {
+            CreateWork::Pretrain(asked) => asked.seed,
+            CreateWork::Tokenizer(_) => Some(0),
+        };
+        let text = serde_json::to_string(&request)?;
+        let new = store::NewJob {
+            id: &id,
+            kind: request.kind(),
+            request: &text,
+            model_hash: "",
+            seed: super::seed_or_drawn(seed),
+        };
+        let words = format!("Reading {} files", request.training_files().len());
+        self.insert(&new, key, words).await
+    }
+
+    /// Everything about a request that can be checked without reading the texts.
+    async fn check_work(&self, request: &CreateWork) -> Result<()> {
+        let files = request.training_files();
+        if files.is_empty() || files.len() > MOST_FILES {
+            return Err(Error::invalid("training_files", format!("1 to {MOST_FILES} ids of uploaded files")));
+        }
+        for (at, file) in files.iter().enumerate() {
+            self.check_file(&format!("training_files[{at}]"), file).await?;
+        }
+        if let Some(file) = request.validation_file() {
+            self.check_file("validation_file", file).await?;
+        }
+        match request {
+            CreateWork::Pretrain(asked) => self.check_pretrain(asked).await,
+            CreateWork::Tokenizer(asked) => check_tokenizer(asked),
+        }
+    }
+
+    async fn check_pretrain(&self, asked: &CreatePretrain) -> Result<()> {
+        asked.spec.validate()?;
+        if asked.spec.options.early_stop.is_some() && asked.validation_file.is_none() {
+            let message = "It judges by the validation loss: add a `validation_file`.";
+            return Err(Error::invalid("options.early_stop", message));
+        }
+        if let Some(name) = &asked.name {
+            import::check_name(name).map_err(|error| Error::invalid("name", error.to_string()))?;
+            if self.0.registry.get(name).await?.is_some() {
+                return Err(Error::invalid("name", format!("There is a model `{name}` already: choose another name.")));
+            }
+        }
+        self.tokenizer_path(&asked.spec.tokenizer).await.map(|_| ())
+    }
+
+    /// Where the named vocabulary lies; none is trained.
+    async fn tokenizer_path(&self, spec: &TokenizerSpec) -> Result<Option<PathBuf>> {
+        match spec {
+            TokenizerSpec::Train { .. } => Ok(None),
+            TokenizerSpec::File(id) => {
+                self.0.files.get(id).await.map_err(|_| {
+                    Error::coded("tokenizer.file", "file_not_found", format!("No such File object: {id}"))
+                })?;
+                Ok(self.0.files.path(id))
+            }
+            TokenizerSpec::Model(name) => {
+                let entry = self.0.registry.get(name).await?;
+                let entry = entry.ok_or_else(|| {
+                    Error::coded("tokenizer.model", "model_not_found", format!("There is no model `{name}`."))
+                })?;
+                Ok(Some(self.0.registry.location(&entry)?.weights))
+            }
+        }
+    }
+
+    /// Tokens of the vocabulary: known, or as asked for.
+    async fn vocab_size(&self, spec: &TokenizerSpec) -> Result<usize> {
+        let path = self.tokenizer_path(spec).await?;
+        let spec = spec.clone();
+        let size = tokio::task::spawn_blocking(move || match (&spec, path) {
+            (TokenizerSpec::Train { vocab_size }, _) => Ok(*vocab_size as usize),
+            (TokenizerSpec::Model(_), Some(path)) => Ok(ModelHead::load(&path)?.tokenizer.vocab_size()),
+            (_, Some(path)) => {
+                let bytes = std::fs::read(&path)?;
+                Ok(hearth_model::tokenizer::Tokenizer::from_hf(&bytes, None)?.vocab_size())
+            }
+            (_, None) => anyhow::bail!("the vocabulary has no path"),
+        });
+        let size = size.await.context("the reader of the vocabulary stopped")?;
+        size.map_err(|error| Error::invalid("tokenizer", format!("{error:#}")))
+    }
+
+    fn path_of(&self, id: &str) -> Result<PathBuf> {
+        self.0.files.path(id).ok_or_else(|| Error::file_not_found(id))
+    }
+
+    /// Reads every text once, so that a fault is known before anything runs.
+    async fn read_texts(&self, request: &CreateWork) -> Result<Result<TextReport, JobError>> {
+        let files = request.training_files().iter().map(|id| self.path_of(id)).collect::<Result<Vec<_>>>()?;
+        let validation = request.validation_file().map(|id| self.path_of(id)).transpose()?;
+        let (names, spec) = (request.training_files().to_vec(), request.texts().clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let look = |param: &str, files: &[PathBuf]| {
+                let read = Texts::find(files, spec.split, &spec.field).and_then(|texts| report(&texts));
+                read.map_err(|error| text_fault(param, &names, files, &error))
+            };
+            if let Some(file) = validation {
+                look("validation_file", &[file])?;
+            }
+            look("training_files", &files)
+        });
+        Ok(work.await.context("the reader of the texts stopped")?)
+    }
+
+    /// What a pretraining would be, without making one.
+    pub async fn plan_pretrain(&self, asked: &CreatePretrain) -> Result<PretrainPlan> {
+        let request = CreateWork::Pretrain(Box::new(asked.clone()));
+        self.check_work(&request).await?;
+        let found = self.read_texts(&request).await?;
+        let (report, fault) = match found {
+            Ok(report) => (report, None),
+            Err(fault) => (TextReport::default(), Some(fault)),
+        };
+        let vocab_size = self.vocab_size(&asked.spec.tokenizer).await?;
+        let shape = shape(asked, vocab_size)?;
+        let facts = TextFacts::guessed(report.bytes, shape.parameters);
+        let decided = match fault {
+            Some(fault) => Err(fault),
+            None => decide(asked, &shape, &facts, self.room(), 0),
+        };
+        let available = system::memory().available;
+        let mut plan = PretrainPlan {
+            object: "job.plan".into(),
+            report,
+            parameters: shape.parameters,
+            tokens: facts.tokens,
+            spec: None,
+            memory: None,
+            memory_limit: self.room(),
+            memory_available: available,
+            total_steps: None,
+            flops: None,
+            seconds: None,
+            error: None,
+        };
+        match decided {
+            Ok((spec, planned)) => {
+                let steps = steps(&spec, facts.tokens);
+                plan.total_steps = Some(steps);
+                plan.flops = Some(steps as f64 * planned.step_flops);
+                plan.memory = Some(planned.memory);
+                plan.spec = Some(spec);
+            }
+            Err(error) => {
+                plan.error = Some(ErrorDetail {
+                    message: error.message,
+                    kind: "invalid_request_error".into(),
+                    param: error.param,
+                    code: Some(error.code),
+                });
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The validator's part: reads the texts, plans the run, and says whether it may begin.
+    pub(super) async fn validate_work(&self, row: &store::Row) -> Result<(store::Validated, Option<JobError>)> {
+        let request: CreateWork = serde_json::from_str(&row.request)?;
+        self.check_work(&request).await?;
+        let report = match self.read_texts(&request).await? {
+            Ok(report) => report,
+            Err(fault) => return Ok((store::Validated::default(), Some(fault))),
+        };
+        let mut validated =
+            store::Validated { report: Some(serde_json::to_string(&report)?), ..store::Validated::default() };
+        if let CreateWork::Pretrain(asked) = &request {
+            let shape = shape(asked, self.vocab_size(&asked.spec.tokenizer).await?)?;
+            let facts = TextFacts::guessed(report.bytes, shape.parameters);
+            match decide(asked, &shape, &facts, self.room(), row.seed as u64) {
+                // The spec itself follows when the tokens have been counted.
+                Ok((_, planned)) => validated.planned = Some(serde_json::to_string(&planned)?),
+                Err(fault) => return Ok((validated, Some(fault))),
+            }
+        }
+        Ok((validated, None))
+    }
+
+    /// What the process reads.
+    pub(super) async fn work_spec(&self, row: &store::Row) -> anyhow::Result<WorkSpec> {
+        let request: CreateWork = serde_json::from_str(&row.request)?;
+        let text = |path: PathBuf| -> anyhow::Result<String> {
+            Ok(path.to_str().context("the data directory's path is not UTF-8")?.to_owned())
+        };
+        let path = |id: &str| text(self.0.files.path(id).context("not a file id")?);
+        let training_files = request.training_files().iter().map(|id| path(id)).collect::<anyhow::Result<_>>()?;
+        Ok(match request {
+            CreateWork::Pretrain(asked) => WorkSpec::Pretrain(PretrainJob {
+                training_files,
+                validation_file: asked.validation_file.as_deref().map(path).transpose()?,
+                tokenizer_path: self.tokenizer_path(&asked.spec.tokenizer).await?.map(text).transpose()?,
+                seed: row.seed as u64,
+                spec: asked.spec,
+            }),
+            CreateWork::Tokenizer(asked) => WorkSpec::Tokenizer(TokenizerJob {
+                training_files,
+                vocab_size: asked.vocab_size,
+                sample_bytes: asked.sample_bytes,
+                texts: asked.texts,
+            }),
+        })
+    }
+
+    /// The name of the model that a pretraining makes: as asked for, unless another model has it meanwhile.
+    pub(super) async fn made_name(&self, row: &store::Row) -> anyhow::Result<String> {
+        let request: CreateWork = serde_json::from_str(&row.request)?;
+        let tail: String = row.id.trim_start_matches("job-").chars().take(8).collect();
+        let Some(name) = request.name() else {
+            return Ok(format!("pretrained-{tail}"));
+        };
+        let taken = self.0.registry.get(name).await?.is_some_and(|entry| entry.job.as_deref() != Some(&row.id));
+        Ok(if taken { format!("{name}-{tail}") } else { name.to_owned() })
+    }
+}
+
+fn check_tokenizer(asked: &CreateTokenizer) -> Result<()> {
+    if !(LEAST_VOCABULARY..=200_000).contains(&asked.vocab_size) {
+        let message = format!("{} is not between {LEAST_VOCABULARY} and 200000", asked.vocab_size);
+        return Err(Error::invalid("vocab_size", message));
+    }
+    if asked.texts.field.is_empty() {
+        return Err(Error::invalid("texts.field", "Name the field of a row that holds its text."));
+    }
+    if asked.sample_bytes == Some(0) {
+        return Err(Error::invalid("sample_bytes", "1 byte at least; leave it out to read all texts."));
+    }
+    Ok(())
+}
+
+fn shape(asked: &CreatePretrain, vocab_size: usize) -> Result<ModelShape> {
+    let config = ModelConfig::asked(&asked.spec.architecture, vocab_size)
+        .map_err(|error| error.within("architecture"))?;
+    Ok(plan::shape(&config))
+}
+
+/// The run of so many tokens, or why there can be none.
+fn decide(
+    asked: &CreatePretrain,
+    shape: &ModelShape,
+    facts: &TextFacts,
+    room: Option<u64>,
+    seed: u64,
+) -> Result<(TrainSpec, Planned), JobError> {
+    let spec = asked.spec.resolve(facts, seed).map_err(|error| JobError {
+        code: "invalid_hyperparameters".into(),
+        message: error.to_string(),
+        param: Some(error.field),
+    })?;
+    refuse_memory(shape, &spec, room, "options.")?;
+    let step_flops =
+        f64::from(spec.batch_size * spec.max_length) * shape.flops_per_token(f64::from(spec.max_length), true);
+    let planned = Planned { memory: shape.memory(&spec), step_flops };
+    Ok((spec, planned))
+}
+
+fn steps(spec: &TrainSpec, tokens: u64) -> u64 {
+    let rows = tokens.saturating_sub(1) / u64::from(spec.max_length);
+    let all = u64::from(spec.n_epochs) * rows.div_ceil(u64::from(spec.batch_size));
+    spec.max_steps.map_or(all, |most| most.min(all))
+}
+
+fn report(texts: &Texts) -> Result<TextReport, TextError> {
+    let mut report = TextReport { files: texts.files.len() as u64, ..TextReport::default() };
+    for piece in texts.pieces(Place::default()) {
+        let piece = piece?;
+        report.bytes += piece.text.len() as u64;
+        report.documents += u64::from(piece.last);
+    }
+    Ok(report)
+}
+
+/// The reader's words with the upload's id where they say its path.
+fn text_fault(param: &str, ids: &[String], files: &[PathBuf], error: &TextError) -> JobError {
+    let mut message = error.to_string();
+    for (path, id) in files.iter().zip(ids) {
+        message = message.replace(&path.display().to_string(), id);
+    }
+    if let Some(folder) = files.first().and_then(|file| file.parent()) {
+        message = message.replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "");
+    }
+    JobError { code: format!("invalid_{param}"), message, param: Some(param.to_owned()) }
+}
+
+/// Whether there is anything of a fine-tune in a job of this kind.
+pub(super) fn is_tune(row: &store::Row) -> bool {
+    JobKind::parse(&row.kind).is_none_or(|kind| kind == JobKind::FineTune)
+}

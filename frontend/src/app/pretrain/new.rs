@@ -1,0 +1,329 @@
+//! The form that starts a model from nothing: texts, vocabulary, size, settings, and beside them what it will hold and take, as one
+//! drags. The plan is the planner's.
+
+use hearth_shared::api::fine_tuning::Job;
+use hearth_shared::api::jobs::{CreatePretrain, CreateWork};
+use hearth_shared::plan::ModelShape;
+use hearth_shared::spec::{
+    ArchitectureSpec, Auto, HearthOptions, PretrainSpec, SampleSpec, Split, TextFacts, TextSpec, TokenizerSpec, Tuning,
+};
+use leptos::prelude::*;
+use leptos_router::NavigateOptions;
+use leptos_router::hooks::use_navigate;
+use wasm_bindgen_futures::spawn_local;
+
+use super::texts::{ChooseTexts, Files};
+use crate::app::client::{self, ClientError};
+use crate::app::components::field::ChoiceField;
+use crate::app::components::icons::Icon;
+use crate::app::fine_tune::{Step, upload};
+use crate::app::format;
+use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::planner::answer::Answers;
+use crate::app::planner::form::{Batch, How, NewModel as Sizes, Vocabulary as VocabularySize};
+use crate::app::planner::question::Question;
+use crate::app::planner::Desk;
+use crate::app::store::{Load, use_store};
+
+/// A word of this page in the reader's language, as a signal.
+macro_rules! word_of {
+    ($i18n:ident, $key:ident) => {
+        Signal::derive(move || t_string!($i18n, pretrain.$key).to_owned())
+    };
+}
+
+/// Tokens of an answer at a checkpoint.
+const SAMPLE_TOKENS: u32 = 48;
+
+#[derive(Clone, Copy)]
+struct Form {
+    desk: Desk,
+    files: Files,
+    split: RwSignal<Split>,
+    /// The model whose vocabulary is taken; none learns one.
+    vocabulary: RwSignal<Option<String>>,
+    name: RwSignal<String>,
+    /// Empty: as many as suit the size.
+    epochs: RwSignal<String>,
+    /// Empty: as the size asks.
+    rate: RwSignal<String>,
+    prompts: RwSignal<String>,
+    sending: RwSignal<bool>,
+    error: RwSignal<Option<String>>,
+}
+
+impl Form {
+    fn spec(self) -> PretrainSpec {
+        let question = self.desk.question.get();
+        let tokenizer = match self.vocabulary.get() {
+            Some(model) => TokenizerSpec::Model(model),
+            None => TokenizerSpec::Train { vocab_size: question.vocab },
+        };
+        let auto = |text: String| text.trim().parse().ok();
+        let prompts = self.prompts.get();
+        let samples = prompts.lines().map(str::trim).filter(|line| !line.is_empty());
+        PretrainSpec {
+            architecture: ArchitectureSpec {
+                preset: question.preset,
+                depth: question.depth,
+                experts: question.experts,
+                max_positions: question.length.max(1024),
+                ..ArchitectureSpec::default()
+            },
+            tokenizer,
+            texts: TextSpec { split: self.split.get(), ..TextSpec::default() },
+            n_epochs: self.epochs.get().trim().parse().map_or(Auto::Auto, Auto::Value),
+            batch_size: Auto::Value(question.batch),
+            options: HearthOptions {
+                tuning: Tuning::Full,
+                max_length: Auto::Value(question.length),
+                micro_batch_tokens: Auto::Value(question.length.saturating_mul(question.rows.min(question.batch))),
+                learning_rate: auto(self.rate.get()).map_or(Auto::Auto, Auto::Value),
+                optimizer: question.optimizer,
+                precision: question.precision,
+                gradient_checkpointing: question.checkpointing,
+                samples: samples
+                    .take(8)
+                    .map(|prompt| SampleSpec { prompt: prompt.to_owned(), max_tokens: SAMPLE_TOKENS })
+                    .collect(),
+                ..HearthOptions::default()
+            },
+        }
+    }
+
+    /// Passes over the texts, and steps; or why there can be no run.
+    fn steps(self) -> Option<Result<(u32, u64), String>> {
+        let parameters = self.desk.parameters()?;
+        let tokens = self.files.tokens() as u64;
+        if self.files.listed.with(Vec::is_empty) {
+            return None;
+        }
+        let facts = TextFacts { tokens, parameters };
+        Some(self.spec().resolve(&facts, 0).map_err(|error| error.to_string()).map(|spec| {
+            let rows = tokens / u64::from(spec.max_length.max(1));
+            (spec.n_epochs, u64::from(spec.n_epochs) * rows.div_ceil(u64::from(spec.batch_size)))
+        }))
+    }
+}
+
+#[component]
+pub fn NewModel() -> impl IntoView {
+    let i18n = use_i18n();
+    let small = Question { depth: 3, vocab: 4096, length: 256, batch: 16, rows: 8, ..Question::default() };
+    let desk = Desk::new(RwSignal::new(small));
+    provide_context(desk);
+    let form = Form {
+        desk,
+        files: Files::new(),
+        split: RwSignal::new(Split::File),
+        vocabulary: RwSignal::new(None),
+        name: RwSignal::new(String::new()),
+        epochs: RwSignal::new(String::new()),
+        rate: RwSignal::new(String::new()),
+        prompts: RwSignal::new(String::new()),
+        sending: RwSignal::new(false),
+        error: RwSignal::new(None),
+    };
+    let steps = Memo::new(move |_| form.steps());
+    // The plan's time is that of these texts.
+    Effect::new(move |_| {
+        let tokens = steps.with(|steps| match steps {
+            Some(Ok((epochs, _))) => Some(form.files.tokens() * f64::from(*epochs) / 1e6),
+            _ => None,
+        });
+        if desk.question.with_untracked(|question| question.tokens != tokens) {
+            desk.question.update(|question| question.tokens = tokens);
+        }
+    });
+    view! {
+        <div class="page new-model">
+            <header class="page-head">
+                <div>
+                    <a class="back soft" href="/pretrain"><Icon name="back" size=16/> {t!(i18n, pretrain.title)}</a>
+                    <h1>{t!(i18n, pretrain.new_title)}</h1>
+                    <p>{t!(i18n, pretrain.new_lead)}</p>
+                </div>
+            </header>
+            <div class="new-model-body">
+                <div class="new-model-form">
+                    <Step number=1 title=Signal::derive(move || t_string!(i18n, pretrain.step_texts))>
+                        <ChooseTexts files=form.files/>
+                        <Documents form/>
+                    </Step>
+                    <Step number=2 title=Signal::derive(move || t_string!(i18n, pretrain.step_model))>
+                        <Vocabulary form/>
+                        <Sizes without_vocabulary=true/>
+                    </Step>
+                    <Step number=3 title=Signal::derive(move || t_string!(i18n, tune.step_settings))>
+                        <Batch/>
+                        <How/>
+                        <Settings form/>
+                    </Step>
+                    <Launch form steps/>
+                </div>
+                <aside class="new-model-plan">
+                    <Answers brief=true/>
+                </aside>
+            </div>
+        </div>
+    }
+}
+
+#[component]
+fn Documents(form: Form) -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        <ChoiceField
+            label=word_of!(i18n, split) hint=word_of!(i18n, split_hint) value=form.split name="split"
+            choices=vec![
+                (Split::File, word_of!(i18n, split_file)), (Split::Line, word_of!(i18n, split_line)),
+                (Split::BlankLine, word_of!(i18n, split_blank_line)),
+            ]
+        />
+    }
+}
+
+/// One that is learned from the texts, or a model's.
+#[component]
+fn Vocabulary(form: Form) -> impl IntoView {
+    let i18n = use_i18n();
+    let store = use_store();
+    let question = form.desk.question;
+    let names = Memo::new(move |_| match store.models.get() {
+        Load::Ready(models) => models
+            .into_iter()
+            .filter(|model| model.hearth.base.is_none())
+            .map(|model| (model.id, model.hearth.hash))
+            .collect(),
+        _ => Vec::<(String, String)>::new(),
+    });
+    let choose = move |id: String| {
+        let hash = names.with_untracked(|names| names.iter().find(|(name, _)| *name == id).map(|(_, hash)| hash.clone()));
+        form.vocabulary.set(hash.is_some().then_some(id));
+        let Some(hash) = hash else { return };
+        spawn_local(async move {
+            // The plan depends on how many tokens it has.
+            if let Ok(shape) = client::get::<ModelShape>(&format!("/v1/hearth/shapes/{hash}")).await {
+                let _ = question.try_update(|question| question.vocab = shape.vocab_size as u32);
+            }
+        });
+    };
+    view! {
+        <label class="field">
+            <span class="field-label">{t!(i18n, pretrain.vocabulary)}</span>
+            <select class="select" name="vocabulary" on:change=move |event| choose(event_target_value(&event))>
+                <option value="" selected=move || form.vocabulary.with(Option::is_none)>
+                    {t!(i18n, pretrain.vocabulary_new)}
+                </option>
+                <For each=move || names.get() key=|(id, _)| id.clone() let:model>
+                    <option value=model.0.clone()>{model.0.clone()}</option>
+                </For>
+            </select>
+            <span class="hint">{t!(i18n, pretrain.vocabulary_hint)}</span>
+        </label>
+        <Show when=move || form.vocabulary.with(Option::is_none)>
+            <VocabularySize/>
+        </Show>
+    }
+}
+
+#[component]
+fn Settings(form: Form) -> impl IntoView {
+    let i18n = use_i18n();
+    let line = move |value: RwSignal<String>, name: &'static str, label: Signal<String>, hint: Signal<String>| {
+        view! {
+            <label class="field">
+                <span class="field-label">{label}</span>
+                <input
+                    class="input"
+                    name=name
+                    maxlength="64"
+                    prop:value=value
+                    on:input=move |event| value.set(event_target_value(&event))
+                />
+                <span class="hint">{hint}</span>
+            </label>
+        }
+    };
+    view! {
+        <div class="options">
+            {line(form.epochs, "epochs", word_of!(i18n, epochs), word_of!(i18n, epochs_hint))}
+            {line(form.rate, "rate", word_of!(i18n, rate), word_of!(i18n, rate_hint))}
+            {line(form.name, "name", word_of!(i18n, name), word_of!(i18n, name_hint))}
+        </div>
+        <label class="field">
+            <span class="field-label">{t!(i18n, pretrain.prompts)}</span>
+            <textarea
+                class="input"
+                rows="3"
+                name="prompts"
+                prop:value=form.prompts
+                on:input=move |event| form.prompts.set(event_target_value(&event))
+            ></textarea>
+            <span class="hint">{t!(i18n, pretrain.prompts_hint)}</span>
+        </label>
+    }
+}
+
+/// The last word: what will happen, and the button.
+#[component]
+fn Launch(form: Form, steps: Memo<Option<Result<(u32, u64), String>>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let navigate = use_navigate();
+    let start = Callback::new(move |()| {
+        let navigate = navigate.clone();
+        form.sending.set(true);
+        form.error.set(None);
+        spawn_local(async move {
+            match send(form).await {
+                Ok(job) => navigate(&format!("/pretrain/{}", job.id), NavigateOptions::default()),
+                Err(error) => {
+                    let _ = form.error.try_set(Some(error.to_string()));
+                }
+            }
+            let _ = form.sending.try_set(false);
+        });
+    });
+    let ready = move || steps.with(|steps| matches!(steps, Some(Ok(_)))) && !form.sending.get();
+    let line = move || {
+        steps.with(|steps| match steps {
+            None => t_string!(i18n, pretrain.launch_waiting).to_owned(),
+            Some(Err(error)) => error.clone(),
+            Some(Ok((epochs, steps))) => {
+                t_string!(i18n, pretrain.launch_plan, epochs = epochs, steps = format::group(*steps))
+            }
+        })
+    };
+    view! {
+        <footer class="launch">
+            <p class="num">{line}</p>
+            <button class="button primary" data-act="start" disabled=move || !ready() on:click=move |_| start.run(())>
+                {move || {
+                    if form.sending.get() {
+                        view! { <span class="spinner" aria-hidden="true"></span> }.into_any()
+                    } else {
+                        view! { <Icon name="cube" size=18/> }.into_any()
+                    }
+                }}
+                {t!(i18n, tune.start)}
+            </button>
+            {move || {
+                form.error
+                    .get()
+                    .map(|error| view! { <p class="launch-error" role="alert"><Icon name="warn" size=18/> {error}</p> })
+            }}
+        </footer>
+    }
+}
+
+/// Uploads the texts and makes the job.
+async fn send(form: Form) -> Result<Job, ClientError> {
+    let name = Some(form.name.get_untracked().trim().to_owned()).filter(|name| !name.is_empty());
+    let spec = untrack(|| form.spec());
+    let mut training_files = Vec::new();
+    for (name, blob) in form.files.all() {
+        training_files.push(upload(&name, &blob).await?.id);
+    }
+    let asked = CreatePretrain { name, training_files, spec, ..CreatePretrain::default() };
+    client::post("/v1/jobs", &CreateWork::Pretrain(Box::new(asked))).await
+}

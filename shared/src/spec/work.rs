@@ -1,0 +1,48 @@
+//! What a job's own process reads: every path looked up, nothing left to ask the server for. Paths are the job layer's; the engine
+//! sees only readers and folders.
+
+use serde::{Deserialize, Serialize};
+
+use super::{PretrainSpec, TextSpec, TrainSpec};
+
+/// A job of any kind, as `spec.json` holds it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum WorkSpec {
+    FineTune(JobSpec),
+    Pretrain(PretrainJob),
+    Tokenizer(TokenizerJob),
+}
+
+/// A fine-tune.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct JobSpec {
+    /// Folder or GGUF file of the base model.
+    pub model_path: String,
+    /// Name that goes into the adapter's `base_model_name_or_path`.
+    pub model_name: String,
+    pub training_file: String,
+    pub validation_file: Option<String>,
+    pub train: TrainSpec,
+}
+
+/// A model from nothing.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct PretrainJob {
+    pub training_files: Vec<String>,
+    pub validation_file: Option<String>,
+    /// A model's folder or GGUF file, or a `tokenizer.json`; none trains one.
+    pub tokenizer_path: Option<String>,
+    pub seed: u64,
+    pub spec: PretrainSpec,
+}
+
+/// A vocabulary from texts.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct TokenizerJob {
+    pub training_files: Vec<String>,
+    pub vocab_size: u32,
+    /// Bytes of the texts that are read; none reads all.
+    pub sample_bytes: Option<u64>,
+    pub texts: TextSpec,
+}

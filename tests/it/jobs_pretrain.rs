@@ -1,0 +1,215 @@
+//! A model from nothing over REST: from texts to a model that can be tuned; a pause changes nothing, and bad texts are refused by line.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use hearth_tests::{Server, places};
+use serde_json::{Value, json};
+
+use crate::api_chat::server;
+use crate::jobs_tuning::{chats, create, request};
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Documents that hearth-nano never read, in rows with a field `text`.
+fn texts(documents: usize) -> Result<String> {
+    let all = std::fs::read_to_string(places::nano().join("heldout.jsonl"))?;
+    Ok(all.lines().take(documents).map(|line| format!("{line}\n")).collect())
+}
+
+async fn upload(server: &Server, name: &str, text: &str) -> Result<String> {
+    Ok(server.upload(name, text).await?["id"].as_str().context("an id")?.to_owned())
+}
+
+/// A tiny run of so many steps.
+fn tiny(file: &str, steps: u64) -> Value {
+    json!({
+        "kind": "pretrain",
+        "training_files": [file],
+        "seed": 5,
+        "architecture": {"depth": 2, "d_model": 32, "n_heads": 2, "kv_heads": 1, "max_positions": 128},
+        "tokenizer": {"train": {"vocab_size": 600}},
+        "n_epochs": 20,
+        "batch_size": 8,
+        "options": {"max_length": 64, "micro_batch_tokens": 256, "max_steps": steps, "checkpoint_every": 10, "learning_rate": 0.01},
+    })
+}
+
+async fn ended(server: &Server, id: &str) -> Result<Value> {
+    let over = |job: &Value| ["succeeded", "failed", "cancelled"].iter().any(|end| job["status"] == *end);
+    server.poll(&format!("/v1/jobs/{id}"), LIMIT, over).await
+}
+
+async fn made(server: &Server, body: &Value) -> Result<Value> {
+    let job = server.post("/v1/jobs", body).await?.expect(200)?;
+    let job = ended(server, job["id"].as_str().context("an id")?).await?;
+    ensure!(job["status"] == "succeeded", "{job}");
+    Ok(job)
+}
+
+#[tokio::test]
+async fn a_model_comes_from_nothing_and_can_be_tuned() -> Result<()> {
+    let server = server().await?;
+    let file = upload(&server, "texts.jsonl", &texts(12)?).await?;
+    let held_out = upload(&server, "held-out.txt", "Fellow citizens, the state of the union is strong. ").await?;
+    let mut body = tiny(&file, 40);
+    body["name"] = json!("tiny");
+    body["validation_file"] = json!(held_out);
+    body["options"]["samples"] = json!([{"prompt": "The people", "max_tokens": 6}]);
+
+    body["dry_run"] = json!(true);
+    let plan = server.post("/v1/jobs", &body).await?.expect(200)?;
+    ensure!(plan["object"] == "job.plan" && plan["total_steps"] == 40 && plan["error"].is_null(), "{plan}");
+    ensure!(plan["report"]["documents"] == 12 && plan["memory"]["total"].as_u64() > Some(0), "{plan}");
+    ensure!(plan["seconds"].as_f64() > Some(0.0), "{plan}");
+    body["dry_run"] = json!(false);
+
+    let job = made(&server, &body).await?;
+    ensure!(job["object"] == "job" && job["hearth"]["kind"] == "pretrain" && job["fine_tuned_model"] == "tiny", "{job}");
+    ensure!(job["hearth"]["spec"]["objective"] == "documents" && job["hearth"]["texts"]["documents"] == 12, "{job}");
+    let (planned, measured) = (&job["hearth"]["planned"], &job["hearth"]["measured"]);
+    ensure!(planned["memory"]["total"].as_u64() > Some(0) && measured["peak_memory"].as_u64() > Some(0), "{job}");
+    let id = job["id"].as_str().context("an id")?;
+    let events = server.get(&format!("/v1/jobs/{id}/events?limit=100")).await?.expect(200)?;
+    let events: Vec<&Value> = events["data"].as_array().context("a list")?.iter().rev().collect();
+    let losses: Vec<f64> = events.iter().filter_map(|event| event["data"]["train_loss"].as_f64()).collect();
+    let of = |kind: &str| events.iter().filter(|event| event["data"]["type"] == kind).count();
+    // Of 600 tokens, evenly: 6.4.
+    ensure!(losses[0] > 5.5 && losses[losses.len() - 1] < 5.0, "{losses:?}");
+    ensure!(of("decided") == 1 && of("stage") >= 1 && of("sample") == 4 && of("metrics") == 40, "{events:?}");
+    ensure!(events.iter().any(|event| event["data"]["valid_loss"].is_f64()), "no validation");
+
+    // The model answers, and can be taught turns.
+    let body = json!({"model": "tiny", "prompt": "The people", "max_tokens": 4});
+    let answer = server.post("/v1/completions", &body).await?.expect(200)?;
+    ensure!(answer["usage"]["completion_tokens"].as_u64() > Some(0), "{answer}");
+    let file = upload(&server, "chats.jsonl", &chats(12)).await?;
+    let mut tune = request(&file, 2, json!({"max_length": 120}));
+    tune["model"] = json!("tiny");
+    let tuned = ended(&server, &create(&server, &tune).await?).await?;
+    ensure!(tuned["status"] == "succeeded" && tuned["hearth"]["kind"] == "fine_tune", "{tuned}");
+
+    // Each list has its own, and one has all.
+    let count = async |path: &str| -> Result<usize> {
+        Ok(server.get(path).await?.expect(200)?["data"].as_array().context("a list")?.len())
+    };
+    ensure!(count("/v1/fine_tuning/jobs").await? == 1 && count("/v1/jobs").await? == 2, "lists");
+    ensure!(count("/v1/jobs?kind=pretrain").await? == 1, "the list of a kind");
+    ensure!(server.get(&format!("/v1/fine_tuning/jobs/{id}")).await?.status == 404, "a pretraining is no fine-tune");
+    ensure!(server.get("/v1/jobs?kind=x").await?.status == 400, "an unknown kind");
+    let again = server.post("/v1/jobs", &tiny_named(id, "tiny")).await?.expect(400)?;
+    ensure!(again["error"]["param"] == "name" || again["error"]["param"] == "training_files[0]", "{again}");
+    Ok(())
+}
+
+fn tiny_named(file: &str, name: &str) -> Value {
+    let mut body = tiny(file, 10);
+    body["name"] = json!(name);
+    body
+}
+
+#[tokio::test]
+async fn a_vocabulary_is_a_job_and_a_pause_changes_no_weight() -> Result<()> {
+    let server = server().await?;
+    let file = upload(&server, "texts.jsonl", &texts(8)?).await?;
+    let asked = json!({"kind": "tokenizer", "training_files": [file], "vocab_size": 500, "name": "mine"});
+    let vocabulary = made(&server, &asked).await?;
+    let result = vocabulary["result_files"][0].as_str().context("a file")?;
+    let json: Value = serde_json::from_str(&server.get(&format!("/v1/files/{result}/content")).await?.text())?;
+    ensure!(json["model"]["vocab"].as_object().map(serde_json::Map::len) == Some(500), "{}", json["model"]["type"]);
+
+    let mut body = tiny(&file, 60);
+    body["tokenizer"] = json!({"file": result});
+    let whole = made(&server, &body).await?;
+    let job = server.post("/v1/jobs", &body).await?.expect(200)?;
+    let id = job["id"].as_str().context("an id")?;
+    let path = format!("/v1/jobs/{id}");
+    server.poll(&path, LIMIT, |job| job["hearth"]["step"].as_u64() >= Some(13)).await?;
+    server.post(&format!("{path}/pause"), &json!({})).await?.expect(200)?;
+    server.poll(&path, LIMIT, |job| job["status"] == "paused").await?;
+    // The process of a paused job may still be leaving; a resumed one waits for it.
+    server.post(&format!("{path}/resume"), &json!({})).await?.expect(200)?;
+    let resumed = ended(&server, id).await?;
+    ensure!(resumed["status"] == "succeeded" && resumed["hearth"]["attempt"] == 2, "{resumed}");
+    let weights = async |job: &Value| -> Result<Vec<u8>> {
+        let name = job["fine_tuned_model"].as_str().context("a model")?;
+        let model = server.get(&format!("/v1/models/{name}")).await?.expect(200)?;
+        let folder = server.data_dir().join("models").join(model["hearth"]["hash"].as_str().context("a hash")?);
+        Ok(std::fs::read(folder.join("model.safetensors"))?)
+    };
+    ensure!(weights(&whole).await? == weights(&resumed).await?, "the pause changed the weights");
+    Ok(())
+}
+
+#[tokio::test]
+async fn bad_texts_and_impossible_models_are_refused_before_anything_runs() -> Result<()> {
+    let server = server().await?;
+    let good = upload(&server, "good.txt", &"Call me Ishmael. ".repeat(200)).await?;
+    let bad = upload(&server, "bad.jsonl", "{\"text\": \"fine\"}\n{\"words\": \"no text here\"}\n").await?;
+    let job = server.post("/v1/jobs", &tiny(&bad, 5)).await?.expect(200)?;
+    let job = ended(&server, job["id"].as_str().context("an id")?).await?;
+    let message = job["error"]["message"].as_str().unwrap_or_default();
+    ensure!(job["status"] == "failed" && message.contains("line 2") && message.contains(&bad), "{job}");
+    ensure!(!message.contains(&server.data_dir().display().to_string()), "a path of the server: {message}");
+
+    let refused = async |change: &dyn Fn(&mut Value), param: &str| -> Result<()> {
+        let mut body = tiny(&good, 5);
+        change(&mut body);
+        let error = server.post("/v1/jobs", &body).await?.expect(400)?;
+        ensure!(error["error"]["param"] == param, "{param}: {error}");
+        Ok(())
+    };
+    refused(&|body| body["architecture"]["n_heads"] = json!(5), "architecture.n_heads").await?;
+    refused(&|body| body["tokenizer"] = json!({"model": "nobody"}), "tokenizer.model").await?;
+    refused(&|body| body["tokenizer"] = json!({"train": {"vocab_size": 9}}), "tokenizer.train.vocab_size").await?;
+    refused(&|body| body["options"]["max_length"] = json!(4096), "options.max_length").await?;
+    refused(&|body| body["options"]["lora"] = json!({"r": 2}), "options.lora").await?;
+    refused(&|body| body["training_files"] = json!([]), "training_files").await?;
+    refused(&|body| body["training_files"] = json!(["file-none"]), "training_files[0]").await?;
+    refused(&|body| body["name"] = json!("hearth-nano"), "name").await?;
+    // More tokens than the texts have.
+    let mut body = tiny(&good, 5);
+    body["architecture"]["max_positions"] = json!(4096);
+    body["options"]["max_length"] = json!(4096);
+    let job = server.post("/v1/jobs", &body).await?.expect(200)?;
+    let job = ended(&server, job["id"].as_str().context("an id")?).await?;
+    ensure!(job["error"]["param"] == "options.max_length", "{job}");
+    Ok(())
+}
+
+/// The command line runs the same engine on the same spec.
+#[test]
+fn the_command_line_trains_by_a_spec_file() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+    write("texts.jsonl", &texts(6)?)?;
+    write(
+        "spec.toml",
+        "kind = \"pretrain\"\ntraining_files = [\"texts.jsonl\"]\nbatch_size = 4\nseed = 3\n\
+         [architecture]\ndepth = 1\nd_model = 32\nn_heads = 2\nmax_positions = 64\n\
+         [tokenizer.train]\nvocab_size = 400\n[options]\nmax_length = 32\nmax_steps = 12\nlearning_rate = 0.01\n",
+    )?;
+    let program = places::program()?;
+    let train = |out: &Path, spec: &str| {
+        std::process::Command::new(&program)
+            .arg("--data-dir")
+            .arg(folder.path().join("data"))
+            .arg("train")
+            .arg(folder.path().join(spec))
+            .arg("--out")
+            .arg(out)
+            .output()
+    };
+    let out = folder.path().join("run");
+    let output = train(&out, "spec.toml")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(out.join("result/model.safetensors").is_file() && out.join("events.jsonl").is_file(), "no result");
+    write("other.toml", "kind = \"pretrain\"\ntraining_files = [\"texts.jsonl\"]\n")?;
+    let refused = train(&out, "other.toml")?;
+    ensure!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("another spec"));
+    write("wrong.toml", "kind = \"pretrain\"\ntraining_files = [\"gone.txt\"]\n")?;
+    let refused = train(&folder.path().join("none"), "wrong.toml")?;
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("gone.txt"));
+    Ok(())
+}
