@@ -228,8 +228,7 @@ impl Jobs {
     /// Writes what the process reads. Paths are looked up afresh for every attempt: the data directory may have moved.
     async fn write_spec(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
         let row = store::get(&self.0.db, id).await?.context("the job's row is gone")?;
-        let spec =
-            if works::is_tune(&row) { self.tune_spec(&row).await? } else { self.work_spec(&row).await? };
+        let spec = if works::is_tune(&row) { self.tune_spec(&row).await? } else { self.work_spec(&row).await? };
         tokio::fs::create_dir_all(folder).await?;
         tokio::fs::write(folder.join("spec.json"), serde_json::to_vec_pretty(&spec)?).await?;
         Ok(())

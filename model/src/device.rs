@@ -186,7 +186,8 @@ pub fn bandwidth() -> f64 {
     let part = WORDS.div_ceil(rayon::current_num_threads());
     let once = || {
         let started = std::time::Instant::now();
-        let sum: u64 = words.par_chunks(part).map(|chunk| chunk.iter().fold(0u64, |sum, word| sum.wrapping_add(*word))).sum();
+        let sum: u64 =
+            words.par_chunks(part).map(|chunk| chunk.iter().fold(0u64, |sum, word| sum.wrapping_add(*word))).sum();
         std::hint::black_box(sum);
         started.elapsed().as_secs_f64()
     };

@@ -11,7 +11,8 @@ pub use architecture::{ACTIVE_EXPERTS, ArchitectureSpec, Preset, Sizes};
 use serde::{Deserialize, Serialize};
 pub use train::{
     Auto, BYTES_PER_TOKEN, DataFacts, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective, OptimizerKind,
-    Precision, PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec, TrainSpec, Tuning, Watchdog,
+    Precision, PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec, TrainSpec, Tuning,
+    Watchdog,
 };
 pub use work::{JobSpec, PretrainJob, TokenizerJob, WorkSpec};
 

@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn total(browser: &Browser, wanted: u64) -> Result<()> {
     let ready = format!("return document.querySelector('.planner-answers').dataset.total === '{wanted}'");
     if browser.wait_within(&ready, PATIENCE).await.is_err() {
-        let found: Option<String> = browser.eval("return document.querySelector('.planner-answers').dataset.total").await?;
+        let found: Option<String> =
+            browser.eval("return document.querySelector('.planner-answers').dataset.total").await?;
         anyhow::bail!("the page plans {found:?} bytes, the arithmetic {wanted}");
     }
     Ok(())
@@ -28,13 +29,8 @@ async fn the_planner_answers_as_one_drags() -> Result<()> {
     let sheet = sheets().into_iter().find(|sheet| sheet.name.starts_with("RTX 4090")).context("a 4090 in the table")?;
     let place = Place::usual(&sheet, Layout::SINGLE);
     let shape = |depth| ArchitectureSpec { depth, ..ArchitectureSpec::default() }.shape(32_768);
-    let spec = TrainSpec {
-        adapter: None,
-        batch_size: 32,
-        max_length: 1024,
-        micro_batch_tokens: 4096,
-        ..TrainSpec::default()
-    };
+    let spec =
+        TrainSpec { adapter: None, batch_size: 32, max_length: 1024, micro_batch_tokens: 4096, ..TrainSpec::default() };
     browser.goto(&server.url("/planner?device=RTX%204090%2024%20GB")).await?;
     total(&browser, shape(12)?.memory_on(&spec, place).total).await?;
     // The dial's twelfth stop is 32 layers.

@@ -66,17 +66,21 @@ async fn a_model_comes_from_nothing_and_can_be_tuned() -> Result<()> {
     body["dry_run"] = json!(false);
 
     let job = made(&server, &body).await?;
-    ensure!(job["object"] == "job" && job["hearth"]["kind"] == "pretrain" && job["fine_tuned_model"] == "tiny", "{job}");
+    ensure!(
+        job["object"] == "job" && job["hearth"]["kind"] == "pretrain" && job["fine_tuned_model"] == "tiny",
+        "{job}"
+    );
     ensure!(job["hearth"]["spec"]["objective"] == "documents" && job["hearth"]["texts"]["documents"] == 12, "{job}");
     let (planned, measured) = (&job["hearth"]["planned"], &job["hearth"]["measured"]);
     ensure!(planned["memory"]["total"].as_u64() > Some(0) && measured["peak_memory"].as_u64() > Some(0), "{job}");
     let id = job["id"].as_str().context("an id")?;
     let events = server.get(&format!("/v1/jobs/{id}/events?limit=100")).await?.expect(200)?;
     let events: Vec<&Value> = events["data"].as_array().context("a list")?.iter().rev().collect();
-    let losses: Vec<f64> = events.iter().filter_map(|event| event["data"]["train_loss"].as_f64()).collect();
+    let metrics = events.iter().filter(|event| event["type"] == "metrics");
+    let losses: Vec<f64> = metrics.filter_map(|event| event["data"]["train_loss"].as_f64()).collect();
     let of = |kind: &str| events.iter().filter(|event| event["data"]["type"] == kind).count();
     // Of 600 tokens, evenly: 6.4.
-    ensure!(losses[0] > 5.5 && losses[losses.len() - 1] < 5.0, "{losses:?}");
+    ensure!(losses[0] > 6.3 && losses[losses.len() - 1] < 5.8, "{losses:?}");
     ensure!(of("decided") == 1 && of("stage") >= 1 && of("sample") == 4 && of("metrics") == 40, "{events:?}");
     ensure!(events.iter().any(|event| event["data"]["valid_loss"].is_f64()), "no validation");
 

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use hearth_shared::event::{Level, RunEvent, Stage};
-use hearth_shared::spec::{Auto, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TokenizerSpec, WorkSpec};
+use hearth_shared::spec::{
+    Auto, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TokenizerSpec, WorkSpec,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
@@ -124,7 +126,8 @@ async fn weights(config: &Config, here: &Path, name: &str) -> Result<String> {
     let registry = Registry::new(Db::open(&config.data_dir).await?, &config.data_dir);
     import::nano(&registry).await?;
     let entry = registry.get(name).await?;
-    let entry = entry.with_context(|| format!("`{name}` is neither a path nor a model here (see `hearth model list`)"))?;
+    let entry =
+        entry.with_context(|| format!("`{name}` is neither a path nor a model here (see `hearth model list`)"))?;
     if entry.base_hash.is_some() {
         bail!("`{name}` is an adapter on {}: start from a base model", entry.base.unwrap_or_default());
     }
@@ -162,7 +165,7 @@ fn run(runtime: &tokio::runtime::Runtime, spec: &WorkSpec, out: &Path) -> Result
     match outcome? {
         Outcome::Done => println!("{}", out.join("result").display()),
         Outcome::Left => eprintln!("Stopped; the same command goes on from here."),
-        Outcome::Failed { message } => bail!(message),
+        Outcome::Failed { message } | Outcome::Full { message } => bail!(message),
     }
     Ok(())
 }
@@ -208,7 +211,8 @@ impl Screen {
                 self.bar.set_message(format!("loss {:.3}{valid}, {speed:.0} tokens/s", metrics.train_loss));
             }
             RunEvent::Checkpoint { step, train_loss, valid_loss, .. } => {
-                let part = |name: &str, loss: &Option<f64>| loss.map(|loss| format!(", {name} {loss:.4}")).unwrap_or_default();
+                let part =
+                    |name: &str, loss: &Option<f64>| loss.map(|loss| format!(", {name} {loss:.4}")).unwrap_or_default();
                 self.line(&format!("step {step}{}{}", part("loss", train_loss), part("validation", valid_loss)));
             }
             RunEvent::Sample { step, prompt, text } => self.line(&format!("step {step}: {prompt:?} → {text:?}")),

@@ -21,7 +21,8 @@ pub async fn page(request: Request) -> Response {
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     let misses_version = API.contains(&path.split('/').nth(1).unwrap_or_default());
     if !reading || misses_version || path.starts_with("/v1/") {
-        let hint = if misses_version { format!(" The API's paths begin with /v1: try /v1{path}.") } else { String::new() };
+        let hint =
+            if misses_version { format!(" The API's paths begin with /v1: try /v1{path}.") } else { String::new() };
         return Error::NotFound {
             message: format!("Unknown request URL: {} {path}.{hint}", request.method()),
             param: None,

@@ -9,7 +9,6 @@ use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec, Tuning};
 use hearth_shared::text::{Format, Report};
 
-
 /// What was found in a job's files.
 pub struct Found {
     pub report: Report,

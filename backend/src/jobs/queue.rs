@@ -197,6 +197,7 @@ async fn move_on(write: &mut Transaction<'static, Sqlite>, id: &str, change: Cha
 #[expect(clippy::unwrap_used, reason = "tests fail loudly")]
 mod tests {
     use super::*;
+    use hearth_shared::api::jobs::JobKind;
 
     async fn queue_of(count: usize) -> (tempfile::TempDir, Db, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
@@ -204,9 +205,8 @@ mod tests {
         let mut ids = Vec::new();
         for n in 0..count {
             let id = format!("ftjob-{n}");
-            store::insert(&db, &store::NewJob { id: &id, request: "{}", model_hash: "h", seed: 1 }, None)
-                .await
-                .unwrap();
+            let new = store::NewJob { id: &id, kind: JobKind::FineTune, request: "{}", model_hash: "h", seed: 1 };
+            store::insert(&db, &new, None).await.unwrap();
             change(&db, &id, Change::Accepted, None).await.unwrap();
             ids.push(id);
         }

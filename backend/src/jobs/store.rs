@@ -45,9 +45,27 @@ pub struct Row {
 }
 
 from_row!(Row {
-    id, created_at, finished_at, status, request, model_hash, seed, spec, report,
-    validation_report, error, fine_tuned_model, result_file, trained_tokens, step, total_steps,
-    estimated_finish, attempt, planned, measured, kind,
+    id,
+    created_at,
+    finished_at,
+    status,
+    request,
+    model_hash,
+    seed,
+    spec,
+    report,
+    validation_report,
+    error,
+    fine_tuned_model,
+    result_file,
+    trained_tokens,
+    step,
+    total_steps,
+    estimated_finish,
+    attempt,
+    planned,
+    measured,
+    kind,
 });
 
 /// An event's row.

@@ -53,7 +53,8 @@ impl Jobs {
                 plan.trained_parameters = Some(found.shape.trained(&spec));
                 plan.flops = plan.total_steps.map(|steps| steps as f64 * planned.step_flops);
                 if plan.memory_available.is_some_and(|free| free < planned.memory.total) {
-                    plan.warnings.push("More memory than is free now: close what can be closed, or let it wait.".into());
+                    plan.warnings
+                        .push("More memory than is free now: close what can be closed, or let it wait.".into());
                 }
                 plan.spec = Some(spec);
             }
@@ -186,7 +187,8 @@ impl Jobs {
         let Some(row) = store::get(&self.0.db, id).await? else {
             return Ok(());
         };
-        let found = if works::is_tune(&row) { self.validate_tune(&row).await? } else { self.validate_work(&row).await? };
+        let found =
+            if works::is_tune(&row) { self.validate_tune(&row).await? } else { self.validate_work(&row).await? };
         let (validated, fault) = found;
         store::set_validated(&self.0.db, id, &validated).await?;
         match fault {

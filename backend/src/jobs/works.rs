@@ -12,9 +12,7 @@ use hearth_shared::api::ErrorDetail;
 use hearth_shared::api::fine_tuning::{Job, JobError, Planned};
 use hearth_shared::api::jobs::{CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport};
 use hearth_shared::plan::ModelShape;
-use hearth_shared::spec::{
-    LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec,
-};
+use hearth_shared::spec::{LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec};
 
 use super::inspect::refuse_memory;
 use super::{Jobs, store};
@@ -124,17 +122,18 @@ impl Jobs {
     /// Reads every text once, so that a fault is known before anything runs.
     async fn read_texts(&self, request: &CreateWork) -> Result<Result<TextReport, JobError>> {
         let files = request.training_files().iter().map(|id| self.path_of(id)).collect::<Result<Vec<_>>>()?;
-        let validation = request.validation_file().map(|id| self.path_of(id)).transpose()?;
+        let validation =
+            request.validation_file().map(|id| self.path_of(id).map(|path| (id.to_owned(), path))).transpose()?;
         let (names, spec) = (request.training_files().to_vec(), request.texts().clone());
         let work = tokio::task::spawn_blocking(move || {
-            let look = |param: &str, files: &[PathBuf]| {
+            let look = |param: &str, ids: &[String], files: &[PathBuf]| {
                 let read = Texts::find(files, spec.split, &spec.field).and_then(|texts| report(&texts));
-                read.map_err(|error| text_fault(param, &names, files, &error))
+                read.map_err(|error| text_fault(param, ids, files, &error))
             };
-            if let Some(file) = validation {
-                look("validation_file", &[file])?;
+            if let Some((id, file)) = validation {
+                look("validation_file", &[id], &[file])?;
             }
-            look("training_files", &files)
+            look("training_files", &names, &files)
         });
         Ok(work.await.context("the reader of the texts stopped")?)
     }
@@ -264,8 +263,8 @@ fn check_tokenizer(asked: &CreateTokenizer) -> Result<()> {
 }
 
 fn shape(asked: &CreatePretrain, vocab_size: usize) -> Result<ModelShape> {
-    let config = ModelConfig::asked(&asked.spec.architecture, vocab_size)
-        .map_err(|error| error.within("architecture"))?;
+    let config =
+        ModelConfig::asked(&asked.spec.architecture, vocab_size).map_err(|error| error.within("architecture"))?;
     Ok(plan::shape(&config))
 }
 

@@ -25,8 +25,20 @@ pub struct Entry {
 }
 
 from_row!(Entry {
-    id, hash, created, owned_by, base, base_hash, job, format, bytes, parameters, architecture,
-    context, chat, listed,
+    id,
+    hash,
+    created,
+    owned_by,
+    base,
+    base_hash,
+    job,
+    format,
+    bytes,
+    parameters,
+    architecture,
+    context,
+    chat,
+    listed,
 });
 
 pub(super) async fn get(db: &Db, id: &str) -> Result<Option<Entry>> {

@@ -94,7 +94,13 @@ fn run(file: &Weights<'_>, name: &str, spec: &TrainSpec) -> Result<(Vec<f64>, Pa
     Ok((losses, run.model().params().into_iter().map(|(path, param)| (path, param.to_vec())).collect()))
 }
 
-/// The largest difference of any weight from the reference, and the parameter it is in.
+/// What a number counts that is off by so much, in tolerances. A key's bias adds the same to every score of a query but for what RoPE
+/// turns, and softmax does not see that: most of its gradient is rounding, which adaptive optimizers make steps of.
+fn tolerances(path: &str, difference: f32) -> f32 {
+    difference / if path.ends_with("k_proj.bias") { 10.0 * TOLERANCE } else { TOLERANCE }
+}
+
+/// The largest difference of any weight from the reference in tolerances, and the parameter it is in.
 fn farthest(file: &Weights<'_>, name: &str, weights: &Parameters) -> Result<(f32, String)> {
     let mut worst = (0.0, String::new());
     let mut compared = 0;
@@ -102,7 +108,7 @@ fn farthest(file: &Weights<'_>, name: &str, weights: &Parameters) -> Result<(f32
         let Ok(expected) = numbers(file, &format!("{name}/{path}")) else {
             continue;
         };
-        let d = difference(values, &expected);
+        let d = tolerances(path, difference(values, &expected));
         if d > worst.0 {
             worst = (d, path.clone());
         }
@@ -126,7 +132,7 @@ fn ten_steps_end_at_torchs_weights() -> Result {
             assert!((loss - f64::from(*expected)).abs() < 1e-4, "{name}: {losses:?} for {expected:?}");
         }
         let (d, path) = farthest(&file, name, &weights)?;
-        assert!(d < TOLERANCE, "{name}: {path} is off by {d}");
+        assert!(d < 1.0, "{name}: {path} is off by {d} tolerances");
     }
     Ok(())
 }
@@ -148,7 +154,7 @@ fn other_settings_end_elsewhere() -> Result {
     ];
     for (name, spec) in wrong {
         let (d, _) = farthest(&file, name, &run(&file, name, &spec)?.1)?;
-        assert!(d > 10.0 * TOLERANCE, "{name} with {spec:?} is off by {d} only");
+        assert!(d > 10.0, "{name} with {spec:?} is off by {d} tolerances only");
     }
     Ok(())
 }

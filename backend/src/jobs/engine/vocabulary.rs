@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use hearth_model::data::texts::Texts;
 use hearth_model::recipe::bpe;
-use hearth_model::tokenizer::bpe::{BpeSpec, train_on};
 use hearth_model::tokenizer::Tokenizer;
+use hearth_model::tokenizer::bpe::{BpeSpec, train_on};
 use hearth_shared::event::{Level, RunEvent, Stage};
 use hearth_shared::spec::TokenizerJob;
 

@@ -193,10 +193,9 @@ pub fn Chart(
     let resize = window_event_listener(leptos::ev::resize, move |_| measure());
     on_cleanup(move || resize.remove());
 
-    let scale =
-        Memo::new(move |_| {
-            series.with(|series| Scale::of(series, x_end.get(), from_zero, log.get(), (width.get(), height)))
-        });
+    let scale = Memo::new(move |_| {
+        series.with(|series| Scale::of(series, x_end.get(), from_zero, log.get(), (width.get(), height)))
+    });
     let follow = move |event: web_sys::PointerEvent| {
         let target = event.current_target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
         if let Some(target) = target {

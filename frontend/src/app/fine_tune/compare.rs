@@ -17,7 +17,6 @@ use crate::app::components::chart::{Chart, Log, Series, Stroke};
 use crate::app::components::field::{CheckField, ChoiceField, Slider};
 use crate::app::components::icons::Icon;
 use crate::app::i18n::{t, t_string, use_i18n};
-use crate::app::store::Load;
 use crate::app::{address, client, format};
 
 /// One colour a run; more than these can't be told apart.
@@ -143,7 +142,8 @@ pub fn Compare() -> impl IntoView {
     let jobs = RwSignal::new(Vec::<Job>::new());
     spawn_local(async move {
         if let Ok(list) = client::get::<List<Job>>(&format!("{ALL_JOBS}?limit=100")).await {
-            let newest = list.data.iter().filter(|job| job.hearth.step > 0).take(FIRST).map(|job| job.id.clone()).collect();
+            let newest =
+                list.data.iter().filter(|job| job.hearth.step > 0).take(FIRST).map(|job| job.id.clone()).collect();
             if view.runs.try_with_untracked(Vec::is_empty) == Some(true) {
                 view.runs.set(newest);
             }
@@ -266,7 +266,8 @@ fn Overlay(runs: Vec<String>) -> impl IntoView {
         .to_owned()
     });
     let label = Signal::derive(move || t_string!(i18n, tune.compare_title).to_owned());
-    let drawn = move || series.with(|series| series.iter().map(|series| series.points.len()).sum::<usize>().to_string());
+    let drawn =
+        move || series.with(|series| series.iter().map(|series| series.points.len()).sum::<usize>().to_string());
     view! {
         <section class="card charts" data-points=drawn>
             <Controls/>
@@ -335,9 +336,8 @@ fn Controls() -> impl IntoView {
 fn Ends(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
     let i18n = use_i18n();
     let row = move |(at, feed): (usize, Feed)| {
-        let number = move |read: fn(&Record) -> Option<String>| {
-            move || feed.record.with(read).unwrap_or_else(|| "—".to_owned())
-        };
+        let number =
+            move |read: fn(&Record) -> Option<String>| move || feed.record.with(read).unwrap_or_else(|| "—".to_owned());
         let name = move || feed.job.with(|job| job.ready().map(name_of));
         let key = format!("--key: {}", COLOURS[at % COLOURS.len()]);
         view! {
@@ -475,9 +475,13 @@ mod tests {
     #[test]
     fn curves_run_over_steps_tokens_or_time() {
         let metrics = |step, tokens| Metrics { step, tokens, train_loss: 2.0, ..Metrics::default() };
-        let record = Record { metrics: vec![metrics(1, 10), metrics(2, 30)], times: vec![100, 107], ..Record::default() };
+        let record =
+            Record { metrics: vec![metrics(1, 10), metrics(2, 30)], times: vec![100, 107], ..Record::default() };
         let x = |over| points(&record, What::Train, over).into_iter().map(|point| point.0).collect::<Vec<_>>();
-        assert_eq!((x(Over::Steps), x(Over::Tokens), x(Over::Time)), (vec![1.0, 2.0], vec![10.0, 30.0], vec![0.0, 7.0]));
+        assert_eq!(
+            (x(Over::Steps), x(Over::Tokens), x(Over::Time)),
+            (vec![1.0, 2.0], vec![10.0, 30.0], vec![0.0, 7.0])
+        );
         assert!(points(&record, What::Valid, Over::Steps).is_empty());
         assert_eq!(of_word(&What::WORDS, word_of(&What::WORDS, What::Speed)), What::Speed);
     }

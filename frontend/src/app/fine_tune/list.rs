@@ -46,11 +46,7 @@ pub fn FineTune() -> impl IntoView {
 
 /// The runs of a kind, kept up to date. `place`: where the page of one is.
 #[component]
-pub fn Runs(
-    kind: JobKind,
-    place: &'static str,
-    #[prop(into)] empty: ViewFn,
-) -> impl IntoView {
+pub fn Runs(kind: JobKind, place: &'static str, #[prop(into)] empty: ViewFn) -> impl IntoView {
     let jobs = RwSignal::new(Load::<Vec<Job>>::Waiting);
     let load = move || async move {
         let answer = client::get::<List<Job>>(&format!("{ALL_JOBS}?kind={}&limit=100", kind.as_str())).await;
@@ -79,7 +75,8 @@ pub fn Runs(
     move || match jobs.get() {
         Load::Waiting => view! { <div class="card"><Skeleton lines=5/></div> }.into_any(),
         Load::Failed(error) => {
-            view! { <Failure error=Signal::stored(error) retry=Callback::new(move |()| spawn_local(load()))/> }.into_any()
+            view! { <Failure error=Signal::stored(error) retry=Callback::new(move |()| spawn_local(load()))/> }
+                .into_any()
         }
         Load::Ready(jobs) if jobs.is_empty() => empty.run(),
         Load::Ready(jobs) => {

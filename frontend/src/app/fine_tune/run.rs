@@ -33,7 +33,6 @@ pub fn Run() -> impl IntoView {
 
 #[component]
 fn RunPage(id: String) -> impl IntoView {
-    let i18n = use_i18n();
     let feed = follow(id.clone());
     let state = Memo::new(move |_| {
         feed.job.with(|job| match job {
@@ -214,8 +213,9 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
             }
         });
     };
-    let adapted =
-        move || job.with(|job| job.as_ref().is_some_and(|job| job.hearth.spec.as_ref().is_some_and(|s| s.adapter.is_some())));
+    let adapted = move || {
+        job.with(|job| job.as_ref().is_some_and(|job| job.hearth.spec.as_ref().is_some_and(|s| s.adapter.is_some())))
+    };
     let chat = move || {
         tuned.with(|tuned| {
             let (base, kind) = job.with(|job| job.as_ref().map(|job| (job.model.clone(), job.hearth.kind)))?;

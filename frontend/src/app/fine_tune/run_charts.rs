@@ -163,6 +163,8 @@ mod tests {
     #[test]
     fn a_falling_line_is_not_lifted() {
         let points: Vec<_> = (0..200).map(|step| (f64::from(step), -f64::from(step))).collect();
-        assert!(smooth(&points, LOOK_AROUND).iter().zip(&points).all(|(smooth, point)| (smooth.1 - point.1).abs() < 1e-9));
+        assert!(
+            smooth(&points, LOOK_AROUND).iter().zip(&points).all(|(smooth, point)| (smooth.1 - point.1).abs() < 1e-9)
+        );
     }
 }

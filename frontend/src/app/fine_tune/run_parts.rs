@@ -66,9 +66,8 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
     let count = Memo::new(move |_| record.with(|record| record.saved.len()));
     let rows = RwSignal::new(Vec::<Checkpoint>::new());
     let id = Memo::new(move |_| job.with(|job| job.as_ref().map(|job| job.id.clone())));
-    let tuned = Memo::new(move |_| {
-        job.with(|job| job.as_ref().is_some_and(|job| job.hearth.kind == JobKind::FineTune))
-    });
+    let tuned =
+        Memo::new(move |_| job.with(|job| job.as_ref().is_some_and(|job| job.hearth.kind == JobKind::FineTune)));
     Effect::new(move |_| {
         count.track();
         // Only adapters answer by themselves.

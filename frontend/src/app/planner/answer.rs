@@ -259,10 +259,15 @@ fn Time(plan: Memo<Option<Plan>>) -> impl IntoView {
     }
 }
 
+/// A number of the plan in the reader's language.
+type ReadFigure = fn(&Plan, Locale) -> String;
+/// What a step could wait for.
+type ReadSeconds = fn(&Estimate) -> f64;
+
 #[component]
 fn Figures(plan: Memo<Option<Plan>>) -> impl IntoView {
     let i18n = use_i18n();
-    let figures: [(Signal<String>, fn(&Plan, Locale) -> String); 9] = [
+    let figures: [(Signal<String>, ReadFigure); 9] = [
         (word!(i18n, whole_run), |plan, locale| format::span(plan.seconds(), locale)),
         (word!(i18n, one_step), |plan, locale| format::span(plan.estimate.seconds, locale)),
         (word!(i18n, tokens_per_second), |plan, _| format::count(plan.estimate.tokens_per_second as u64)),
@@ -295,7 +300,7 @@ fn Figures(plan: Memo<Option<Plan>>) -> impl IntoView {
 #[component]
 fn Bounds(plan: Memo<Option<Plan>>) -> impl IntoView {
     let i18n = use_i18n();
-    let bars: [(Signal<String>, fn(&Estimate) -> f64, &'static str); 3] = [
+    let bars: [(Signal<String>, ReadSeconds, &'static str); 3] = [
         (word!(i18n, compute), |estimate| estimate.compute_seconds, "var(--data-1)"),
         (word!(i18n, bandwidth), |estimate| estimate.bandwidth_seconds, "var(--data-2)"),
         (word!(i18n, communication), |estimate| estimate.communication_seconds, "var(--data-3)"),
@@ -326,9 +331,11 @@ fn Elsewhere(plan: Memo<Option<Plan>>) -> impl IntoView {
     let Desk { question, here, .. } = expect_context::<Desk>();
     let rows = Memo::new(move |_| {
         let shape = plan.with(|plan| plan.as_ref().map(|plan| plan.shape.clone()));
-        let devices = here.get().into_iter().map(|sheet| (None, sheet)).chain(
-            sheets().into_iter().map(|sheet| (Some(sheet.name.clone()), sheet)),
-        );
+        let devices = here
+            .get()
+            .into_iter()
+            .map(|sheet| (None, sheet))
+            .chain(sheets().into_iter().map(|sheet| (Some(sheet.name.clone()), sheet)));
         let of = |shape: ModelShape| {
             devices
                 .map(|(name, sheet)| (name, question.with(|question| Plan::of(question, shape.clone(), sheet))))

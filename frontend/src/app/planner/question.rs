@@ -4,8 +4,8 @@ use hearth_shared::plan::ModelShape;
 use hearth_shared::plan::estimate::Layout;
 use hearth_shared::plan::sizing::TOKENS_PER_PARAMETER;
 use hearth_shared::spec::{
-    ArchitectureSpec, Auto, BaseWeights, HearthOptions, LoraSpec, OptimizerKind, Precision, Preset, SpecError, TrainSpec,
-    Tuning,
+    ArchitectureSpec, Auto, BaseWeights, HearthOptions, LoraSpec, OptimizerKind, Precision, Preset, SpecError,
+    TrainSpec, Tuning,
 };
 
 /// Every value of the form.
@@ -102,7 +102,7 @@ impl Question {
                 "data" => number(value, 1, 4096, &mut asked.layout.data),
                 "tensor" => number(value, 1, 64, &mut asked.layout.tensor),
                 "pipeline" => number(value, 1, 64, &mut asked.layout.pipeline),
-                "zero" => asked.layout.zero = value.parse().unwrap_or_default().min(3),
+                "zero" => asked.layout.zero = value.parse::<u8>().unwrap_or_default().min(3),
                 "tokens" => asked.tokens = value.parse().ok().filter(|tokens: &f64| *tokens > 0.0 && *tokens < 1e12),
                 _ => {}
             }

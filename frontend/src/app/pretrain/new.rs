@@ -19,10 +19,10 @@ use crate::app::components::icons::Icon;
 use crate::app::fine_tune::{Step, upload};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::planner::Desk;
 use crate::app::planner::answer::Answers;
 use crate::app::planner::form::{Batch, How, NewModel as Sizes, Vocabulary as VocabularySize};
 use crate::app::planner::question::Question;
-use crate::app::planner::Desk;
 use crate::app::store::{Load, use_store};
 
 /// A word of this page in the reader's language, as a signal.
@@ -198,7 +198,8 @@ fn Vocabulary(form: Form) -> impl IntoView {
         _ => Vec::<(String, String)>::new(),
     });
     let choose = move |id: String| {
-        let hash = names.with_untracked(|names| names.iter().find(|(name, _)| *name == id).map(|(_, hash)| hash.clone()));
+        let hash =
+            names.with_untracked(|names| names.iter().find(|(name, _)| *name == id).map(|(_, hash)| hash.clone()));
         form.vocabulary.set(hash.is_some().then_some(id));
         let Some(hash) = hash else { return };
         spawn_local(async move {

@@ -51,7 +51,8 @@ impl Files {
 
     /// Name and content of each.
     pub(super) fn all(self) -> Vec<(String, Blob)> {
-        let names = self.listed.with_untracked(|listed| listed.iter().map(|file| file.name.clone()).collect::<Vec<_>>());
+        let names =
+            self.listed.with_untracked(|listed| listed.iter().map(|file| file.name.clone()).collect::<Vec<_>>());
         names.into_iter().zip(self.blobs.get_value()).collect()
     }
 

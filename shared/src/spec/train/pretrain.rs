@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::{ArchitectureSpec, SpecError, bounded};
-use crate::plan::sizing::TOKENS_PER_PARAMETER;
 use super::{Auto, DataFacts, FineTuneSpec, HearthOptions, Objective, OptimizerKind, TrainSpec, Tuning};
+use crate::plan::sizing::TOKENS_PER_PARAMETER;
 
 /// Up to four passes teach nearly as much as new texts would (Muennighoff 2023).
 const MOST_EPOCHS: f64 = 4.0;
