@@ -12,6 +12,7 @@ pub mod gguf_model;
 #[cfg(test)]
 mod hostile;
 pub mod names;
+pub mod quant;
 pub mod safetensors;
 pub mod source;
 
@@ -264,7 +265,23 @@ pub(crate) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32>
     out
 }
 
-/// Undoes llama.cpp's permutation: within a head the file holds rows 0, E/2, 1, E/2 + 1, … of the original.
+/// llama.cpp's permutation: within a head the file holds rows 0, E/2, 1, E/2 + 1, … of the original.
+pub(crate) fn interleave(values: &[f32], heads: usize, rows: usize) -> Vec<f32> {
+    let width = values.len() / rows;
+    let head = rows / heads;
+    let mut out = Vec::with_capacity(values.len());
+    for first in (0..rows).step_by(head) {
+        for pair in 0..head / 2 {
+            for half in 0..2 {
+                let row = first + half * (head / 2) + pair;
+                out.extend_from_slice(&values[row * width..(row + 1) * width]);
+            }
+        }
+    }
+    out
+}
+
+/// Undoes [`interleave`].
 fn half_split(values: &[f32], heads: usize, rows: usize) -> Vec<f32> {
     if rows == 0 || heads == 0 {
         return values.to_vec();
@@ -352,7 +369,12 @@ mod tests {
     fn half_split_undoes_the_permutation_of_llama_cpp() {
         // Two heads of size 4, one column: 0 1 2 3 is stored as 0 2 1 3.
         let stored = [0., 2., 1., 3., 10., 12., 11., 13.];
-        assert_eq!(half_split(&stored, 2, 8), [0., 1., 2., 3., 10., 11., 12., 13.]);
+        let original = [0., 1., 2., 3., 10., 11., 12., 13.];
+        assert_eq!(half_split(&stored, 2, 8), original);
+        assert_eq!(interleave(&original, 2, 8), stored);
+        // Rows of more than one number move as a whole.
+        let wide: Vec<f32> = (0..36).map(|v| v as f32).collect();
+        assert_eq!(half_split(&interleave(&wide, 2, 12), 2, 12), wide);
     }
 
     #[test]
