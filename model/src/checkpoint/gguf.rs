@@ -7,6 +7,7 @@
 //! It knows nothing of models; `gguf_model` reads architecture and names out of it.
 
 mod value;
+pub mod write;
 
 use std::collections::{BTreeMap, HashSet};
 

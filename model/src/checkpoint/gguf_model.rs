@@ -2,6 +2,8 @@
 //!
 //! Tokenizer and template of the same file are read by `tokenizer::gguf`.
 
+pub mod write;
+
 use std::borrow::Cow;
 
 use super::gguf::{Gguf, Value};
@@ -142,6 +144,11 @@ fn eos(gguf: &Gguf<'_>) -> Result<Vec<u32>, CheckpointError> {
     Ok(ids)
 }
 
+/// The decimal number that was rounded to the f32 in the file: 1e-5, not 9.999999747e-6.
+fn decimal(v: f64) -> f64 {
+    (v as f32).to_string().parse().unwrap_or(v)
+}
+
 /// Entries under the architecture's prefix.
 struct Fields<'g, 'a> {
     gguf: &'g Gguf<'a>,
@@ -162,10 +169,9 @@ impl Fields<'_, '_> {
         self.opt(name)?.ok_or_else(|| self.gguf.bad(&self.key(name), "is missing"))
     }
 
-    /// The decimal number that was rounded to the f32 in the file: 1e-5, not 9.999999747e-6.
     fn real(&self, name: &str) -> Result<Option<f64>, CheckpointError> {
         let value = self.gguf.opt(&self.key(name), "a number", Value::as_f64)?;
-        Ok(value.map(|v| (v as f32).to_string().parse().unwrap_or(v)))
+        Ok(value.map(decimal))
     }
 
     /// What would change the computation and is not built yet is refused, never ignored.

@@ -3,6 +3,8 @@
 //! The vocabulary becomes a `tokenizer.json`, so that everything after it is the same code, and a model that came as GGUF is
 //! saved like any other.
 
+pub mod write;
+
 use std::collections::HashSet;
 
 use serde_json::{Value as Json, json};
@@ -17,6 +19,13 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+const PAD: &str = "tokenizer.ggml.padding_token_id";
+const UNK: &str = "tokenizer.ggml.unknown_token_id";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+
 /// Token types of ggml: text that only the program may write, and whole words that the splitting rules must not cut.
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
@@ -27,6 +36,8 @@ const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])
 
 /// How a kind of tokenizer cuts text before merging.
 struct Rules {
+    /// llama.cpp's names for it, the commonest first.
+    names: &'static [&'static str],
     /// Applied one after another, each inside the pieces of the one before.
     splits: &'static [&'static str],
     /// A piece that is a token is taken whole.
@@ -35,18 +46,34 @@ struct Rules {
     add_bos: bool,
 }
 
-fn rules(pre: &str) -> Option<Rules> {
-    let rules = |splits, ignore_merges, add_bos| Some(Rules { splits, ignore_merges, add_bos });
-    match pre {
-        "gpt-2" | "phi-2" | "olmo" | "mpt" => rules(&[GPT2], false, false),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => rules(&[r"\p{N}", GPT2], false, false),
-        "qwen2" | "stablelm2" | "deepseek-r1-qwen" => rules(&[QWEN2], false, false),
-        "llama3" | "llama-v3" | "llama-bpe" | "falcon3" => rules(&[LLAMA3], true, true),
-        "dbrx" | "smaug-bpe" => rules(&[LLAMA3], false, false),
-        "default" => rules(&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], false, false),
-        _ => None,
-    }
-}
+const RULES: &[Rules] = &[
+    Rules { names: &["gpt-2", "phi-2", "olmo", "mpt"], splits: &[GPT2], ignore_merges: false, add_bos: false },
+    Rules {
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell"],
+        splits: &[r"\p{N}", GPT2],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Rules {
+        names: &["qwen2", "stablelm2", "deepseek-r1-qwen"],
+        splits: &[QWEN2],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Rules {
+        names: &["llama-bpe", "llama3", "llama-v3", "falcon3"],
+        splits: &[LLAMA3],
+        ignore_merges: true,
+        add_bos: true,
+    },
+    Rules { names: &["dbrx", "smaug-bpe"], splits: &[LLAMA3], ignore_merges: false, add_bos: false },
+    Rules {
+        names: &["default"],
+        splits: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"],
+        ignore_merges: false,
+        add_bos: false,
+    },
+];
 
 /// Reads the tokenizer.
 ///
@@ -67,9 +94,12 @@ pub fn tokenizer(gguf: &Gguf<'_>) -> Result<Tokenizer, TokenizerError> {
         return Err(unsupported(format!("the tokenizer `{model}`"), "byte-level BPE, `gpt2`, is").into());
     }
     let pre = gguf.opt(PRE, "a string", string)?.unwrap_or_else(|| "default".to_owned());
-    let rules = rules(&pre).ok_or_else(|| unsupported(format!("the splitting rule `{pre}` ({PRE})"), ""))?;
+    let rules = RULES
+        .iter()
+        .find(|rules| rules.names.contains(&pre.as_str()))
+        .ok_or_else(|| unsupported(format!("the splitting rule `{pre}` ({PRE})"), ""))?;
     let vocabulary = Vocabulary::read(gguf)?;
-    let json = vocabulary.to_json(gguf, &rules)?;
+    let json = vocabulary.to_json(gguf, rules)?;
     let names = vocabulary.names(gguf)?;
     Tokenizer::from_json(json.to_string().as_bytes(), names)
 }
@@ -126,12 +156,7 @@ impl<'g> Vocabulary<'g> {
 
     fn names(&self, gguf: &Gguf<'_>) -> Result<SpecialNames, CheckpointError> {
         let text = |key: &str| Ok::<_, CheckpointError>(self.id(gguf, key)?.map(|(_, t)| t.to_owned()));
-        Ok(SpecialNames {
-            bos: text("tokenizer.ggml.bos_token_id")?,
-            eos: text("tokenizer.ggml.eos_token_id")?,
-            pad: text("tokenizer.ggml.padding_token_id")?,
-            unk: text("tokenizer.ggml.unknown_token_id")?,
-        })
+        Ok(SpecialNames { bos: text(BOS)?, eos: text(EOS)?, pad: text(PAD)?, unk: text(UNK)? })
     }
 
     fn to_json(&self, gguf: &Gguf<'_>, rules: &Rules) -> Result<Json, CheckpointError> {
@@ -179,10 +204,10 @@ impl<'g> Vocabulary<'g> {
             })
         };
         let when = |add: bool, key: &str| if add { self.id(gguf, key) } else { Ok(None) };
-        let add_bos = flag("tokenizer.ggml.add_bos_token")?.unwrap_or(rules.add_bos);
-        let add_eos = flag("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
-        let bos = when(add_bos, "tokenizer.ggml.bos_token_id")?;
-        let eos = when(add_eos, "tokenizer.ggml.eos_token_id")?;
+        let add_bos = flag(ADD_BOS)?.unwrap_or(rules.add_bos);
+        let add_eos = flag(ADD_EOS)?.unwrap_or(false);
+        let bos = when(add_bos, BOS)?;
+        let eos = when(add_eos, EOS)?;
         if bos.is_none() && eos.is_none() {
             return Ok(Json::Null);
         }

@@ -31,6 +31,11 @@ pub struct Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
+    /// An array of 32-bit signed integers, little-endian.
+    pub fn i32(bytes: &'a [u8]) -> Self {
+        Self { kind: Kind::I32, bytes }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.bytes.len() / self.kind.size()
@@ -132,6 +137,23 @@ impl Kind {
             Self::Bool => Value::Bool(unsigned != 0),
             _ => Value::Unsigned(unsigned),
         }
+    }
+}
+
+/// The number that names a tensor's type, which [`dtype`] reads.
+pub(super) fn dtype_id(dtype: DType) -> u32 {
+    match dtype {
+        DType::F32 => 0,
+        DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q4_1 => 3,
+        DType::Q5_0 => 6,
+        DType::Q5_1 => 7,
+        DType::Q8_0 => 8,
+        DType::Q4_K => 12,
+        DType::Q5_K => 13,
+        DType::Q6_K => 14,
+        DType::BF16 => 30,
     }
 }
 
