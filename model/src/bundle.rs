@@ -1,9 +1,11 @@
 //! A whole model: configuration, weights, tokenizer, chat template. Loaded from a Hugging Face directory, a GGUF file or
-//! bytes in memory; saved as a Hugging Face directory.
+//! bytes in memory; saved as a Hugging Face directory or a GGUF file.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod gguf;
 mod head;
 #[cfg(not(target_arch = "wasm32"))]
-mod save;
+pub(crate) mod save;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,7 @@ use crate::config::{ConfigError, ModelConfig};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::transformer::Transformer;
 
+pub use crate::checkpoint::quant::Packing;
 pub use crate::checkpoint::safetensors::Precision;
 pub use head::ModelHead;
 #[cfg(not(target_arch = "wasm32"))]

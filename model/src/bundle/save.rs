@@ -10,6 +10,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::{LoadError, ModelBundle, Precision};
+use crate::checkpoint::gguf::write::Inexpressible;
 use crate::checkpoint::safetensors::Encoded;
 use crate::checkpoint::source::Mapped;
 use crate::checkpoint::{CheckpointError, Layout, names, safetensors};
@@ -45,15 +46,18 @@ pub enum SaveError {
         path: String,
     },
     /// A weight does not fit the type.
-    #[error("`{path}` holds {value}, which {precision:?} cannot")]
+    #[error("`{path}` holds {value}, which {dtype} cannot")]
     Overflow {
         /// The parameter's path.
         path: String,
         /// The first such weight.
         value: f32,
-        /// The type.
-        precision: Precision,
+        /// The type's name.
+        dtype: &'static str,
     },
+    /// The model has no words in a GGUF file.
+    #[error(transparent)]
+    Inexpressible(#[from] Inexpressible),
     /// What was written does not read back as what it should be.
     #[error("the written model does not read back: {problem}")]
     Different {
@@ -79,10 +83,7 @@ impl ModelBundle {
         if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(SaveError::Exists { path: dir.to_owned() });
         }
-        let parent = match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = parent(dir);
         fs::create_dir_all(parent).map_err(io)?;
         let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent).map_err(io)?;
         let tensors = self.encoded(precision)?;
@@ -97,10 +98,7 @@ impl ModelBundle {
             let _ = fs::remove_dir_all(&partial);
             io(error)
         })?;
-        // The rename itself must survive a power cut.
-        #[cfg(unix)]
-        fs::File::open(parent).and_then(|d| d.sync_all()).map_err(io)?;
-        Ok(())
+        sync(parent).map_err(io)
     }
 
     /// All tensors under Hugging Face names and in its layout.
@@ -114,7 +112,7 @@ impl ModelBundle {
             if precision == Precision::F16
                 && let Some(&value) = values.iter().find(|v| v.is_finite() && half::f16::from_f32(**v).is_infinite())
             {
-                return Err(SaveError::Overflow { path, value, precision });
+                return Err(SaveError::Overflow { path, value, dtype: "F16" });
             }
             if names::layout_hf(&self.config, &path) == Layout::Transposed {
                 values = crate::checkpoint::transpose(&values, shape[0], shape[1]);
@@ -186,6 +184,16 @@ impl ModelBundle {
         }
         Ok(())
     }
+}
+
+/// The folder that a path is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A rename into this folder survives a power cut.
+pub(crate) fn sync(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
