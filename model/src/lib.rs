@@ -12,6 +12,8 @@ pub mod config;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod data;
 pub mod device;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod export;
 pub mod generate;
 mod init;
 mod kernels;
