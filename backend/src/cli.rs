@@ -2,6 +2,7 @@
 
 mod chat;
 mod data;
+mod export;
 mod model;
 mod packages;
 mod serve;
@@ -36,7 +37,7 @@ enum Command {
     Serve(ServeSettings),
     /// Talk to a model in the terminal
     Chat(chat::ChatArguments),
-    /// Fetch, take in, list and remove models
+    /// Fetch, take in, export, list and remove models
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Train and compare tokenizers

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use hearth_shared::api::models::PullState;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::export;
 use crate::config::Config;
 use crate::db::Db;
 use crate::registry::pull::{self, Pulls};
@@ -27,6 +28,8 @@ pub(super) enum ModelCommand {
         #[arg(long)]
         name: String,
     },
+    /// Write a model for other programs; it is read back and compared before it stands there
+    Export(export::ExportArguments),
     /// Show the models that are here
     List,
     /// Remove a model
@@ -44,6 +47,7 @@ pub(super) async fn run(config: &Config, command: ModelCommand) -> Result<()> {
             println!("{}: {} parameters, context {}", entry.id, entry.parameters, entry.context);
             Ok(())
         }
+        ModelCommand::Export(arguments) => export::run(config, &registry, &arguments).await,
         ModelCommand::List => {
             import::nano(&registry).await?;
             for entry in registry.list().await? {
