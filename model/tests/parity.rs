@@ -3,6 +3,8 @@
 
 #[path = "parity/compress.rs"]
 mod compress;
+#[path = "parity/gguf.rs"]
+mod gguf;
 #[path = "parity/golden.rs"]
 mod golden;
 #[path = "parity/training.rs"]

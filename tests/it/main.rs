@@ -12,6 +12,7 @@ mod browser_planner;
 mod browser_pretrain;
 mod browser_pull;
 mod browser_story;
+mod exporting;
 mod harness;
 mod jobs_killed;
 mod jobs_pretrain;

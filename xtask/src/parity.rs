@@ -1,8 +1,8 @@
 //! `cargo xtask parity`: the golden files are what today's reference implementations give, and they load what we export.
 //!
 //! Conventions of `tests/golden`: `make_*.py OUT` writes golden files into a folder, under the names they have in
-//! `tests/golden`; `make_NAME.mjs GGUF OUT/NAME.json` does so with llama.cpp under Node; `check_*.py IN` loads what the ignored
-//! test `parity_export` wrote there and compares.
+//! `tests/golden`; `make_NAME.mjs GGUF OUT/NAME.json` does so with llama.cpp under Node; `check_*.py IN` and, with llama.cpp,
+//! `check_*.mjs IN` load what the ignored tests `parity_export*` wrote there and compare.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub fn run(paths: &Paths) -> Result<()> {
     for script in scripts(&golden, "make_")? {
         let out = scratch.join(file_name(&script));
         fs::create_dir_all(&out)?;
-        let command = if script.extension().is_some_and(|e| e == "mjs") {
+        let command = if for_node(&script) {
             with_llama_cpp(paths, &llama, &script, &out)
         } else {
             let mut command = reference(paths, &script);
@@ -56,7 +56,8 @@ pub fn run(paths: &Paths) -> Result<()> {
     for script in scripts(&golden, "check_")? {
         let name = file_name(&script);
         step(paths, &name, "our export differs from what the reference makes of it", |step| {
-            step.run(reference(paths, &script).arg(&exported))
+            let mut command = if for_node(&script) { node(paths, &llama, &script) } else { reference(paths, &script) };
+            step.run(command.arg(&exported))
         })?;
     }
     println!("parity: every golden file is unchanged, every export loads");
@@ -107,15 +108,22 @@ pub fn llama_cpp(paths: &Paths) -> Result<PathBuf> {
     Ok(folder)
 }
 
+fn for_node(script: &Path) -> bool {
+    script.extension().is_some_and(|extension| extension == "mjs")
+}
+
+/// A script under Node where llama.cpp is installed.
+fn node(paths: &Paths, llama: &Path, script: &Path) -> Command {
+    let mut command = paths.command("node");
+    command.current_dir(llama).arg(script);
+    command
+}
+
 fn with_llama_cpp(paths: &Paths, llama: &Path, script: &Path, out: &Path) -> Command {
     let name = file_name(script);
     let golden = name.trim_start_matches("make_").replace(".mjs", ".json");
-    let mut command = paths.command("node");
-    command
-        .current_dir(llama)
-        .arg(script)
-        .arg(paths.models().join("SmolLM2-135M-Instruct.Q4_1.gguf"))
-        .arg(out.join(golden));
+    let mut command = node(paths, llama, script);
+    command.arg(paths.models().join("SmolLM2-135M-Instruct.Q4_1.gguf")).arg(out.join(golden));
     command
 }
 
