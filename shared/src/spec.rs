@@ -3,18 +3,20 @@
 
 mod adapter;
 mod architecture;
+mod export;
 mod train;
 mod work;
 
 pub use adapter::{AdapterSpec, BaseWeights, BottleneckSpec, LoraSpec, VirtualTokensSpec};
 pub use architecture::{ACTIVE_EXPERTS, ArchitectureSpec, Preset, Sizes};
+pub use export::{ExportDtype, ExportFormat, ExportSpec};
 use serde::{Deserialize, Serialize};
 pub use train::{
     Auto, BYTES_PER_TOKEN, DataFacts, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective, OptimizerKind,
     Precision, PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec, TrainSpec, Tuning,
     Watchdog,
 };
-pub use work::{JobSpec, PretrainJob, TokenizerJob, WorkSpec};
+pub use work::{ExportJob, JobSpec, PretrainJob, TokenizerJob, WorkSpec};
 
 /// A value outside its bounds. `field` is the path a client wrote, e.g. `hearth.lora.r`.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]

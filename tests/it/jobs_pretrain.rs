@@ -182,6 +182,49 @@ async fn bad_texts_and_impossible_models_are_refused_before_anything_runs() -> R
     Ok(())
 }
 
+/// A model as files for other programs: they are listed with what was compared, and can be taken in again.
+#[tokio::test]
+async fn an_export_is_files_that_say_the_same() -> Result<()> {
+    let server = server().await?;
+    let exported = async |body: Value| -> Result<(Value, Vec<(String, u64)>)> {
+        let job = made(&server, &body).await?;
+        let mut files = Vec::new();
+        for id in job["result_files"].as_array().context("files")? {
+            let file = server.get(&format!("/v1/files/{}", id.as_str().context("an id")?)).await?.expect(200)?;
+            files.push((file["filename"].as_str().unwrap_or_default().to_owned(), file["bytes"].as_u64().unwrap_or(0)));
+        }
+        Ok((job, files))
+    };
+    let gguf = json!({"kind": "export", "model": "hearth-nano", "format": "gguf", "dtype": "q8_0"});
+    let (job, files) = exported(gguf).await?;
+    ensure!(files.len() == 1 && files[0].0 == "hearth-nano.q8_0.gguf" && files[0].1 > 1_000_000, "{files:?}");
+    let id = job["id"].as_str().context("an id")?;
+    let events = server.get(&format!("/v1/jobs/{id}/events")).await?.expect(200)?.to_string();
+    ensure!(events.contains("mean NLL"), "{events}");
+    let whole = json!({"kind": "export", "model": "hearth-nano", "format": "safetensors", "dtype": "bf16"});
+    let names: Vec<String> = exported(whole).await?.1.into_iter().map(|(name, _)| name).collect();
+    ensure!(names.iter().any(|name| name == "model.safetensors") && names.iter().any(|name| name == "config.json"));
+    // The file is a model like any other.
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("again.gguf");
+    let content = format!("/v1/files/{}/content", job["result_files"][0].as_str().context("an id")?);
+    let bytes = server.client().get(server.url(&content)).send().await?.bytes().await?;
+    std::fs::write(&path, bytes)?;
+    let head = hearth_model::bundle::ModelHead::load(&path)?;
+    ensure!(head.template.is_some() && head.config.d_model == 128, "{:?}", head.config);
+
+    let refused = async |body: Value, param: &str| -> Result<()> {
+        let error = server.post("/v1/jobs", &body).await?;
+        let status = error.status;
+        let error = error.json()?;
+        ensure!(status >= 400 && error["error"]["param"] == param, "{param}: {error}");
+        Ok(())
+    };
+    refused(json!({"kind": "export", "model": "hearth-nano", "format": "peft"}), "format").await?;
+    refused(json!({"kind": "export", "model": "hearth-nano", "format": "gguf", "dtype": "bf16"}), "dtype").await?;
+    refused(json!({"kind": "export", "model": "nobody", "format": "gguf"}), "model").await
+}
+
 /// The command line runs the same engine on the same spec.
 #[test]
 fn the_command_line_trains_by_a_spec_file() -> Result<()> {

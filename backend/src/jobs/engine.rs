@@ -3,6 +3,7 @@
 //! What a step has to say is said before its checkpoint is written, and a checkpoint is announced again when a run is taken
 //! up from it: whatever moment a kill hits, repeating from the checkpoint leaves no event out.
 
+pub mod export;
 mod pretrain;
 mod tune;
 mod vocabulary;
@@ -48,6 +49,7 @@ pub fn run(spec: &WorkSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, em
             None => return Ok(Outcome::Left),
         },
         WorkSpec::Tokenizer(spec) => return vocabulary::run(spec, folder, emit),
+        WorkSpec::Export(spec) => return export::run(spec, folder, order, emit),
     };
     let mut work = Work::new(opened, folder, idle);
     // This process does nothing else; what loading needed was given back.

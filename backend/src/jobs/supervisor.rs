@@ -233,6 +233,11 @@ impl Jobs {
                 queue::succeed(&self.0.db, id, None, &file).await?;
                 return Ok(());
             }
+            Some(JobKind::Export) => {
+                let files = self.take_files(id, &result).await?;
+                queue::succeed(&self.0.db, id, None, &files.join(",")).await?;
+                return Ok(());
+            }
             Some(JobKind::Pretrain) => {
                 let name = self.made_name(&row).await?;
                 import::made(&self.0.registry, &result, &name, id, &self.0.organization).await?;

@@ -33,7 +33,7 @@ fn work(row: Row, kind: JobKind, organization: &str) -> Result<Job> {
         hyperparameters,
         model,
         organization_id: format!("org-{organization}"),
-        result_files: row.result_file.clone().into_iter().collect(),
+        result_files: row.result_file.iter().flat_map(|files| files.split(',')).map(str::to_owned).collect(),
         status,
         trained_tokens: row.trained_tokens.filter(|_| status.ended()).map(|tokens| tokens as u64),
         training_file: request.training_files().first().cloned().unwrap_or_default(),
@@ -50,7 +50,7 @@ fn work(row: Row, kind: JobKind, organization: &str) -> Result<Job> {
             spec,
             options: match &request {
                 CreateWork::Pretrain(asked) => asked.spec.options.clone(),
-                CreateWork::Tokenizer(_) => HearthOptions::default(),
+                CreateWork::Tokenizer(_) | CreateWork::Export(_) => HearthOptions::default(),
             },
             request: Some(request),
             ..info(&row)?

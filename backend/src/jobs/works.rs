@@ -1,7 +1,7 @@
-//! Jobs that are no fine-tunes: models and vocabularies from texts. What can be checked at once, then the texts themselves, then the
+//! Jobs that are no fine-tunes: models and vocabularies from texts, and exports. What can be checked at once, then the texts themselves, then the
 //! plan; the queue and the process are those of every job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hearth_model::bundle::ModelHead;
@@ -10,9 +10,13 @@ use hearth_model::data::texts::{Place, TextError, Texts};
 use hearth_model::plan;
 use hearth_shared::api::ErrorDetail;
 use hearth_shared::api::fine_tuning::{Job, JobError, Planned};
-use hearth_shared::api::jobs::{CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport};
+use hearth_shared::api::jobs::{
+    CreateExport, CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport,
+};
 use hearth_shared::plan::ModelShape;
-use hearth_shared::spec::{LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec};
+use hearth_shared::spec::{
+    ExportFormat, ExportJob, LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec,
+};
 
 use super::inspect::refuse_memory;
 use super::{Jobs, store};
@@ -31,22 +35,32 @@ impl Jobs {
         let id = ids::new("job-");
         let seed = match &request {
             CreateWork::Pretrain(asked) => asked.seed,
-            CreateWork::Tokenizer(_) => Some(0),
+            CreateWork::Tokenizer(_) | CreateWork::Export(_) => Some(0),
+        };
+        let model_hash = match &request {
+            CreateWork::Export(asked) => self.0.registry.get(&asked.model).await?.map(|entry| entry.hash),
+            _ => None,
         };
         let text = serde_json::to_string(&request)?;
         let new = store::NewJob {
             id: &id,
             kind: request.kind(),
             request: &text,
-            model_hash: "",
+            model_hash: &model_hash.unwrap_or_default(),
             seed: super::seed_or_drawn(seed),
         };
-        let words = format!("Reading {} files", request.training_files().len());
+        let words = match &request {
+            CreateWork::Export(asked) => format!("Exporting {}", asked.model),
+            _ => format!("Reading {} files", request.training_files().len()),
+        };
         self.insert(&new, key, words).await
     }
 
     /// Everything about a request that can be checked without reading the texts.
     async fn check_work(&self, request: &CreateWork) -> Result<()> {
+        if let CreateWork::Export(asked) = request {
+            return self.check_export(asked).await;
+        }
         let files = request.training_files();
         if files.is_empty() || files.len() > MOST_FILES {
             return Err(Error::invalid("training_files", format!("1 to {MOST_FILES} ids of uploaded files")));
@@ -60,7 +74,18 @@ impl Jobs {
         match request {
             CreateWork::Pretrain(asked) => self.check_pretrain(asked).await,
             CreateWork::Tokenizer(asked) => check_tokenizer(asked),
+            CreateWork::Export(_) => Ok(()),
         }
+    }
+
+    async fn check_export(&self, asked: &CreateExport) -> Result<()> {
+        asked.spec.dtype()?;
+        let entry = self.0.registry.get(&asked.model).await?.ok_or_else(|| Error::model_not_found(&asked.model))?;
+        if asked.spec.format == ExportFormat::Peft && entry.base_hash.is_none() {
+            let message = "The model has no adapter: choose `safetensors` or `gguf`.";
+            return Err(Error::invalid("format", message));
+        }
+        Ok(())
     }
 
     async fn check_pretrain(&self, asked: &CreatePretrain) -> Result<()> {
@@ -124,7 +149,10 @@ impl Jobs {
         let files = request.training_files().iter().map(|id| self.path_of(id)).collect::<Result<Vec<_>>>()?;
         let validation =
             request.validation_file().map(|id| self.path_of(id).map(|path| (id.to_owned(), path))).transpose()?;
-        let (names, spec) = (request.training_files().to_vec(), request.texts().clone());
+        let Some(spec) = request.texts().cloned() else {
+            return Ok(Ok(TextReport::default()));
+        };
+        let names = request.training_files().to_vec();
         let work = tokio::task::spawn_blocking(move || {
             let look = |param: &str, ids: &[String], files: &[PathBuf]| {
                 let read = Texts::find(files, spec.split, &spec.field).and_then(|texts| report(&texts));
@@ -193,6 +221,9 @@ impl Jobs {
     pub(super) async fn validate_work(&self, row: &store::Row) -> Result<(store::Validated, Option<JobError>)> {
         let request: CreateWork = serde_json::from_str(&row.request)?;
         self.check_work(&request).await?;
+        if request.texts().is_none() {
+            return Ok((store::Validated::default(), None));
+        }
         let report = match self.read_texts(&request).await? {
             Ok(report) => report,
             Err(fault) => return Ok((store::Validated::default(), Some(fault))),
@@ -233,7 +264,37 @@ impl Jobs {
                 sample_bytes: asked.sample_bytes,
                 texts: asked.texts,
             }),
+            CreateWork::Export(asked) => {
+                let entry = self.0.registry.get(&asked.model).await?;
+                let entry = entry.with_context(|| format!("model `{}` was removed", asked.model))?;
+                let location = self.0.registry.location(&entry)?;
+                WorkSpec::Export(ExportJob {
+                    model_path: text(location.weights)?,
+                    adapter_path: location.adapter.map(text).transpose()?,
+                    base_name: entry.base.unwrap_or(entry.id),
+                    file_name: file_name(&asked),
+                    spec: asked.spec,
+                })
+            }
         })
+    }
+
+    /// Takes an export's files over as result files; their ids.
+    pub(super) async fn take_files(&self, id: &str, result: &Path) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut entries = tokio::fs::read_dir(result).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            names.push(entry.file_name().into_string().map_err(|name| anyhow::anyhow!("{name:?} is not UTF-8"))?);
+        }
+        names.sort();
+        let tail = id.rsplit('-').next().unwrap_or_default();
+        let mut ids = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            let file = format!("file-{tail}-{at}");
+            self.0.files.adopt(&file, name, "fine-tune-results", &result.join(name)).await?;
+            ids.push(file);
+        }
+        Ok(ids)
     }
 
     /// The name of the model that a pretraining makes: as asked for, unless another model has it meanwhile.
@@ -314,6 +375,14 @@ fn text_fault(param: &str, ids: &[String], files: &[PathBuf], error: &TextError)
         message = message.replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "");
     }
     JobError { code: format!("invalid_{param}"), message, param: Some(param.to_owned()) }
+}
+
+/// A model's name as a file's, with its numbers: what is no letter or digit of a path becomes `-`.
+fn file_name(asked: &CreateExport) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = asked.model.chars().map(plain).collect();
+    let dtype = asked.spec.dtype().map_or("", |dtype| dtype.as_str());
+    format!("{}.{dtype}", name.trim_matches('.'))
 }
 
 /// Whether there is anything of a fine-tune in a job of this kind.

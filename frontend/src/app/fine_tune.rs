@@ -3,6 +3,7 @@
 mod compare;
 mod data;
 mod download;
+mod export;
 mod feed;
 mod list;
 mod new;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Memory;
-use crate::spec::{PretrainSpec, TextSpec, TrainSpec};
+use crate::spec::{ExportSpec, PretrainSpec, TextSpec, TrainSpec};
 
 use super::ErrorDetail;
 
@@ -18,10 +18,11 @@ pub enum JobKind {
     FineTune,
     Pretrain,
     Tokenizer,
+    Export,
 }
 
 impl JobKind {
-    pub const ALL: [Self; 3] = [Self::FineTune, Self::Pretrain, Self::Tokenizer];
+    pub const ALL: [Self; 4] = [Self::FineTune, Self::Pretrain, Self::Tokenizer, Self::Export];
 
     /// The word on the wire and in the database.
     pub fn as_str(self) -> &'static str {
@@ -29,6 +30,7 @@ impl JobKind {
             Self::FineTune => "fine_tune",
             Self::Pretrain => "pretrain",
             Self::Tokenizer => "tokenizer",
+            Self::Export => "export",
         }
     }
 
@@ -44,6 +46,7 @@ impl JobKind {
 pub enum CreateWork {
     Pretrain(Box<CreatePretrain>),
     Tokenizer(CreateTokenizer),
+    Export(CreateExport),
 }
 
 impl CreateWork {
@@ -51,6 +54,7 @@ impl CreateWork {
         match self {
             Self::Pretrain(_) => JobKind::Pretrain,
             Self::Tokenizer(_) => JobKind::Tokenizer,
+            Self::Export(_) => JobKind::Export,
         }
     }
 
@@ -58,20 +62,23 @@ impl CreateWork {
         match self {
             Self::Pretrain(asked) => &asked.training_files,
             Self::Tokenizer(asked) => &asked.training_files,
+            Self::Export(_) => &[],
         }
     }
 
     pub fn validation_file(&self) -> Option<&str> {
         match self {
             Self::Pretrain(asked) => asked.validation_file.as_deref(),
-            Self::Tokenizer(_) => None,
+            Self::Tokenizer(_) | Self::Export(_) => None,
         }
     }
 
-    pub fn texts(&self) -> &TextSpec {
+    /// None where no texts are read.
+    pub fn texts(&self) -> Option<&TextSpec> {
         match self {
-            Self::Pretrain(asked) => &asked.spec.texts,
-            Self::Tokenizer(asked) => &asked.texts,
+            Self::Pretrain(asked) => Some(&asked.spec.texts),
+            Self::Tokenizer(asked) => Some(&asked.texts),
+            Self::Export(_) => None,
         }
     }
 
@@ -79,6 +86,7 @@ impl CreateWork {
         match self {
             Self::Pretrain(asked) => asked.name.as_deref(),
             Self::Tokenizer(asked) => asked.name.as_deref(),
+            Self::Export(asked) => Some(&asked.model),
         }
     }
 
@@ -86,6 +94,7 @@ impl CreateWork {
         match self {
             Self::Pretrain(asked) => asked.metadata.as_ref(),
             Self::Tokenizer(asked) => asked.metadata.as_ref(),
+            Self::Export(asked) => asked.metadata.as_ref(),
         }
     }
 }
@@ -127,6 +136,18 @@ pub struct CreateTokenizer {
     pub sample_bytes: Option<u64>,
     #[serde(default)]
     pub texts: TextSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// A model as files for other programs, compared with the model before they are listed. The result files are what was written.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateExport {
+    /// A model that is here; a tuned one is written with its adapter merged, unless the format is `peft`.
+    pub model: String,
+    #[serde(flatten)]
+    pub spec: ExportSpec,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PretrainSpec, TextSpec, TrainSpec};
+use super::{ExportSpec, PretrainSpec, TextSpec, TrainSpec};
 
 /// A job of any kind, as `spec.json` holds it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -12,6 +12,7 @@ pub enum WorkSpec {
     FineTune(JobSpec),
     Pretrain(PretrainJob),
     Tokenizer(TokenizerJob),
+    Export(ExportJob),
 }
 
 /// A fine-tune.
@@ -45,4 +46,17 @@ pub struct TokenizerJob {
     /// Bytes of the texts that are read; none reads all.
     pub sample_bytes: Option<u64>,
     pub texts: TextSpec,
+}
+
+/// Files for other programs.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ExportJob {
+    /// Folder or GGUF file of the (base) model.
+    pub model_path: String,
+    pub adapter_path: Option<String>,
+    /// What PEFT should load below the adapter.
+    pub base_name: String,
+    /// Of the GGUF file, without its ending.
+    pub file_name: String,
+    pub spec: ExportSpec,
 }

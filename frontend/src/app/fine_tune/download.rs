@@ -19,6 +19,13 @@ pub async fn adapter(model: &Model) -> Result<(), ClientError> {
     Ok(())
 }
 
+/// Hands a result file to the browser's downloads.
+pub async fn file(id: &str, name: &str) -> Result<(), ClientError> {
+    let blob = client::get_blob(&format!("/v1/files/{id}/content")).await?;
+    save(&blob, name);
+    Ok(())
+}
+
 /// A link that is clicked once: the only way a page may name a download whose request carries a key.
 fn save(blob: &web_sys::Blob, name: &str) {
     let Ok(url) = web_sys::Url::create_object_url_with_blob(blob) else {

@@ -9,6 +9,7 @@ use leptos_i18n::I18nContext;
 use leptos_router::hooks::use_params_map;
 use wasm_bindgen_futures::spawn_local;
 
+use super::export::Export;
 use super::feed::{Feed, Record, follow};
 use super::report::ReportView;
 use super::run_charts::Charts;
@@ -249,6 +250,7 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
                         <Icon name="download" size=16/> {t!(i18n, tune.download)}
                     </button>
                 </Show>
+                <Export model=tuned/>
                 <a class="button primary" data-act="chat" href=chat>
                     <Icon name="chat" size=16/> {t!(i18n, tune.chat)}
                 </a>
