@@ -6,75 +6,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, ValueEnum};
-use hearth_model::bundle::{ModelBundle, Packing, Precision};
+use clap::Args;
+use hearth_model::bundle::ModelBundle;
 use hearth_model::export::{Adapted, Format, Order, Report, Stage, TEXT, export};
 use hearth_model::{device, peft};
+use hearth_shared::spec::{ExportDtype, ExportFormat, ExportSpec};
+use serde::de::DeserializeOwned;
 
 use crate::config::Config;
+use crate::jobs::engine;
 use crate::registry::{Entry, Location, Registry, import};
 
 #[derive(Args, Debug)]
 pub(super) struct ExportArguments {
     /// A model here, as `hearth model list` shows it; a tuned one is written with its adapter merged
     name: String,
-    #[arg(long, value_enum)]
-    format: FormatArgument,
+    /// safetensors (a folder for transformers, vLLM and others of Hugging Face's world), gguf (a file for llama.cpp and others of
+    /// theirs, with tokenizer and template in it) or peft (the adapter of a tuned model alone)
+    #[arg(long, value_parser = word::<ExportFormat>)]
+    format: ExportFormat,
     /// What numbers are stored in; safetensors: f32 (default), f16 or bf16; gguf: f16 (default), q8_0, q4_0 or f32
-    #[arg(long, value_enum)]
-    dtype: Option<DtypeArgument>,
+    #[arg(long, value_parser = word::<ExportDtype>)]
+    dtype: Option<ExportDtype>,
     /// The folder, or the .gguf file; must not exist
     #[arg(long)]
     out: PathBuf,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum FormatArgument {
-    /// A folder for transformers, vLLM and others of Hugging Face's world
-    Safetensors,
-    /// A file for llama.cpp, Ollama and others of theirs, with tokenizer and template in it
-    Gguf,
-    /// The adapter of a tuned model alone, for PEFT
-    Peft,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum DtypeArgument {
-    F32,
-    F16,
-    Bf16,
-    #[value(name = "q8_0")]
-    Q8_0,
-    #[value(name = "q4_0")]
-    Q4_0,
-}
-
-impl ExportArguments {
-    fn format(&self) -> Result<Format> {
-        let name =
-            |dtype: DtypeArgument| dtype.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
-        Ok(match (self.format, self.dtype) {
-            (FormatArgument::Safetensors, None | Some(DtypeArgument::F32)) => Format::HuggingFace(Precision::F32),
-            (FormatArgument::Safetensors, Some(DtypeArgument::F16)) => Format::HuggingFace(Precision::F16),
-            (FormatArgument::Safetensors, Some(DtypeArgument::Bf16)) => Format::HuggingFace(Precision::BF16),
-            (FormatArgument::Gguf, None | Some(DtypeArgument::F16)) => Format::Gguf(Packing::F16),
-            (FormatArgument::Gguf, Some(DtypeArgument::Q8_0)) => Format::Gguf(Packing::Q8_0),
-            (FormatArgument::Gguf, Some(DtypeArgument::Q4_0)) => Format::Gguf(Packing::Q4_0),
-            (FormatArgument::Gguf, Some(DtypeArgument::F32)) => Format::Gguf(Packing::F32),
-            (FormatArgument::Peft, None | Some(DtypeArgument::F32)) => Format::Peft,
-            (FormatArgument::Safetensors, Some(dtype)) => {
-                bail!("safetensors are written in f32, f16 or bf16, not in {}; `--format gguf` has blocks", name(dtype))
-            }
-            (FormatArgument::Gguf, Some(dtype)) => {
-                bail!("GGUF files are written in f32, f16, q8_0 or q4_0, not in {}", name(dtype))
-            }
-            (FormatArgument::Peft, Some(dtype)) => bail!("adapters are written in f32, not in {}", name(dtype)),
-        })
-    }
+/// A choice as it stands in the API.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 pub(super) async fn run(config: &Config, registry: &Registry, arguments: &ExportArguments) -> Result<()> {
-    let format = arguments.format()?;
+    let format = engine::export::format(&ExportSpec { format: arguments.format, dtype: arguments.dtype })?;
     if arguments.out.exists() {
         bail!("{} is there already: name another place", arguments.out.display());
     }
@@ -129,12 +94,7 @@ fn write(
     let mut on_stage = |stage: Stage| {
         if last != Some(stage) {
             last = Some(stage);
-            match stage {
-                Stage::Scoring => eprintln!("reading a text with it"),
-                Stage::Writing => eprintln!("writing {}", arguments.out.display()),
-                Stage::Loading => eprintln!("loading what was written"),
-                Stage::Comparing => eprintln!("reading the text with that"),
-            }
+            eprintln!("{}", engine::export::words(stage));
         }
         flow()
     };

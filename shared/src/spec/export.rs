@@ -72,7 +72,7 @@ impl ExportSpec {
             return Ok(dtype);
         }
         let (words, known) = (dtype.as_str(), known.iter().map(|dtype| dtype.as_str()).collect::<Vec<_>>().join(", "));
-        Err(SpecError::new("dtype", format!("this format is not written in {words}, only in: {known}")))
+        Err(SpecError::new("dtype", format!("not in {words}: this format is written in {known}")))
     }
 }
 

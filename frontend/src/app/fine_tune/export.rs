@@ -95,13 +95,11 @@ fn Answer(state: State) -> impl IntoView {
             view! { <p class="export-state"><span class="spinner" aria-hidden="true"></span> {words}</p> }.into_any()
         }
         State::Failed(error) => view! { <p class="hint bad" role="alert">{error}</p> }.into_any(),
-        State::Ready(files, words) => {
-            view! {
-                <p class="hint num">{words}</p>
-                <ul class="export-files">{files.into_iter().map(|file| view! { <Written file/> }).collect_view()}</ul>
-            }
-                .into_any()
+        State::Ready(files, words) => view! {
+            <p class="hint num">{words}</p>
+            <ul class="export-files">{files.into_iter().map(|file| view! { <Written file/> }).collect_view()}</ul>
         }
+        .into_any(),
     }
 }
 
