@@ -47,7 +47,7 @@ async fn the_planner_answers_as_one_drags() -> Result<()> {
     let found = large.fit_on(&spec, sheet.memory as u64, place).context("a way out")?;
     browser.click("[data-action=fit]").await?;
     total(&browser, found.memory.total).await?;
-    browser.wait_within("return location.search.includes('depth=32')", PATIENCE).await?;
+    browser.wait_within("return location.search.includes('tuning=lora')", PATIENCE).await?;
     let address: String = browser.eval("return location.href").await?;
     browser.goto(&address).await?;
     total(&browser, found.memory.total).await?;
