@@ -1,4 +1,5 @@
-//! A model from nothing by the page: sample texts, a small size, start; the run's page follows it to the end, and the model answers.
+//! A model from nothing by the page: sample texts, a small size, start; the run's page follows it to the end, and the model leaves as a
+//! file for other programs.
 
 use std::time::Duration;
 
@@ -42,6 +43,13 @@ async fn a_model_is_made_from_the_page() -> Result<()> {
     ensure!(link == "/playground?model=from-page", "{link}");
     browser.wait_within("return document.querySelector('.sample-texts li') !== null", PATIENCE).await?;
     browser.screenshot("pretrained").await?;
+    // As a file for other programs, compared before it is listed.
+    browser.click(".export summary").await?;
+    browser.click("[data-export='GGUF · Q8_0']").await?;
+    browser.wait_within("return document.querySelector('.export-files li') !== null", PATIENCE).await?;
+    let file = browser.text(".export-files li").await?;
+    ensure!(file.contains("from-page.q8_0.gguf"), "{file}");
+    browser.screenshot("exported").await?;
     let model = server.get("/v1/models/from-page").await?.expect(200)?;
     ensure!(model["hearth"]["job"].as_str().is_some_and(|job| job.starts_with("job-")), "{model}");
     browser.goto(&server.url("/pretrain")).await?;

@@ -81,7 +81,7 @@ pub(in crate::app) fn Answers(
                     })
             }}
             <Show when=move || plan.with(Option::is_some)>
-                <Room plan/>
+                <Room plan whole=brief/>
                 <Time plan/>
                 <Show when=move || !brief>
                     <Elsewhere plan/>
@@ -115,7 +115,11 @@ fn part(memory: &Memory, name: &str) -> u64 {
 
 /// What one device holds, against what it has.
 #[component]
-fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
+fn Room(
+    plan: Memo<Option<Plan>>,
+    /// The model is trained from nothing, so that no adapter is a way out.
+    whole: bool,
+) -> impl IntoView {
     let i18n = use_i18n();
     let label = move |name: &str| match name {
         "weights" => t_string!(i18n, plan.part_weights),
@@ -173,7 +177,7 @@ fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
                     .collect_view()}
             </ul>
             <Show when=move || !fits()>
-                <WayOut plan/>
+                <WayOut plan whole/>
             </Show>
         </section>
     }
@@ -181,10 +185,13 @@ fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
 
 /// The nearest run that fits.
 #[component]
-fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
+fn WayOut(plan: Memo<Option<Plan>>, whole: bool) -> impl IntoView {
     let i18n = use_i18n();
     let Desk { question, .. } = expect_context::<Desk>();
-    let found = Memo::new(move |_| plan.with(|plan| plan.as_ref().filter(|plan| !plan.fits())?.way_out()));
+    let found = Memo::new(move |_| {
+        let found = plan.with(|plan| plan.as_ref().filter(|plan| !plan.fits())?.way_out());
+        found.filter(|found| !whole || found.spec.adapter.is_none())
+    });
     let words = move |change: Change| match change {
         Change::MicroBatch(tokens) => {
             let rows = (tokens / question.with_untracked(|question| question.length).max(1)).max(1);
