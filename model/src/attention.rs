@@ -242,6 +242,11 @@ impl Attention {
         }
     }
 
+    /// The share of weights that is dropped while training.
+    pub(crate) fn set_dropout(&mut self, rate: f32) {
+        self.kind.dropout = rate;
+    }
+
     /// `[B, T, D]` → `[B, T, D]`, and what to remember of it when the context is traced.
     pub(crate) fn forward(
         &self,

@@ -1,22 +1,24 @@
-//! How hearth-nano is made: public-domain texts → tokenizer → pretraining → a short chat stage → a model directory with its
-//! card. Everything is fixed by the recipe file and its seed. Downloads are the caller's business.
+//! How hearth-nano and its siblings are made: public-domain texts → tokenizer → pretraining → a short chat stage → a model directory
+//! with its card. Everything is fixed by the recipe file and its seed. Downloads are the caller's business.
 
 pub mod bpe;
 pub mod card;
 pub mod chats;
 pub mod corpus;
+pub mod lengths;
 mod make;
+mod readme;
 
 use std::path::Path;
 
-use hearth_shared::spec::{Objective, TrainSpec};
+use hearth_shared::spec::{Objective, OptimizerKind, ScheduleKind, TrainSpec};
 use serde::{Deserialize, Serialize};
 
 pub use make::{Order, Work, drive};
 
 use crate::bundle::ModelBundle;
 use crate::chat_template::ChatTemplate;
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::{ConfigError, Dropout, ModelConfig, Position};
 use crate::tokenizer::{Special, Tokenizer, TokenizerError};
 use crate::train::TrainError;
 use crate::train::data::{Encoder as _, Sequence, windows};
@@ -50,12 +52,22 @@ pub enum RecipeError {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Recipe {
     pub name: String,
+    /// Where in the repository the recipe lies, and beside it the model that it makes.
+    pub folder: String,
     pub seed: u64,
     pub vocab_size: usize,
+    /// Folder, from the recipe's own, of a model whose tokenizer and held-out texts this one shares; none makes its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sibling_of: Option<String>,
     pub corpus: CorpusSpec,
     pub model: Shape,
     pub pretrain: Stage,
-    pub chat: ChatStage,
+    /// None leaves a model that only goes on with texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatStage>,
+    /// Lengths in tokens at which the card gives the loss by position; none gives none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lengths: Vec<usize>,
 }
 
 /// The model's size.
@@ -67,6 +79,12 @@ pub struct Shape {
     pub kv_heads: usize,
     pub ffn_dim: usize,
     pub max_positions: usize,
+    /// None is RoPE as llama has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Embeddings are multiplied by `√D`, so that what is added for the position does not drown them (Vaswani 2017, section 3.4).
+    #[serde(default)]
+    pub scaled_embeddings: bool,
 }
 
 /// One stretch of training.
@@ -77,11 +95,34 @@ pub struct Stage {
     pub context: usize,
     pub batch_size: u32,
     pub micro_batch_tokens: u32,
+    #[serde(default)]
+    pub optimizer: OptimizerKind,
+    #[serde(default)]
+    pub schedule: ScheduleKind,
     pub learning_rate: f64,
     pub final_lr_ratio: f64,
+    /// Share of the steps in which `wsd` falls.
+    #[serde(default = "Stage::default_decay_ratio")]
+    pub decay_ratio: f64,
     pub warmup_steps: u64,
     pub weight_decay: f64,
     pub beta2: f64,
+    /// Of the embeddings and of what each half of a block adds. The finished model has none.
+    #[serde(default)]
+    pub dropout: f32,
+    /// Of the moving average of the weights, which is then the stage's result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
+}
+
+impl Stage {
+    fn default_decay_ratio() -> f64 {
+        TrainSpec::default().decay_ratio
+    }
+
+    fn drops(&self) -> Dropout {
+        Dropout { embedding: self.dropout, attention: 0.0, residual: self.dropout }
+    }
 }
 
 /// The stage that teaches turns.
@@ -107,30 +148,39 @@ impl Recipe {
     /// # Errors
     /// The file can't be read or is no recipe.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| RecipeError::Io { path: path.display().to_string(), source })?;
-        serde_json::from_slice(&bytes)
+        serde_json::from_slice(&make::read(path)?)
             .map_err(|error| RecipeError::Material { path: path.display().to_string(), reason: error.to_string() })
     }
 
-    /// Reads the texts under `materials` and trains the tokenizer on the training split, unless `work` holds it already.
+    /// Reads the texts, and the tokenizer: the sibling's, or that of the work folder, else it is trained on the training split.
     ///
     /// # Errors
-    /// Texts that are missing, or the tokenizer trainer's.
-    pub fn prepare(&self, materials: &Path, work: &Path) -> Result<Prepared, RecipeError> {
-        let corpus = Corpus::read(materials, &self.corpus)?;
-        let kept = work.join("tokenizer.json");
-        let tokenizer_json = match std::fs::read(&kept) {
-            Ok(bytes) => bytes,
-            Err(_) => {
-                let bytes = bpe::train(&corpus.training, self.vocab_size)?;
-                std::fs::write(&kept, &bytes)
-                    .map_err(|source| RecipeError::Io { path: kept.display().to_string(), source })?;
-                bytes
+    /// Texts that are missing or other ones than the sibling held out, or the tokenizer trainer's.
+    pub fn prepare(&self, at: &Work) -> Result<Prepared, RecipeError> {
+        let corpus = Corpus::read(&at.materials, &self.corpus)?;
+        let sibling = self.sibling_of.as_ref().map(|folder| at.recipe.join(folder));
+        let tokenizer_json = match &sibling {
+            Some(folder) => {
+                let held_out = folder.join("heldout.jsonl");
+                if corpus::read_jsonl(&held_out)? != corpus.held_out {
+                    let reason = "the recipe holds out other texts".to_owned();
+                    return Err(RecipeError::Material { path: held_out.display().to_string(), reason });
+                }
+                make::read(&folder.join("tokenizer.json"))?
             }
+            None => self.own_tokenizer(&corpus, &at.work.join("tokenizer.json"))?,
         };
         let tokenizer = Tokenizer::from_hf(&tokenizer_json, Some(&bpe::tokenizer_config()))?;
         Ok(Prepared { config: self.config()?, corpus, tokenizer_json, tokenizer })
+    }
+
+    fn own_tokenizer(&self, corpus: &Corpus, kept: &Path) -> Result<Vec<u8>, RecipeError> {
+        if kept.is_file() {
+            return make::read(kept);
+        }
+        let bytes = bpe::train(&corpus.training, self.vocab_size)?;
+        make::write(kept, &bytes)?;
+        Ok(bytes)
     }
 
     /// # Errors
@@ -140,8 +190,14 @@ impl Recipe {
         let heads = (shape.n_heads, shape.kv_heads);
         let mut config = ModelConfig::llama(self.vocab_size, shape.d_model, shape.n_layers, heads, shape.max_positions);
         config.ffn_dim = shape.ffn_dim;
+        config.position = shape.position.unwrap_or(config.position);
+        config.embedding_scale = shape.scaled_embeddings.then(|| (shape.d_model as f64).sqrt());
         config.bos = Some(bpe::END_OF_TEXT_ID);
-        config.eos = vec![bpe::TURN_END_ID, bpe::END_OF_TEXT_ID];
+        config.eos = match self.chat {
+            Some(_) => vec![bpe::TURN_END_ID, bpe::END_OF_TEXT_ID],
+            None => vec![bpe::END_OF_TEXT_ID],
+        };
+        let config = config.settled();
         config.validate()?;
         Ok(config)
     }
@@ -156,11 +212,15 @@ impl Recipe {
             batch_size: stage.batch_size,
             max_length: stage.context as u32,
             micro_batch_tokens: stage.micro_batch_tokens,
+            optimizer: stage.optimizer,
+            schedule: stage.schedule,
             learning_rate: stage.learning_rate,
             final_lr_ratio: stage.final_lr_ratio,
+            decay_ratio: stage.decay_ratio,
             warmup_steps: stage.warmup_steps,
             weight_decay: stage.weight_decay,
             beta2: stage.beta2,
+            ema_decay: stage.ema_decay,
             seed: self.seed,
             ..TrainSpec::default()
         }
@@ -179,8 +239,7 @@ impl Recipe {
     ///
     /// # Errors
     /// The template refuses a conversation.
-    pub fn chat_sequences(&self, prepared: &Prepared) -> Result<Vec<Sequence>, RecipeError> {
-        let spec = &self.chat;
+    pub fn chat_sequences(&self, prepared: &Prepared, spec: &ChatStage) -> Result<Vec<Sequence>, RecipeError> {
         let template = template(&prepared.tokenizer)?;
         let voice =
             Voice { tokenizer: &prepared.tokenizer, template: Some(&template), end_of_text: Some(bpe::END_OF_TEXT_ID) };
@@ -199,7 +258,7 @@ impl Recipe {
         Ok(sequences)
     }
 
-    /// The finished model with its vocabulary and template.
+    /// The finished model with its vocabulary, and its template if it was taught turns.
     ///
     /// # Errors
     /// The template does not compile.
@@ -207,7 +266,7 @@ impl Recipe {
         Ok(ModelBundle {
             config: prepared.config.clone(),
             transformer,
-            template: Some(template(&prepared.tokenizer)?),
+            template: self.chat.as_ref().map(|_| template(&prepared.tokenizer)).transpose()?,
             tokenizer: Tokenizer::from_hf(&prepared.tokenizer_json, Some(&bpe::tokenizer_config()))?,
             eos: prepared.config.eos.clone(),
         })

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, module, s};
 
 use crate::attention::{Attention, Context, Mask, ScoreRule};
 use crate::cache::KvCache;
-use crate::config::{BlockKind, ModelConfig, NormPlacement, Position};
+use crate::config::{BlockKind, Dropout, ModelConfig, NormPlacement, Position};
 use crate::layers::NormLayer;
 use crate::moe::{FeedForward, Routing};
 use crate::projection::{DropoutKey, ParamMut, ParamRef, Projection, Site, zeros_when_used};
@@ -196,6 +196,15 @@ impl Transformer {
 
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Drops by other rates from now on.
+    pub fn set_dropout(&mut self, rates: Dropout) {
+        self.config.dropout = rates;
+        for block in &mut self.layers {
+            block.dropout = rates.residual;
+            block.attention.set_dropout(rates.attention);
+        }
     }
 
     /// Tokens that fit into a text, what stands in front of it left out.

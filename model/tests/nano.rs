@@ -8,7 +8,7 @@ use hearth_model::bundle::ModelBundle;
 use hearth_model::device;
 use hearth_model::recipe::Recipe;
 use hearth_model::recipe::card::{Card, bits_per_byte};
-use hearth_model::recipe::corpus::Document;
+use hearth_model::recipe::corpus::read_jsonl;
 use hearth_model::train::Sequence;
 use hearth_model::transformer::Transformer;
 
@@ -29,10 +29,11 @@ fn the_model_is_small() {
 #[test]
 fn bits_per_byte_are_the_cards() {
     let bundle = ModelBundle::load(&nano(), &device::cpu(), &mut |_| ControlFlow::Continue(())).unwrap();
-    let lines = std::fs::read_to_string(nano().join("heldout.jsonl")).unwrap();
-    let documents: Vec<Document> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for row in card().held_out {
-        let here = bits_per_byte(&bundle.transformer, &bundle.tokenizer, &documents, row.language, 256);
+    let documents = read_jsonl(&nano().join("heldout.jsonl")).unwrap();
+    let card = card();
+    for row in card.held_out {
+        let window = card.recipe.pretrain.context;
+        let here = bits_per_byte(&bundle.transformer, &bundle.tokenizer, &documents, row.language, window);
         assert_eq!((here.bytes, here.tokens), (row.model.bytes, row.model.tokens));
         let (here, said) = (here.value(), row.model.value());
         assert!((here / said - 1.0).abs() < 1e-4, "{:?}: {here}, but the card says {said}", row.language);

@@ -1,6 +1,6 @@
 //! `hearth train`: follows a recipe file from texts to a model directory (texts come by package name from npm and pip), or a spec.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -38,7 +38,8 @@ pub(super) fn train(config: &Config, arguments: &TrainArguments) -> Result<()> {
     for (package, folder) in PACKAGES {
         packages::fetch(package, &materials.join(folder))?;
     }
-    let work = Work { materials, work: cache.join(&recipe.name), out: arguments.out.clone() };
+    let folder = arguments.recipe.parent().unwrap_or(Path::new("")).to_owned();
+    let work = Work { recipe: folder, materials, work: cache.join(&recipe.name), out: arguments.out.clone() };
     let progress = ProgressBar::new_spinner();
     let card = recipe.make(&work, &mut |line| {
         progress.set_message(line.to_owned());

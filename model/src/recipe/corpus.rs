@@ -92,6 +92,18 @@ impl Corpus {
     }
 }
 
+/// Documents as `heldout.jsonl` holds them, one a line.
+///
+/// # Errors
+/// The file can't be read, or a line is no document.
+pub fn read_jsonl(path: &Path) -> Result<Vec<Document>, RecipeError> {
+    let document = |line| {
+        serde_json::from_str(line)
+            .map_err(|error| RecipeError::Material { path: path.display().to_string(), reason: error.to_string() })
+    };
+    read(path)?.lines().map(document).collect()
+}
+
 fn read(path: &Path) -> Result<String, RecipeError> {
     std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.display().to_string(), source })
 }

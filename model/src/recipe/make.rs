@@ -4,10 +4,11 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::card::{self, Card, HeldOut};
-use super::corpus::Language;
-use super::{Prepared, Recipe, RecipeError, Stage, bpe, encode};
+use super::card::{self, Card, HeldOut, PositionTable};
+use super::corpus::{Document, Language};
+use super::{Prepared, Recipe, RecipeError, Stage, bpe, encode, lengths};
 use crate::bundle::{ModelBundle, Precision};
+use crate::config::{Dropout, Position};
 use crate::device;
 use crate::train::data::Sequence;
 use crate::train::ngram::KneserNey;
@@ -16,10 +17,7 @@ use crate::transformer::Transformer;
 
 /// Steps whose losses and windows are kept with the card, so that anybody can repeat them.
 pub const FIRST_STEPS: usize = 20;
-/// Held-out text is scored in windows of this many tokens.
-const WINDOW: usize = 256;
 const CHECKPOINT_EVERY: u64 = 200;
-const COMMAND: &str = "hearth train --recipe public/models/nano/recipe.json --out public/models/nano";
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +29,8 @@ pub enum Order {
 /// Folders of one making.
 #[derive(Clone, Debug)]
 pub struct Work {
+    /// The recipe file's folder.
+    pub recipe: PathBuf,
     /// Unpacked packages.
     pub materials: PathBuf,
     /// Checkpoints and losses.
@@ -46,7 +46,7 @@ impl Recipe {
     /// What any stage meets; [`RecipeError::Stopped`] when `say` said so.
     pub fn make(&self, at: &Work, say: &mut dyn FnMut(&str) -> Order) -> Result<Card, RecipeError> {
         std::fs::create_dir_all(&at.work).map_err(io(&at.work))?;
-        let prepared = self.prepare(&at.materials, &at.work)?;
+        let prepared = self.prepare(at)?;
         say(&format!(
             "{} training documents, {} held out",
             prepared.corpus.training.len(),
@@ -56,13 +56,18 @@ impl Recipe {
         let training_tokens = windows.iter().map(|window| window.positions() as u64).sum();
         let fresh = Transformer::new(&prepared.config, self.seed, &device::cpu());
         let pretrained = self.stage(("pretrain", &self.pretrain), fresh.clone(), windows.clone(), at, say)?;
-        let chats = self.chat_sequences(&prepared)?;
-        let model = self.stage(("chat", &self.chat.stage), pretrained, chats, at, say)?;
+        let model = match &self.chat {
+            None => pretrained,
+            Some(chat) => {
+                let chats = self.chat_sequences(&prepared, chat)?;
+                self.stage(("chat", &chat.stage), pretrained, chats, at, say)?
+            }
+        };
         let bundle = self.write(&prepared, model, at)?;
         say("measuring");
         let card = Card {
             recipe: self.clone(),
-            command: COMMAND.to_owned(),
+            command: format!("hearth train --recipe {0}/recipe.json --out {0}", self.folder),
             parameters: prepared.config.parameters(),
             training_tokens,
             first_losses: self.first_steps(fresh, windows, &at.out)?,
@@ -70,6 +75,13 @@ impl Recipe {
             chat_losses: hundreds(&at.work.join("chat.csv")),
             held_out: self.held_out(&prepared, &bundle.transformer),
             heads: self.heads(&prepared, &bundle.transformer),
+            by_length: lengths::measure(
+                &bundle.transformer,
+                &prepared.tokenizer,
+                &prepared.corpus.held_out,
+                &self.lengths,
+            ),
+            position_table: self.position_table(),
         };
         let json = serde_json::to_vec_pretty(&card).expect("plain numbers and strings serialise");
         write(&at.out.join("card.json"), &json)?;
@@ -80,12 +92,13 @@ impl Recipe {
     fn stage(
         &self,
         (name, stage): (&str, &Stage),
-        model: Transformer,
+        mut model: Transformer,
         sequences: Vec<Sequence>,
         at: &Work,
         say: &mut dyn FnMut(&str) -> Order,
     ) -> Result<Transformer, RecipeError> {
         let spec = self.spec(stage);
+        model.set_dropout(stage.drops());
         let checkpoint = at.work.join(name);
         let mut run = if checkpoint.is_dir() {
             Run::resume(&checkpoint, &spec, model, sequences, None)?
@@ -102,7 +115,9 @@ impl Recipe {
             let line = format!("{name} {}/{total}: loss {:.4}, norm {:.2}", report.step, report.loss, report.grad_norm);
             say(&line)
         })?;
-        Ok(run.model())
+        let mut model = run.model();
+        model.set_dropout(Dropout::default());
+        Ok(model)
     }
 
     /// The model's files as they ship (f16), loaded again, so that the card speaks of what people get.
@@ -116,15 +131,13 @@ impl Recipe {
         std::fs::create_dir_all(&at.out).map_err(io(&at.out))?;
         for entry in std::fs::read_dir(&fresh).map_err(io(&fresh))?.flatten() {
             let to = at.out.join(entry.file_name());
-            let bytes = std::fs::read(entry.path()).map_err(io(&fresh))?;
-            write(&to, &bytes)?;
+            write(&to, &read(&entry.path())?)?;
         }
-        let documents = prepared
-            .corpus
-            .held_out
-            .iter()
-            .map(|document| serde_json::to_string(document).expect("strings serialise") + "\n");
-        write(&at.out.join("heldout.jsonl"), documents.collect::<String>().as_bytes())?;
+        if self.sibling_of.is_none() {
+            let line = |document: &Document| serde_json::to_string(document).expect("strings serialise") + "\n";
+            let documents: String = prepared.corpus.held_out.iter().map(line).collect();
+            write(&at.out.join("heldout.jsonl"), documents.as_bytes())?;
+        }
         let mut go_on = |_| std::ops::ControlFlow::Continue(());
         ModelBundle::load(&fresh, &device::cpu(), &mut go_on).map_err(|error| fail(&error))
     }
@@ -139,14 +152,22 @@ impl Recipe {
         self.repeat(model, first)
     }
 
-    /// Losses of the first steps over the windows that belong to them.
+    /// Losses of as many first steps as there are windows for, over the windows that belong to them.
     ///
     /// # Errors
     /// The run's.
-    pub fn repeat(&self, model: Transformer, first: Vec<Sequence>) -> Result<Vec<f64>, RecipeError> {
+    pub fn repeat(&self, mut model: Transformer, first: Vec<Sequence>) -> Result<Vec<f64>, RecipeError> {
         let spec = self.spec(&self.pretrain);
+        model.set_dropout(self.pretrain.drops());
+        let steps = first.len() / spec.batch_size as usize;
         let mut run = Run::with(&spec, model, Batches::in_order(first, &spec), None)?;
-        (0..FIRST_STEPS).map(|_| Ok(run.step()?.loss)).collect()
+        (0..steps).map(|_| Ok(run.step()?.loss)).collect()
+    }
+
+    /// How much of a learned table of positions was trained.
+    fn position_table(&self) -> Option<PositionTable> {
+        let learned = self.model.position == Some(Position::Learned);
+        learned.then_some(PositionTable { rows: self.model.max_positions, trained: self.pretrain.context })
     }
 
     fn held_out(&self, prepared: &Prepared, model: &Transformer) -> Vec<HeldOut> {
@@ -160,15 +181,18 @@ impl Recipe {
         [Language::En, Language::Zh]
             .map(|language| HeldOut {
                 language,
-                model: card::bits_per_byte(model, tokenizer, documents, language, WINDOW),
+                model: card::bits_per_byte(model, tokenizer, documents, language, self.pretrain.context),
                 kneser_ney: card::ngram_bits_per_byte(&ngram, tokenizer, documents, language),
             })
             .to_vec()
     }
 
     fn heads(&self, prepared: &Prepared, model: &Transformer) -> Vec<card::HeadScore> {
-        let text: Vec<u32> =
-            encode(&prepared.tokenizer, &prepared.corpus.held_out[..1]).remove(0).into_iter().take(WINDOW).collect();
+        let text: Vec<u32> = encode(&prepared.tokenizer, &prepared.corpus.held_out[..1])
+            .remove(0)
+            .into_iter()
+            .take(self.pretrain.context)
+            .collect();
         // Any fixed tokens without a pattern: a multiplicative walk through the vocabulary.
         let random: Vec<u32> =
             (1..=64u64).map(|i| (i * 2_654_435_761 % (self.vocab_size as u64 - 3) + 3) as u32).collect();
@@ -199,7 +223,11 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> RecipeError {
     move |source| RecipeError::Io { path: path.clone(), source }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), RecipeError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, RecipeError> {
+    std::fs::read(path).map_err(io(path))
+}
+
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), RecipeError> {
     std::fs::write(path, bytes).map_err(io(path))
 }
 

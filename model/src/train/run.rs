@@ -455,8 +455,8 @@ pub fn evaluate(model: &Transformer, passes: &[MicroBatch]) -> Evaluation {
     sums.mean()
 }
 
-/// The negative log-probability of each sequence of some passes.
-fn sequence_losses(
+/// The negative log-probability of each sequence of some passes: sums by owner.
+pub(crate) fn sequence_losses(
     model: &Transformer,
     passes: &[MicroBatch],
     forward: impl Fn(&MicroBatch) -> Forward<'static>,
