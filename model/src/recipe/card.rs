@@ -29,6 +29,7 @@ pub struct Card {
     pub pretrain_losses: Vec<(u64, f64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chat_losses: Vec<(u64, f64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_out: Vec<HeldOut>,
     pub heads: Vec<HeadScore>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -62,7 +62,8 @@ fn spread(tokenizer: &Tokenizer, documents: &[Document], length: usize) -> Vec<V
 }
 
 fn at_length(model: &Transformer, chosen: &[Vec<u32>], length: usize) -> LengthLoss {
-    let pieces: Vec<Sequence> = chosen.iter().flat_map(|ids| windows(&[ids.clone()], None, length)).collect();
+    let pieces: Vec<Sequence> =
+        chosen.iter().flat_map(|ids| windows(std::slice::from_ref(ids), None, length)).collect();
     let spec = TrainSpec { micro_batch_tokens: PASS, ..TrainSpec::default() };
     let per_stretch = (pieces.len() * length / STRETCHES) as f64;
     let mut passes = Batches::in_order(pieces, &spec).all();

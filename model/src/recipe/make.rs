@@ -73,7 +73,11 @@ impl Recipe {
             first_losses: self.first_steps(fresh, windows, &at.out)?,
             pretrain_losses: hundreds(&at.work.join("pretrain.csv")),
             chat_losses: hundreds(&at.work.join("chat.csv")),
-            held_out: self.held_out(&prepared, &bundle.transformer),
+            // A sibling is measured by length instead; its n-gram would be the other's.
+            held_out: match self.sibling_of {
+                None => self.held_out(&prepared, &bundle.transformer),
+                Some(_) => Vec::new(),
+            },
             heads: self.heads(&prepared, &bundle.transformer),
             by_length: lengths::measure(
                 &bundle.transformer,

@@ -109,16 +109,20 @@ impl Card {
     }
 
     fn held_out_table(&self, text: &mut String) {
+        if self.held_out.is_empty() {
+            return;
+        }
         let window = self.recipe.pretrain.context;
         text.push_str(&format!("## Held-out text\n\nBits per byte of `heldout.jsonl`, which no step has seen, in windows of {window} tokens; Kneser-Ney is a modified interpolated 5-gram over the same tokens and training split.\n\n| language | this model | Kneser-Ney | bytes |\n|---|---|---|---|\n"));
         for row in &self.held_out {
             let (ours, theirs) = (row.model.value(), row.kneser_ney.value());
             text.push_str(&format!("| {:?} | {ours:.4} | {theirs:.4} | {} |\n", row.language, row.model.bytes));
         }
+        text.push('\n');
     }
 
     fn loss_table(&self, text: &mut String) {
-        text.push_str("\n## Losses\n\nMean of the hundred steps before, nats a token. The first twenty, one by one, are in `card.json`.\n\n| stage | step | loss |\n|---|---|---|\n");
+        text.push_str("## Losses\n\nMean of the hundred steps before, nats a token. The first twenty, one by one, are in `card.json`.\n\n| stage | step | loss |\n|---|---|---|\n");
         for (stage, losses) in [("pretrain", &self.pretrain_losses), ("chat", &self.chat_losses)] {
             let every = losses.len().div_ceil(8).max(1);
             for (step, loss) in losses.iter().rev().step_by(every).rev() {
