@@ -40,6 +40,12 @@ fn bits_per_byte_are_the_cards() {
     }
 }
 
+#[test]
+fn the_readme_is_the_card() {
+    assert_eq!(std::fs::read_to_string(nano().join("README.md")).unwrap(), card().readme());
+    assert_eq!(Recipe::read(&nano().join("recipe.json")).unwrap(), card().recipe);
+}
+
 /// The recipe's first twenty steps on the windows that belong to them. Threads and vector widths differ between machines, so
 /// rounding does; 1e-3 is far below what a change of data, seed or arithmetic makes.
 #[test]

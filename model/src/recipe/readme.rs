@@ -81,7 +81,7 @@ impl Card {
         if self.by_length.is_empty() {
             return;
         }
-        text.push_str("## Loss by position\n\nNats a token on held-out text. At every length the same tokens are predicted, only from more of what stands before them.\n\n");
+        text.push_str("## Loss by position\n\nNats a token on held-out text. At every length the same tokens are predicted, only from more of what stands before them, so the means over all positions compare; a quarter or a stretch holds other tokens at every length.\n\n");
         if let Some(table) = self.position_table {
             text.push_str(&format!(
                 "The table of positions has {} rows, of which {} were ever trained: training windows are {1} tokens long, so no \
