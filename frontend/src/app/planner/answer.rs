@@ -81,7 +81,7 @@ pub(in crate::app) fn Answers(
                     })
             }}
             <Show when=move || plan.with(Option::is_some)>
-                <Room plan whole=brief/>
+                <Room plan from_nothing=brief/>
                 <Time plan/>
                 <Show when=move || !brief>
                     <Elsewhere plan/>
@@ -118,7 +118,7 @@ fn part(memory: &Memory, name: &str) -> u64 {
 fn Room(
     plan: Memo<Option<Plan>>,
     /// The model is trained from nothing, so that no adapter is a way out.
-    whole: bool,
+    from_nothing: bool,
 ) -> impl IntoView {
     let i18n = use_i18n();
     let label = move |name: &str| match name {
@@ -177,7 +177,7 @@ fn Room(
                     .collect_view()}
             </ul>
             <Show when=move || !fits()>
-                <WayOut plan whole/>
+                <WayOut plan from_nothing/>
             </Show>
         </section>
     }
@@ -185,12 +185,12 @@ fn Room(
 
 /// The nearest run that fits.
 #[component]
-fn WayOut(plan: Memo<Option<Plan>>, whole: bool) -> impl IntoView {
+fn WayOut(plan: Memo<Option<Plan>>, from_nothing: bool) -> impl IntoView {
     let i18n = use_i18n();
     let Desk { question, .. } = expect_context::<Desk>();
     let found = Memo::new(move |_| {
         let found = plan.with(|plan| plan.as_ref().filter(|plan| !plan.fits())?.way_out());
-        found.filter(|found| !whole || found.spec.adapter.is_none())
+        found.filter(|found| !from_nothing || found.spec.adapter.is_none())
     });
     let words = move |change: Change| match change {
         Change::MicroBatch(tokens) => {
