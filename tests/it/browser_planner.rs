@@ -75,6 +75,10 @@ async fn the_planner_answers_as_one_drags() -> Result<()> {
 async fn a_run_too_large_for_the_machine_is_refused() -> Result<()> {
     let environment = vec![("HEARTH_MAX_JOB_BYTES".into(), "60000000".into())];
     let server = Server::start_with(ServerOptions { environment, ..ServerOptions::default() }).await?;
+    // hearth-nano is taken in beside the first answers.
+    server
+        .poll("/v1/models", PATIENCE, |models| models["data"].as_array().is_some_and(|rows| !rows.is_empty()))
+        .await?;
     let rows: String = (0..40)
         .map(|n| json!({"messages": [{"role": "user", "content": format!("{n}?")}, {"role": "assistant", "content": "Yes. ".repeat(60)}]}))
         .map(|row| format!("{row}\n"))
