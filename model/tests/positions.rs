@@ -72,6 +72,8 @@ fn they_differ_in_position_only() {
 
 #[test]
 fn losses_by_position_are_the_cards() {
+    // A pass makes 64 MB of logits, which would otherwise come fresh from the system every time.
+    device::keep_memory();
     let documents = read_jsonl(&models().join("nano/heldout.jsonl")).unwrap();
     for name in SIBLINGS {
         let (bundle, card) = (load(&folder(name)), card(name));
