@@ -98,20 +98,20 @@ impl Jobs {
 
     async fn settle(&self, claim: &Claim, ended: Option<&Outcome>) -> Result<()> {
         let id = &claim.id;
-        let done = match ended {
-            Some(Outcome::Done) => self.finish(id).await,
+        match ended {
+            Some(Outcome::Done) => match self.finish(id).await {
+                Err(error) if child::has_no_room(&error) => self.pause_for_room(id, &format!("{error:#}")).await,
+                // What can't be finished now may be later, but not for ever.
+                Err(error) => {
+                    tracing::error!(job = id, "cannot finish the job: {error:#}");
+                    self.lost(claim).await
+                }
+                Ok(()) => Ok(()),
+            },
             Some(Outcome::Left) => queue::change(&self.0.db, id, Change::Suspended, None).await.map(|_| ()),
             Some(Outcome::Failed { message }) => self.fail(id, message).await,
             Some(Outcome::Full { message }) => self.pause_for_room(id, message).await,
             None => self.lost(claim).await,
-        };
-        match done {
-            // What can't be finished now may be later, but not for ever.
-            Err(error) if ended == Some(&Outcome::Done) && !child::has_no_room(&error) => {
-                tracing::error!(job = id, "cannot finish the job: {error:#}");
-                self.lost(claim).await
-            }
-            done => done,
         }
     }
 

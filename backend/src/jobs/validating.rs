@@ -2,7 +2,6 @@
 //! there and shows the plan.
 
 use anyhow::Context as _;
-use hearth_shared::api::ErrorDetail;
 use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobError, Plan};
 use hearth_shared::event::Level;
 use hearth_shared::spec::{Auto, FineTuneSpec};
@@ -59,12 +58,7 @@ impl Jobs {
                 plan.spec = Some(spec);
             }
             Err(error) => {
-                plan.error = Some(ErrorDetail {
-                    message: error.message,
-                    kind: "invalid_request_error".into(),
-                    param: error.param,
-                    code: Some(error.code),
-                })
+                plan.error = Some(error.into());
             }
         }
         Ok(plan)

@@ -8,7 +8,6 @@ use hearth_model::bundle::ModelHead;
 use hearth_model::config::ModelConfig;
 use hearth_model::data::texts::{Place, TextError, Texts};
 use hearth_model::plan;
-use hearth_shared::api::ErrorDetail;
 use hearth_shared::api::fine_tuning::{Job, JobError, Planned};
 use hearth_shared::api::jobs::{
     CreateExport, CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport,
@@ -206,12 +205,7 @@ impl Jobs {
                 plan.spec = Some(spec);
             }
             Err(error) => {
-                plan.error = Some(ErrorDetail {
-                    message: error.message,
-                    kind: "invalid_request_error".into(),
-                    param: error.param,
-                    code: Some(error.code),
-                });
+                plan.error = Some(error.into());
             }
         }
         Ok(plan)

@@ -179,6 +179,17 @@ pub struct JobError {
     pub param: Option<String>,
 }
 
+impl From<JobError> for ErrorDetail {
+    fn from(error: JobError) -> Self {
+        Self {
+            message: error.message,
+            kind: "invalid_request_error".to_owned(),
+            param: error.param,
+            code: Some(error.code),
+        }
+    }
+}
+
 /// What Hearth knows of a job beyond OpenAI's fields.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
