@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use hearth_model::bundle::ModelBundle;
-use hearth_model::export::{Adapted, Format, Order, Report, Stage, TEXT, export};
-use hearth_model::{device, peft};
+use hearth_model::export::Stage;
 use hearth_shared::spec::{ExportDtype, ExportFormat, ExportSpec};
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
-use crate::jobs::engine;
-use crate::registry::{Entry, Location, Registry, import};
+use crate::jobs::engine::export::{Origin, words, write};
+use crate::registry::{Registry, import};
 
 #[derive(Args, Debug)]
 pub(super) struct ExportArguments {
@@ -39,7 +37,8 @@ fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 pub(super) async fn run(config: &Config, registry: &Registry, arguments: &ExportArguments) -> Result<()> {
-    let format = engine::export::format(&ExportSpec { format: arguments.format, dtype: arguments.dtype })?;
+    let spec = ExportSpec { format: arguments.format, dtype: arguments.dtype };
+    spec.dtype()?;
     if arguments.out.exists() {
         bail!("{} is there already: name another place", arguments.out.display());
     }
@@ -48,7 +47,7 @@ pub(super) async fn run(config: &Config, registry: &Registry, arguments: &Export
     let entry = registry.get(name).await?;
     let entry = entry.with_context(|| format!("there is no model `{name}`; see `hearth model list`"))?;
     let location = registry.location(&entry)?;
-    if format == Format::Peft && location.adapter.is_none() {
+    if spec.format == ExportFormat::Peft && location.adapter.is_none() {
         bail!("`{name}` has no adapter to export: it is a whole model, which `--format safetensors` or `gguf` writes");
     }
     let stopped = Arc::new(AtomicBool::new(false));
@@ -57,7 +56,14 @@ pub(super) async fn run(config: &Config, registry: &Registry, arguments: &Export
         let _ = tokio::signal::ctrl_c().await;
         flag.store(true, Ordering::Relaxed);
     });
-    let report = tokio::task::block_in_place(|| write(arguments, format, (&entry, &location), &stopped))?;
+    let origin = Origin {
+        model: &location.weights,
+        adapter: location.adapter.as_deref(),
+        base: entry.base.as_deref().unwrap_or(&entry.id),
+    };
+    let flow = || if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let mut say = |stage: Option<Stage>| eprintln!("{}", stage.map_or("Loading the model", words));
+    let report = tokio::task::block_in_place(|| write(origin, &spec, &arguments.out, &mut say, &flow))?;
     println!(
         "{}: {:.1} MB; mean NLL {:.4}, {:.4} before ({} tokens)",
         arguments.out.display(),
@@ -66,38 +72,9 @@ pub(super) async fn run(config: &Config, registry: &Registry, arguments: &Export
         report.nll_source,
         report.tokens
     );
-    if format != Format::Peft {
+    if spec.format != ExportFormat::Peft {
         let (out, folder) = (arguments.out.display(), config.data_dir.display());
         eprintln!("`hearth model import {out} --name NAME --data-dir {folder}` would take it in again.");
     }
     Ok(())
-}
-
-fn write(
-    arguments: &ExportArguments,
-    format: Format,
-    (entry, location): (&Entry, &Location),
-    stopped: &AtomicBool,
-) -> Result<Report> {
-    let flow = || if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    // The writers read weights back and compare bits: on the CPU they are where they are needed.
-    let device = device::cpu();
-    eprintln!("loading {}", entry.id);
-    let mut bundle = ModelBundle::load(&location.weights, &device, &mut |_| flow())?;
-    let spec = match &location.adapter {
-        Some(adapter) => Some(peft::load(adapter, &mut bundle.transformer, &device)?),
-        None => None,
-    };
-    let base = entry.base.as_deref().unwrap_or(&entry.id);
-    let adapter = spec.as_ref().map(|spec| Adapted { spec, base });
-    let mut last = None;
-    let mut on_stage = |stage: Stage| {
-        if last != Some(stage) {
-            last = Some(stage);
-            eprintln!("{}", engine::export::words(stage));
-        }
-        flow()
-    };
-    let order = Order { format, out: &arguments.out, text: TEXT, adapter };
-    Ok(export(&mut bundle, &order, &mut on_stage)?)
 }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use hearth_model::bundle::{ModelBundle, Packing, Precision};
-use hearth_model::export::{Adapted, ExportError, Format, Order as Asked, Stage, TEXT, export};
+use hearth_model::bundle::{LoadError, ModelBundle, Packing, Precision};
+use hearth_model::export::{Adapted, ExportError, Format, Order as Asked, Report, Stage, TEXT, export};
 use hearth_model::{device, peft};
 use hearth_shared::event::{Level, RunEvent};
 use hearth_shared::spec::{ExportDtype, ExportFormat, ExportJob, ExportSpec, SpecError};
@@ -16,7 +16,7 @@ use super::{Emit, Order, Outcome};
 ///
 /// # Errors
 /// The format has no such numbers.
-pub fn format(spec: &ExportSpec) -> Result<Format, SpecError> {
+fn format(spec: &ExportSpec) -> Result<Format, SpecError> {
     let dtype = spec.dtype()?;
     Ok(match (spec.format, dtype) {
         (ExportFormat::Peft, _) => Format::Peft,
@@ -40,6 +40,48 @@ pub fn words(stage: Stage) -> &'static str {
     }
 }
 
+/// Where a model that is written comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Folder or GGUF file of the (base) model.
+    pub model: &'a Path,
+    pub adapter: Option<&'a Path>,
+    /// What PEFT should load below the adapter.
+    pub base: &'a str,
+}
+
+/// Loads, writes and compares. `say` hears of each piece of work once (none is loading the model), `flow` is asked often.
+///
+/// # Errors
+/// The loader's and the writer's; [`ExportError::Cancelled`] where `flow` broke off.
+pub fn write(
+    from: Origin<'_>,
+    spec: &ExportSpec,
+    out: &Path,
+    say: &mut dyn FnMut(Option<Stage>),
+    flow: &dyn Fn() -> ControlFlow<()>,
+) -> Result<Report> {
+    let format = format(spec)?;
+    // The writers read weights back and compare bits: on the CPU they are where they are needed.
+    let device = device::cpu();
+    say(None);
+    let loaded = ModelBundle::load(from.model, &device, &mut |_| flow());
+    let mut bundle = match loaded {
+        Err(LoadError::Cancelled) => return Err(ExportError::Cancelled.into()),
+        loaded => loaded?,
+    };
+    let spec = from.adapter.map(|adapter| peft::load(adapter, &mut bundle.transformer, &device)).transpose()?;
+    let adapter = spec.as_ref().map(|spec| Adapted { spec, base: from.base });
+    let mut last = None;
+    let asked = Asked { format, out, text: TEXT, adapter };
+    Ok(export(&mut bundle, &asked, &mut |stage| {
+        if last.replace(stage) != Some(stage) {
+            say(Some(stage));
+        }
+        flow()
+    })?)
+}
+
 /// Its result is what stands in `result/`.
 pub(super) fn run(
     job: &ExportJob,
@@ -55,28 +97,22 @@ pub(super) fn run(
         ExportFormat::Gguf => result.join(format!("{}.gguf", job.file_name)),
         ExportFormat::Safetensors | ExportFormat::Peft => result,
     };
-    // The writers read weights back and compare bits: on the CPU they are where they are needed.
-    let device = device::cpu();
-    let flow = || if order().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    emit(message(Level::Info, "Loading the model".to_owned()))?;
-    let mut bundle = ModelBundle::load(Path::new(&job.model_path), &device, &mut |_| flow())?;
-    let spec = match &job.adapter_path {
-        Some(adapter) => Some(peft::load(Path::new(adapter), &mut bundle.transformer, &device)?),
-        None => None,
+    let from = Origin {
+        model: Path::new(&job.model_path),
+        adapter: job.adapter_path.as_deref().map(Path::new),
+        base: &job.base_name,
     };
-    let adapter = spec.as_ref().map(|spec| Adapted { spec, base: &job.base_name });
-    let mut last = None;
+    let flow = || if order().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let mut said = Ok(());
-    let asked = Asked { format: format(&job.spec)?, out: &out, text: TEXT, adapter };
-    let done = export(&mut bundle, &asked, &mut |stage| {
-        if last.replace(stage) != Some(stage) && said.is_ok() {
-            said = emit(message(Level::Info, words(stage).to_owned()));
+    let mut say = |stage: Option<Stage>| {
+        if said.is_ok() {
+            said = emit(message(stage.map_or("Loading the model", words).to_owned()));
         }
-        if said.is_err() { ControlFlow::Break(()) } else { flow() }
-    });
+    };
+    let done = write(from, &job.spec, &out, &mut say, &flow);
     said?;
     let report = match done {
-        Err(ExportError::Cancelled) => return Ok(Outcome::Left),
+        Err(error) if matches!(error.downcast_ref(), Some(ExportError::Cancelled)) => return Ok(Outcome::Left),
         done => done?,
     };
     let text = format!(
@@ -86,11 +122,11 @@ pub(super) fn run(
         report.tokens,
         report.nll_source
     );
-    emit(message(Level::Info, text))?;
+    emit(message(text))?;
     emit(RunEvent::Done { step: 0, trained_tokens: 0, measured: None })?;
     Ok(Outcome::Done)
 }
 
-fn message(level: Level, text: String) -> RunEvent {
-    RunEvent::Message { level, text }
+fn message(text: String) -> RunEvent {
+    RunEvent::Message { level: Level::Info, text }
 }
