@@ -255,6 +255,9 @@ fn the_command_line_trains_by_a_spec_file() -> Result<()> {
     write("other.toml", "kind = \"pretrain\"\ntraining_files = [\"texts.jsonl\"]\n")?;
     let refused = train(&out, "other.toml")?;
     ensure!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("another spec"));
+    write("misspelt.toml", "kind = \"pretrain\"\ntraining_files = [\"texts.jsonl\"]\n[options]\nmax_step = 3\n")?;
+    let refused = train(&folder.path().join("none"), "misspelt.toml")?;
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("`options.max_step` is no setting"));
     write("wrong.toml", "kind = \"pretrain\"\ntraining_files = [\"gone.txt\"]\n")?;
     let refused = train(&folder.path().join("none"), "wrong.toml")?;
     ensure!(String::from_utf8_lossy(&refused.stderr).contains("gone.txt"));

@@ -11,7 +11,8 @@ use hearth_shared::spec::{
     Auto, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TokenizerSpec, WorkSpec,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::db::Db;
@@ -21,14 +22,14 @@ use crate::registry::{Registry, import};
 use crate::system;
 
 /// A spec file. Paths are relative to it.
-#[derive(Deserialize, Debug)]
+#[derive(Serialize, Deserialize, Debug)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum SpecFile {
     Pretrain(PretrainFile),
     FineTune(TuneFile),
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Serialize, Deserialize, Debug)]
 struct PretrainFile {
     /// Files, or folders of them.
     training_files: Vec<PathBuf>,
@@ -39,7 +40,7 @@ struct PretrainFile {
     spec: PretrainSpec,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Serialize, Deserialize, Debug)]
 struct TuneFile {
     /// A model here by name, or the path of one.
     model: String,
@@ -59,7 +60,12 @@ struct TuneFile {
 
 pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let file: SpecFile = toml::from_str(&text).with_context(|| format!("{} is no spec", path.display()))?;
+    let wrong = || format!("{} is no spec", path.display());
+    let file: SpecFile = toml::from_str(&text).with_context(wrong)?;
+    let asked: Value = toml::from_str(&text).with_context(wrong)?;
+    if let Some(key) = passed_over(&asked, &serde_json::to_value(&file)?) {
+        bail!("{}: `{key}` is no setting; is it misspelt?", path.display());
+    }
     let here = path.parent().unwrap_or(Path::new("."));
     let runtime = super::runtime()?;
     let spec = match file {
@@ -67,6 +73,17 @@ pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
         SpecFile::FineTune(file) => tune(config, &runtime, here, file)?,
     };
     run(&runtime, &spec, out)
+}
+
+/// The first key that was asked for and not read: what was read is written back with every key it has.
+fn passed_over(asked: &Value, read: &Value) -> Option<String> {
+    let (Value::Object(asked), Value::Object(read)) = (asked, read) else {
+        return None;
+    };
+    asked.iter().find_map(|(key, value)| match read.get(key) {
+        None => Some(key.clone()),
+        Some(read) => passed_over(value, read).map(|below| format!("{key}.{below}")),
+    })
 }
 
 fn text_of(here: &Path, path: &Path) -> Result<String> {
