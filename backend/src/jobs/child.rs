@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use hearth_model::device;
 use hearth_shared::event::RunEvent;
 use hearth_shared::spec::WorkSpec;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,7 @@ pub fn folder(data_dir: &Path, id: &str) -> PathBuf {
 
 /// The entry of `hearth job`.
 pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
+    device::one_heap();
     let folder = folder(data_dir, id);
     let order = listen();
     let _lock = lock(&folder)?;
@@ -113,10 +115,10 @@ pub fn lock(folder: &Path) -> Result<File> {
                 std::thread::sleep(Duration::from_millis(50));
             }
             Err(TryLockError::WouldBlock) => {
-                anyhow::bail!("another process still works on this job")
+                anyhow::bail!("another process still works in {}", folder.display())
             }
             Err(TryLockError::Error(error)) => {
-                return Err(error).context("cannot lock the job's folder");
+                return Err(error).with_context(|| format!("cannot lock {}", folder.display()));
             }
         }
     }

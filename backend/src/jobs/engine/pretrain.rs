@@ -22,6 +22,7 @@ use hearth_shared::spec::{PretrainJob, TextFacts, TokenizerSpec, TrainSpec};
 
 use super::vocabulary::{self, Pace};
 use super::{Emit, Opened, Order};
+use crate::system;
 
 /// Rows of validation text that are judged; more take time and tell no more.
 const MOST_VALIDATION_ROWS: usize = 128;
@@ -67,6 +68,9 @@ pub(super) fn open(
         tokens: index.tokens,
     })?;
     let validation = job.validation_file.as_ref().map(|file| held_out(job, file, &vocabulary, &spec)).transpose()?;
+    // The plan is the training's; what learning a vocabulary and cutting texts took is over.
+    device::give_memory_back();
+    system::forget_peak();
     let run = begin(&spec, &config, &shards, validation, &folder.join("checkpoints"))?;
     let Vocabulary { tokenizer, template, eos, .. } = vocabulary;
     let transformer = Transformer::empty(&config, &device::best());
@@ -159,9 +163,9 @@ fn held_out(job: &PretrainJob, file: &str, vocabulary: &Vocabulary, spec: &Train
             break;
         }
     }
-    documents.push(open);
-    documents.retain(|document| !document.is_empty());
-    documents.insert(0, Vec::new());
+    if !open.is_empty() {
+        documents.push(open);
+    }
     let mut rows = data::windows(&documents, Some(vocabulary.end_token), length);
     rows.truncate(MOST_VALIDATION_ROWS);
     Ok(rows)
