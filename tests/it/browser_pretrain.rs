@@ -31,6 +31,11 @@ async fn a_model_is_made_from_the_page() -> Result<()> {
             .await?;
     }
     browser.wait_within(&format!("{total} < {before}"), PATIENCE).await?;
+    browser.fill("[name=epochs]", "many").await?;
+    browser
+        .wait_within("return document.querySelector('.launch p').textContent.includes('n_epochs')", PATIENCE)
+        .await?;
+    ensure!(browser.eval::<bool>("return document.querySelector('[data-act=start]').disabled").await?, "no number");
     browser.fill("[name=epochs]", "1").await?;
     browser.fill("[name=name]", "from-page").await?;
     browser.fill("[name=prompts]", "The people").await?;
@@ -42,6 +47,7 @@ async fn a_model_is_made_from_the_page() -> Result<()> {
     let link: String = browser.eval("return document.querySelector('[data-act=chat]').getAttribute('href')").await?;
     ensure!(link == "/playground?model=from-page", "{link}");
     browser.wait_within("return document.querySelector('.sample-texts li') !== null", PATIENCE).await?;
+    browser.wait_within("return document.querySelector('.checkpoints tbody tr') !== null", PATIENCE).await?;
     browser.screenshot("pretrained").await?;
     // As a file for other programs, compared before it is listed.
     browser.click(".export summary").await?;

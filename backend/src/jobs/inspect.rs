@@ -95,8 +95,7 @@ pub(super) fn refuse_memory(
         Some(field) if !parent.is_empty() => format!("{parent}{field}"),
         _ => field.to_owned(),
     };
-    // A model that begins from nothing has no base to put an adapter on.
-    let found = shape.fit(spec, room).filter(|found| parent.is_empty() || found.spec.adapter.is_none());
+    let found = shape.fit(spec, room);
     let (param, way) = match &found {
         Some(found) => {
             let settings: Vec<_> = found.changes.iter().map(|change| change.setting()).collect();

@@ -5,6 +5,7 @@ mod data;
 mod download;
 mod export;
 mod feed;
+mod launch;
 mod list;
 mod new;
 mod options;
@@ -16,6 +17,7 @@ mod run_charts;
 mod run_parts;
 
 pub use compare::Compare;
+pub use launch::Launch;
 pub use list::{FineTune, Runs};
 pub use new::{NewRun, Step, upload};
 pub use run::Run;

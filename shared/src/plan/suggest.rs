@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::estimate::Place;
 use super::{Memory, ModelShape};
-use crate::spec::{AdapterSpec, BaseWeights, LoraSpec, TrainSpec};
+use crate::spec::{AdapterSpec, BaseWeights, LoraSpec, Objective, TrainSpec};
 
 /// One change of a spec.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +60,15 @@ impl ModelShape {
 
 fn fit(spec: &TrainSpec, available: u64, memory: &dyn Fn(&TrainSpec) -> Memory) -> Option<Suggestion> {
     let mut methods = vec![(spec.clone(), Vec::new())];
-    if spec.adapter.is_none() {
+    // What begins from nothing has no weights to put an adapter on.
+    if spec.adapter.is_none() && spec.objective != Objective::Documents {
         let lora = LoraSpec::default();
         let change = Change::Lora(lora.r);
         let adapter = Some(AdapterSpec::Lora(lora));
         methods.push((TrainSpec { adapter, frozen_layers: 0, weight_decay: 0.0, ..spec.clone() }, vec![change]));
     }
     if let Some((last, mut changes)) = methods.last().cloned()
+        && last.adapter.is_some()
         && last.base_weights == BaseWeights::F32
     {
         changes.push(Change::Nf4);
@@ -147,5 +149,8 @@ mod tests {
         let packed = changes(500_000_000);
         assert!(packed.is_some_and(|list| list.contains(&Change::Nf4)), "{:?}", changes(500_000_000));
         assert_eq!(changes(50_000_000), None);
+        let new = TrainSpec { objective: Objective::Documents, ..spec.clone() };
+        assert!(shape.fit(&new, states * 6 / 5).is_some_and(|found| found.spec.adapter.is_none()));
+        assert_eq!(shape.fit(&new, states / 2), None);
     }
 }

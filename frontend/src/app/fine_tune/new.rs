@@ -14,6 +14,7 @@ use web_sys::{Blob, File, FormData};
 
 use super::JOBS;
 use super::data::{self, DataSet, LEAST_TO_SPLIT};
+use super::launch::Launch;
 use super::options::Options;
 use super::options_form::OptionsForm;
 use super::preview::Preview;
@@ -36,7 +37,6 @@ struct Form {
     hold_out: RwSignal<bool>,
     counting: RwSignal<bool>,
     options: Options,
-    sending: RwSignal<bool>,
     error: RwSignal<Option<String>>,
 }
 
@@ -79,7 +79,6 @@ pub fn NewRun() -> impl IntoView {
         hold_out: RwSignal::new(true),
         counting: RwSignal::new(false),
         options: Options::new(),
-        sending: RwSignal::new(false),
         error: RwSignal::new(None),
     };
     count_in_background(form);
@@ -119,7 +118,7 @@ pub fn NewRun() -> impl IntoView {
                 </label>
                 <OptionsForm options=form.options decided=spec facts=Signal::derive(move || form.facts())/>
             </Step>
-            <Launch form decided/>
+            <Go form decided/>
         </div>
     }
 }
@@ -359,30 +358,13 @@ fn ChooseData(form: Form) -> impl IntoView {
     }
 }
 
-/// The last word: what will happen, and the button.
 #[component]
-fn Launch(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl IntoView {
+fn Go(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl IntoView {
     let i18n = use_i18n();
-    let navigate = use_navigate();
-    let start = Callback::new(move |()| {
-        let navigate = navigate.clone();
-        form.sending.set(true);
-        form.error.set(None);
-        spawn_local(async move {
-            match send(form).await {
-                Ok(job) => navigate(&format!("/fine-tune/{}", job.id), NavigateOptions::default()),
-                Err(error) => {
-                    let _ = form.error.try_set(Some(error.to_string()));
-                }
-            }
-            let _ = form.sending.try_set(false);
-        });
-    });
     let ready = move || {
         form.data.with(|data| data.as_ref().is_some_and(|data| data.report.is_valid()))
             && form.model.with(Option::is_some)
             && decided.with(|decided| !matches!(decided, Some(Err(_))))
-            && !form.sending.get()
     };
     let line = move || {
         let facts = form.facts();
@@ -405,26 +387,8 @@ fn Launch(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl 
             }
         })
     };
-    view! {
-        <footer class="launch">
-            <p class="num">{line}</p>
-            <button class="button primary" disabled=move || !ready() on:click=move |_| start.run(())>
-                {move || {
-                    if form.sending.get() {
-                        view! { <span class="spinner" aria-hidden="true"></span> }.into_any()
-                    } else {
-                        view! { <Icon name="tune" size=18/> }.into_any()
-                    }
-                }}
-                {t!(i18n, tune.start)}
-            </button>
-            {move || {
-                form.error
-                    .get()
-                    .map(|error| view! { <p class="launch-error" role="alert"><Icon name="warn" size=18/> {error}</p> })
-            }}
-        </footer>
-    }
+    let (line, ready) = (Signal::derive(line), Signal::derive(ready));
+    view! { <Launch place="/fine-tune" icon="tune" line ready error=form.error make=move || send(form)/> }
 }
 
 /// Uploads the data and makes the job.

@@ -8,7 +8,7 @@ use hearth_shared::spec::{AdapterSpec, BaseWeights, Precision, TrainSpec};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::feed::{Record, Sample};
+use super::feed::{Record, Sample, Saved};
 use super::{JOBS, clock};
 use crate::app::client;
 use crate::app::components::icons::Icon;
@@ -59,7 +59,7 @@ pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
     }
 }
 
-/// Every checkpoint answers in the playground.
+/// What the run can be gone on from.
 #[component]
 pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoView {
     let i18n = use_i18n();
@@ -79,14 +79,21 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
             }
         });
     });
-    let loss = |loss: Option<f64>| loss.map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"));
+    // Adapters answer under names of their own; whole models are only gone on from.
+    let shown = Memo::new(move |_| -> Vec<Shown> {
+        if tuned.get() {
+            rows.get().into_iter().map(Shown::from).collect()
+        } else {
+            record.with(|record| record.saved.iter().rev().map(Shown::from).collect())
+        }
+    });
     view! {
         <section class="card">
             <div class="section-head">
                 <h2>{t!(i18n, tune.checkpoints)}</h2>
             </div>
             <Show
-                when=move || rows.with(|rows| !rows.is_empty())
+                when=move || shown.with(|shown| !shown.is_empty())
                 fallback=move || view! { <p class="soft">{t!(i18n, tune.no_checkpoints)}</p> }
             >
                 <table class="checkpoints num">
@@ -99,29 +106,63 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
                         </tr>
                     </thead>
                     <tbody>
-                        <For each=move || rows.get() key=|row| row.id.clone() let:row>
-                            <tr>
-                                <td>{row.step_number}</td>
-                                <td>{loss(row.metrics.train_loss)}</td>
-                                <td>{loss(row.metrics.full_valid_loss.or(row.metrics.valid_loss))}</td>
-                                <td>
-                                    <a
-                                        class="button quiet small"
-                                        href=format!(
-                                            "/playground?model={}",
-                                            js_sys::encode_uri_component(&row.fine_tuned_model_checkpoint),
-                                        )
-                                    >
-                                        <Icon name="chat" size=16/>
-                                        {t!(i18n, tune.try_it)}
-                                    </a>
-                                </td>
-                            </tr>
+                        <For each=move || shown.get() key=|row| row.step let:row>
+                            <ShownRow row/>
                         </For>
                     </tbody>
                 </table>
             </Show>
         </section>
+    }
+}
+
+/// A checkpoint's line.
+#[derive(Clone, Debug, PartialEq)]
+struct Shown {
+    step: u64,
+    train_loss: Option<f64>,
+    valid_loss: Option<f64>,
+    /// The name it answers under.
+    model: Option<String>,
+}
+
+impl From<Checkpoint> for Shown {
+    fn from(row: Checkpoint) -> Self {
+        Self {
+            step: row.step_number,
+            train_loss: row.metrics.train_loss,
+            valid_loss: row.metrics.full_valid_loss.or(row.metrics.valid_loss),
+            model: Some(row.fine_tuned_model_checkpoint),
+        }
+    }
+}
+
+impl From<&Saved> for Shown {
+    fn from(saved: &Saved) -> Self {
+        Self { step: saved.step, train_loss: saved.train_loss, valid_loss: saved.valid_loss, model: None }
+    }
+}
+
+#[component]
+fn ShownRow(row: Shown) -> impl IntoView {
+    let i18n = use_i18n();
+    let loss = |loss: Option<f64>| loss.map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"));
+    let talk = row.model.map(|model| {
+        let href = format!("/playground?model={}", js_sys::encode_uri_component(&model));
+        view! {
+            <a class="button quiet small" href=href>
+                <Icon name="chat" size=16/>
+                {t!(i18n, tune.try_it)}
+            </a>
+        }
+    });
+    view! {
+        <tr>
+            <td>{row.step}</td>
+            <td>{loss(row.train_loss)}</td>
+            <td>{loss(row.valid_loss)}</td>
+            <td>{talk}</td>
+        </tr>
     }
 }
 

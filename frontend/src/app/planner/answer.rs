@@ -81,7 +81,7 @@ pub(in crate::app) fn Answers(
                     })
             }}
             <Show when=move || plan.with(Option::is_some)>
-                <Room plan from_nothing=brief/>
+                <Room plan/>
                 <Time plan/>
                 <Show when=move || !brief>
                     <Elsewhere plan/>
@@ -115,11 +115,7 @@ fn part(memory: &Memory, name: &str) -> u64 {
 
 /// What one device holds, against what it has.
 #[component]
-fn Room(
-    plan: Memo<Option<Plan>>,
-    /// The model is trained from nothing, so that no adapter is a way out.
-    from_nothing: bool,
-) -> impl IntoView {
+fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
     let i18n = use_i18n();
     let label = move |name: &str| match name {
         "weights" => t_string!(i18n, plan.part_weights),
@@ -177,7 +173,7 @@ fn Room(
                     .collect_view()}
             </ul>
             <Show when=move || !fits()>
-                <WayOut plan from_nothing/>
+                <WayOut plan/>
             </Show>
         </section>
     }
@@ -185,13 +181,10 @@ fn Room(
 
 /// The nearest run that fits.
 #[component]
-fn WayOut(plan: Memo<Option<Plan>>, from_nothing: bool) -> impl IntoView {
+fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
     let i18n = use_i18n();
     let Desk { question, .. } = expect_context::<Desk>();
-    let found = Memo::new(move |_| {
-        let found = plan.with(|plan| plan.as_ref().filter(|plan| !plan.fits())?.way_out());
-        found.filter(|found| !from_nothing || found.spec.adapter.is_none())
-    });
+    let found = Memo::new(move |_| plan.with(|plan| plan.as_ref().filter(|plan| !plan.fits())?.way_out()));
     let words = move |change: Change| match change {
         Change::MicroBatch(tokens) => {
             let rows = (tokens / question.with_untracked(|question| question.length).max(1)).max(1);

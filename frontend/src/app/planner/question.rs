@@ -4,8 +4,8 @@ use hearth_shared::plan::ModelShape;
 use hearth_shared::plan::estimate::Layout;
 use hearth_shared::plan::sizing::TOKENS_PER_PARAMETER;
 use hearth_shared::spec::{
-    ArchitectureSpec, Auto, BaseWeights, HearthOptions, LoraSpec, OptimizerKind, Precision, Preset, SpecError,
-    TrainSpec, Tuning,
+    ArchitectureSpec, Auto, BaseWeights, HearthOptions, LoraSpec, Objective, OptimizerKind, Precision, Preset,
+    SpecError, TrainSpec, Tuning,
 };
 
 /// Every value of the form.
@@ -163,6 +163,8 @@ impl Question {
         let adapter = options.adapter();
         let packed = self.packed && adapter.is_some();
         TrainSpec {
+            // A new model reads documents.
+            objective: if self.model.is_none() { Objective::Documents } else { Objective::Chat },
             base_weights: if packed { BaseWeights::Nf4 } else { BaseWeights::F32 },
             adapter,
             batch_size: self.batch,

@@ -5,18 +5,17 @@ use hearth_shared::api::fine_tuning::Job;
 use hearth_shared::api::jobs::{CreatePretrain, CreateWork};
 use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{
-    ArchitectureSpec, Auto, HearthOptions, PretrainSpec, SampleSpec, Split, TextFacts, TextSpec, TokenizerSpec, Tuning,
+    ArchitectureSpec, Auto, HearthOptions, PretrainSpec, SampleSpec, SpecError, Split, TextFacts, TextSpec,
+    TokenizerSpec, Tuning,
 };
 use leptos::prelude::*;
-use leptos_router::NavigateOptions;
-use leptos_router::hooks::use_navigate;
 use wasm_bindgen_futures::spawn_local;
 
 use super::texts::{ChooseTexts, Files};
 use crate::app::client::{self, ClientError};
 use crate::app::components::field::ChoiceField;
 use crate::app::components::icons::Icon;
-use crate::app::fine_tune::{Step, upload};
+use crate::app::fine_tune::{Launch, Step, upload};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::planner::Desk;
@@ -48,21 +47,21 @@ struct Form {
     /// Empty: as the size asks.
     rate: RwSignal<String>,
     prompts: RwSignal<String>,
-    sending: RwSignal<bool>,
     error: RwSignal<Option<String>>,
 }
 
 impl Form {
-    fn spec(self) -> PretrainSpec {
+    /// # Errors
+    /// A field that holds no number.
+    fn spec(self) -> Result<PretrainSpec, SpecError> {
         let question = self.desk.question.get();
         let tokenizer = match self.vocabulary.get() {
             Some(model) => TokenizerSpec::Model(model),
             None => TokenizerSpec::Train { vocab_size: question.vocab },
         };
-        let auto = |text: String| text.trim().parse().ok();
         let prompts = self.prompts.get();
         let samples = prompts.lines().map(str::trim).filter(|line| !line.is_empty());
-        PretrainSpec {
+        Ok(PretrainSpec {
             architecture: ArchitectureSpec {
                 preset: question.preset,
                 depth: question.depth,
@@ -72,13 +71,13 @@ impl Form {
             },
             tokenizer,
             texts: TextSpec { split: self.split.get(), ..TextSpec::default() },
-            n_epochs: self.epochs.get().trim().parse().map_or(Auto::Auto, Auto::Value),
+            n_epochs: number("n_epochs", &self.epochs.get())?,
             batch_size: Auto::Value(question.batch),
             options: HearthOptions {
                 tuning: Tuning::Full,
                 max_length: Auto::Value(question.length),
                 micro_batch_tokens: Auto::Value(question.length.saturating_mul(question.rows.min(question.batch))),
-                learning_rate: auto(self.rate.get()).map_or(Auto::Auto, Auto::Value),
+                learning_rate: number("options.learning_rate", &self.rate.get())?,
                 optimizer: question.optimizer,
                 precision: question.precision,
                 gradient_checkpointing: question.checkpointing,
@@ -88,7 +87,7 @@ impl Form {
                     .collect(),
                 ..HearthOptions::default()
             },
-        }
+        })
     }
 
     /// Passes over the texts, and steps; or why there can be no run.
@@ -99,11 +98,21 @@ impl Form {
             return None;
         }
         let facts = TextFacts { tokens, parameters };
-        Some(self.spec().resolve(&facts, 0).map_err(|error| error.to_string()).map(|spec| {
+        let decided = self.spec().and_then(|spec| spec.resolve(&facts, 0));
+        Some(decided.map_err(|error| error.to_string()).map(|spec| {
             let rows = tokens / u64::from(spec.max_length.max(1));
             (spec.n_epochs, u64::from(spec.n_epochs) * rows.div_ceil(u64::from(spec.batch_size)))
         }))
     }
+}
+
+/// What stands in a field; nothing is "choose for me".
+fn number<T: std::str::FromStr>(field: &str, text: &str) -> Result<Auto<T>, SpecError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Auto::Auto);
+    }
+    text.parse().map(Auto::Value).map_err(|_| SpecError::new(field, format!("`{text}` is no such number")))
 }
 
 #[component]
@@ -121,7 +130,6 @@ pub fn NewModel() -> impl IntoView {
         epochs: RwSignal::new(String::new()),
         rate: RwSignal::new(String::new()),
         prompts: RwSignal::new(String::new()),
-        sending: RwSignal::new(false),
         error: RwSignal::new(None),
     };
     let steps = Memo::new(move |_| form.steps());
@@ -159,7 +167,7 @@ pub fn NewModel() -> impl IntoView {
                         <How/>
                         <Settings form/>
                     </Step>
-                    <Launch form steps/>
+                    <Go form steps/>
                 </div>
                 <aside class="new-model-plan">
                     <Answers brief=true/>
@@ -266,27 +274,11 @@ fn Settings(form: Form) -> impl IntoView {
     }
 }
 
-/// The last word: what will happen, and the button.
 #[component]
-fn Launch(form: Form, steps: Memo<Option<Result<(u32, u64), String>>>) -> impl IntoView {
+fn Go(form: Form, steps: Memo<Option<Result<(u32, u64), String>>>) -> impl IntoView {
     let i18n = use_i18n();
-    let navigate = use_navigate();
-    let start = Callback::new(move |()| {
-        let navigate = navigate.clone();
-        form.sending.set(true);
-        form.error.set(None);
-        spawn_local(async move {
-            match send(form).await {
-                Ok(job) => navigate(&format!("/pretrain/{}", job.id), NavigateOptions::default()),
-                Err(error) => {
-                    let _ = form.error.try_set(Some(error.to_string()));
-                }
-            }
-            let _ = form.sending.try_set(false);
-        });
-    });
-    let ready = move || steps.with(|steps| matches!(steps, Some(Ok(_)))) && !form.sending.get();
-    let line = move || {
+    let ready = Signal::derive(move || steps.with(|steps| matches!(steps, Some(Ok(_)))));
+    let line = Signal::derive(move || {
         steps.with(|steps| match steps {
             None => t_string!(i18n, pretrain.launch_waiting).to_owned(),
             Some(Err(error)) => error.clone(),
@@ -294,33 +286,14 @@ fn Launch(form: Form, steps: Memo<Option<Result<(u32, u64), String>>>) -> impl I
                 t_string!(i18n, pretrain.launch_plan, epochs = epochs, steps = format::group(*steps))
             }
         })
-    };
-    view! {
-        <footer class="launch">
-            <p class="num">{line}</p>
-            <button class="button primary" data-act="start" disabled=move || !ready() on:click=move |_| start.run(())>
-                {move || {
-                    if form.sending.get() {
-                        view! { <span class="spinner" aria-hidden="true"></span> }.into_any()
-                    } else {
-                        view! { <Icon name="cube" size=18/> }.into_any()
-                    }
-                }}
-                {t!(i18n, tune.start)}
-            </button>
-            {move || {
-                form.error
-                    .get()
-                    .map(|error| view! { <p class="launch-error" role="alert"><Icon name="warn" size=18/> {error}</p> })
-            }}
-        </footer>
-    }
+    });
+    view! { <Launch place="/pretrain" icon="cube" line ready error=form.error make=move || send(form)/> }
 }
 
 /// Uploads the texts and makes the job.
 async fn send(form: Form) -> Result<Job, ClientError> {
     let name = Some(form.name.get_untracked().trim().to_owned()).filter(|name| !name.is_empty());
-    let spec = untrack(|| form.spec());
+    let spec = untrack(|| form.spec()).map_err(|_| ClientError::Aborted)?;
     let mut training_files = Vec::new();
     for (name, blob) in form.files.all() {
         training_files.push(upload(&name, &blob).await?.id);
