@@ -21,8 +21,8 @@ use crate::rope::Rotation;
 use crate::rounding::Cast;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use head::HeadProduct;
+use math::Mat;
 pub(crate) use math::wide;
-use math::{Into, Mat};
 
 /// A tensor of the CPU backend: the memory itself.
 type Raw = burn::backend::tensor::FloatTensor<CpuBackend>;
@@ -86,9 +86,7 @@ fn dense(x: &[f32], w: &[f32], n: usize) -> Vec<f32> {
     if m <= FEW {
         return math::matvec(x, w, k);
     }
-    let mut y = vec![0.0; m * n];
-    math::product(Into::new(&mut y, n), Mat::new(x, m, k), Mat::new(w, n, k).t(), 1.0, true);
-    y
+    math::multiplied(Mat::new(x, m, k), Mat::new(w, n, k).t(), 1.0)
 }
 
 /// [`linear`] with an adapter beside it: `x Wᵀ + b + scale · (x' Aᵀ) Bᵀ`, where `x'` is `x` after dropout.

@@ -18,6 +18,8 @@ pub mod ngram;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod optimizer;
 #[cfg(not(target_arch = "wasm32"))]
+mod pass;
+#[cfg(not(target_arch = "wasm32"))]
 mod preference;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;

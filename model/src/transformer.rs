@@ -339,6 +339,12 @@ impl Transformer {
         dropped(x, self.config.dropout.embedding, site.named("embedding"))
     }
 
+    /// Those that require gradients, in the same order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn trained(&self) -> Vec<(String, ParamRef<'_>)> {
+        self.params().into_iter().filter(|(_, param)| param.is_require_grad()).collect()
+    }
+
     /// Every parameter under a path that never changes: `embed.weight`, `positions.weight`, `embed_norm.weight`,
     /// `layers.3.attention_norm.weight`, `layers.3.attention.q_proj.weight` (the projections under their family's names: `k_proj`,
     /// `v_proj`, `o_proj`; GPT-2: `c_attn`, `c_proj`; …), `layers.3.attention.q_norm.weight`, `layers.3.mlp_norm.weight`,

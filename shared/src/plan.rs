@@ -9,7 +9,7 @@ pub mod suggest;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{AdapterSpec, BaseWeights, OptimizerKind, TrainSpec};
+use crate::spec::{AdapterSpec, BaseWeights, OptimizerKind, Precision, TrainSpec};
 
 /// A model as the arithmetic sees it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ pub struct Memory {
     pub optimizer: u64,
     /// What the forward pass keeps for the backward pass.
     pub activations: u64,
-    /// Logits of a part of the vocabulary's rows, and what lives for one product or one update.
+    /// Logits of a part of the rows, and what lives for one product or one sum.
     pub temporary: u64,
     /// The copy of weights and optimizer that is written while the run goes on.
     pub checkpoint: u64,
@@ -113,20 +113,48 @@ impl ModelShape {
     /// what gradient checkpointing computes again left out (Chowdhery 2022, appendix B, with causal attention counted as the half it is).
     /// A weight that is not trained costs no gradient of its own.
     pub fn flops_per_token(&self, length: f64, all_trained: bool) -> f64 {
-        let mlp = if self.gated { 3 } else { 2 } * self.d_model * self.ffn_dim;
-        let layer = 2 * self.d_model * (self.q_width + self.kv_width) + self.active_experts * mlp;
-        let products = 2.0 * (self.n_layers * layer + self.d_model * self.vocab_size) as f64;
-        // Queries with keys, and weights with values, each over half of the row.
-        let attention = (self.n_layers * 2 * self.q_width) as f64 * length;
-        let backward = if all_trained { 2.0 * products } else { products } + 2.0 * attention;
-        products + attention + backward
+        let head = 2.0 * (self.d_model * self.vocab_size) as f64;
+        let (products, attention) = self.blocks_forward(length);
+        let backward = if all_trained { 2.0 } else { 1.0 } * (products + head) + 2.0 * attention;
+        products + head + attention + backward
     }
 
-    /// What a run holds at its fullest.
+    /// Operations for a token's way through all blocks: of matrices, and of queries with keys and weights with values, each over half of
+    /// the row.
+    fn blocks_forward(&self, length: f64) -> (f64, f64) {
+        let mlp = if self.gated { 3 } else { 2 } * self.d_model * self.ffn_dim;
+        let layer = 2 * self.d_model * (self.q_width + self.kv_width) + self.active_experts * mlp;
+        (2.0 * (self.n_layers * layer) as f64, (self.n_layers * 2 * self.q_width) as f64 * length)
+    }
+
+    /// Floating point operations of a step with rows of `length` tokens: here what gradient checkpointing computes again counts.
+    pub fn step_flops(&self, spec: &TrainSpec, length: f64) -> f64 {
+        let (products, attention) = self.blocks_forward(length);
+        let again = if spec.gradient_checkpointing { products + attention } else { 0.0 };
+        f64::from(spec.batch_size) * length * (self.flops_per_token(length, spec.adapter.is_none()) + again)
+    }
+
+    /// What a run holds at its fullest, on this engine's CPU.
     pub fn memory(&self, spec: &TrainSpec) -> Memory {
-        let trained = self.trained(spec);
+        self.fullest(spec, self.workers(spec))
+    }
+
+    /// Positions of a pass.
+    fn pass(&self, spec: &TrainSpec) -> u64 {
         let per_step = u64::from(spec.batch_size) * u64::from(spec.max_length);
-        let tokens = per_step.min(u64::from(spec.micro_batch_tokens.max(spec.max_length)));
+        per_step.min(u64::from(spec.micro_batch_tokens.max(spec.max_length)))
+    }
+
+    /// How many work on a pass at once on the CPU, each with gradients of its own: a dense model's rows in f32 go in two halves.
+    fn workers(&self, spec: &TrainSpec) -> u64 {
+        let several = self.pass(spec) >= 2 * u64::from(spec.max_length);
+        let divisible = self.experts == 0 && matches!(spec.precision, Precision::F32 | Precision::Auto);
+        if several && divisible { 2 } else { 1 }
+    }
+
+    /// The fullest moment of a step.
+    fn fullest(&self, spec: &TrainSpec, workers: u64) -> Memory {
+        let trained = self.trained(spec);
         let packed = if spec.base_weights == BaseWeights::Nf4 { self.n_layers * self.block() } else { 0 };
         let weights = F32 * (self.parameters - packed.min(self.parameters)) + packed * 33 / 64;
         let added = if spec.adapter.is_some() { F32 * trained } else { 0 };
@@ -135,47 +163,70 @@ impl ModelShape {
             OptimizerKind::Lion | OptimizerKind::Sgd => 1,
             OptimizerKind::Adafactor => 0,
         } + u64::from(spec.ema_decay.is_some());
-        // A step in several passes adds each one's gradients to a sum.
-        let passes = if tokens < per_step { 2 } else { 1 };
-        let memory = Memory {
-            weights: weights + added,
-            gradients: F32 * trained * passes,
-            optimizer: F32 * trained * optimizer,
-            activations: F32 * tokens * self.activations(spec),
-            temporary: self.temporary(spec, tokens),
-            checkpoint: F32 * trained * (1 + optimizer),
-            total: 0,
+        let at = |moment: Moment| {
+            let memory = Memory {
+                weights: weights + added,
+                gradients: F32 * workers * moment.gradients,
+                optimizer: F32 * trained * optimizer,
+                activations: F32 * self.pass(spec) * moment.kept,
+                temporary: F32 * moment.temporary,
+                checkpoint: F32 * trained * (1 + optimizer),
+                total: 0,
+            };
+            memory.summed()
         };
-        memory.summed()
+        self.moments(spec, workers).into_iter().map(at).max_by_key(|memory| memory.total).unwrap_or_default()
     }
 
-    /// Floats that a token's forward pass keeps.
+    /// Where a step can be at its fullest: activations go as gradients come.
+    fn moments(&self, spec: &TrainSpec, workers: u64) -> Vec<Moment> {
+        let (tokens, trained) = (self.pass(spec), self.trained(spec));
+        // A step in several passes adds each one's gradients to a sum.
+        let several = tokens < u64::from(spec.batch_size) * u64::from(spec.max_length);
+        let sum = if several { trained } else { 0 };
+        let matrix = self.vocab_size * self.d_model;
+        let trains_head = spec.adapter.is_none() && !(self.tied && spec.frozen_layers > 0);
+        let head = sum + if trains_head { matrix } else { 0 };
+        // A tied embedding's gradient comes from both its ends, and their sum is a third.
+        let tail = workers * if trains_head { matrix * if self.tied { 2 } else { 1 } } else { 0 };
+        let logits = (workers * LOGITS).min(tokens * self.vocab_size);
+        // What lives for one product, and gradients of a block's activations.
+        let products = tokens * (3 * self.d_model + 2 * self.ffn_dim);
+        let (block, ends, between) = (self.activations(spec), 3 * self.d_model, self.d_model);
+        let moment = |kept, temporary, gradients| Moment { kept, temporary, gradients };
+        if spec.gradient_checkpointing {
+            let inputs = self.n_layers * self.d_model;
+            return vec![
+                moment(inputs + ends, logits, head),
+                moment(inputs + block, products, head),
+                moment(between + block, products, trained),
+                moment(between, tail, trained),
+            ];
+        }
+        let whole = self.n_layers * block + ends;
+        vec![moment(whole, logits.max(products), head), moment(between, tail, sum + trained)]
+    }
+
+    /// Floats that a token's forward pass through a block keeps.
     fn activations(&self, spec: &TrainSpec) -> u64 {
         let inner = if self.gated { 3 } else { 2 } * self.ffn_dim * self.active_experts;
         // Both norms' inputs and outputs; queries, keys, values and what attention gives; the feed-forward's units.
-        let mut block = 4 * self.d_model + 2 * (self.q_width + self.kv_width) + inner;
-        if let Some(lora) = spec.lora() {
-            block += self.projections.iter().filter(|p| lora.targets(&p.name)).count() as u64 * u64::from(lora.r);
-        }
-        let ends = 3 * self.d_model;
-        if spec.gradient_checkpointing {
-            self.n_layers * self.d_model + block + ends
-        } else {
-            self.n_layers * block + ends
-        }
+        let block = 4 * self.d_model + 2 * (self.q_width + self.kv_width) + inner;
+        let lora = spec.lora().map_or(0, |lora| {
+            self.projections.iter().filter(|p| lora.targets(&p.name)).count() as u64 * u64::from(lora.r)
+        });
+        block + lora
     }
+}
 
-    fn temporary(&self, spec: &TrainSpec, tokens: u64) -> u64 {
-        let head = self.vocab_size * self.d_model;
-        let logits = LOGITS.min(tokens * self.vocab_size);
-        // A tied embedding's gradient comes from both its ends, and their sum is a third.
-        let ends = match (&spec.adapter, self.tied) {
-            (None, true) => 2 * head,
-            (None, false) => head,
-            (Some(_), _) => 0,
-        };
-        F32 * (logits + ends + tokens * (3 * self.d_model + 2 * self.ffn_dim))
-    }
+/// What is held at one moment of a step, in floats.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// Of each position.
+    kept: u64,
+    temporary: u64,
+    /// Of each worker.
+    gradients: u64,
 }
 
 #[cfg(test)]
@@ -222,7 +273,12 @@ mod tests {
         let with = |adapter| TrainSpec { adapter, ..TrainSpec::default() };
         let full = shape.memory(&with(None));
         assert_eq!(full.weights, 4 * 134_515_008);
-        assert_eq!((full.gradients, full.optimizer), (2 * full.weights, 2 * full.weights));
+        // A sum over passes and the head's gradient while all activations are there; with hardly any, all gradients and their sum.
+        assert_eq!((full.gradients, full.optimizer), (full.weights + 4 * 49_152 * 576, 2 * full.weights));
+        let short = shape.memory(&TrainSpec { max_length: 64, micro_batch_tokens: 64, ..with(None) });
+        assert_eq!((short.gradients, short.temporary), (2 * full.weights, 2 * 4 * 49_152 * 576));
+        let halves = TrainSpec { max_length: 64, micro_batch_tokens: 128, ..with(None) };
+        assert_eq!(shape.memory(&halves).gradients, 2 * short.gradients);
         let Memory { weights, gradients, optimizer, activations, temporary, checkpoint, total } = full;
         assert_eq!(total, weights + gradients + optimizer + activations + temporary + checkpoint);
         // By PEFT's own count for r 16 on every linear layer: 4,884,480.
@@ -253,5 +309,9 @@ mod tests {
         let attention = 12.0 * 30.0 * 576.0 * 50.0 / 2.0;
         assert_eq!(shape.flops_per_token(50.0, true), 6.0 * weights + attention);
         assert_eq!(shape.flops_per_token(50.0, false), 4.0 * weights + attention);
+        // A third of the blocks' work again; the head's is done once.
+        let spec = TrainSpec { adapter: None, batch_size: 3, gradient_checkpointing: true, ..TrainSpec::default() };
+        let again = 2.0 * (30 * shape.block()) as f64 + attention / 3.0;
+        assert_eq!(shape.step_flops(&spec, 50.0), 150.0 * (6.0 * weights + attention + again));
     }
 }

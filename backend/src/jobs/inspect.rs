@@ -46,13 +46,7 @@ impl Found {
 
     /// What the run of a decided spec will need.
     pub fn planned(&self, spec: &TrainSpec) -> Planned {
-        let step_flops = f64::from(spec.batch_size) * self.mean_length(spec) * self.flops_per_token(spec);
-        Planned { memory: self.shape.memory(spec), step_flops }
-    }
-
-    /// Floating point operations for each token.
-    pub fn flops_per_token(&self, spec: &TrainSpec) -> f64 {
-        self.shape.flops_per_token(self.mean_length(spec), spec.adapter.is_none())
+        Planned { memory: self.shape.memory(spec), step_flops: self.shape.step_flops(spec, self.mean_length(spec)) }
     }
 
     /// Tokens of an example.

@@ -337,8 +337,7 @@ fn decide(
         param: Some(error.field),
     })?;
     refuse_memory(shape, &spec, room, "options.")?;
-    let step_flops =
-        f64::from(spec.batch_size * spec.max_length) * shape.flops_per_token(f64::from(spec.max_length), true);
+    let step_flops = shape.step_flops(&spec, f64::from(spec.max_length));
     let planned = Planned { memory: shape.memory(&spec), step_flops };
     Ok((spec, planned))
 }

@@ -59,24 +59,53 @@ const PARALLEL_PRODUCT: usize = 1 << 21;
 
 /// `out (+)= scale · a b`, with all threads when the product is large and `parallel` allows it.
 pub(crate) fn product(out: Into<'_>, a: Mat<'_>, b: Mat<'_>, scale: f32, parallel: bool) {
-    let (m, n, k) = (a.rows, b.cols, a.cols);
-    assert_eq!(k, b.rows, "inner sizes agree");
-    if m == 0 || n == 0 {
+    if a.rows == 0 || b.cols == 0 {
         return;
     }
-    assert!((m - 1) * out.stride + n <= out.data.len(), "the product fits where it goes");
+    assert!((a.rows - 1) * out.stride + b.cols <= out.data.len(), "the product fits where it goes");
+    let (to, stride, add) = (out.data.as_mut_ptr(), out.stride, out.add);
+    // SAFETY: it fits, and `out` is borrowed mutably, so it overlaps neither input.
+    unsafe { multiply((to, stride, add), a, b, scale, parallel) }
+}
+
+/// Inner sizes from which a product is no special case to the library, which never reads the place of one that is not added.
+const PLAIN_PRODUCT: usize = 16;
+
+/// `scale · a b`, in memory that nobody cleared before.
+pub(crate) fn multiplied(a: Mat<'_>, b: Mat<'_>, scale: f32) -> Vec<f32> {
+    let (m, n) = (a.rows, b.cols);
+    if [m, n, a.cols].into_iter().min() < Some(PLAIN_PRODUCT) {
+        let mut out = vec![0.0; m * n];
+        product(Into::new(&mut out, n), a, b, scale, true);
+        return out;
+    }
+    let mut out = Vec::with_capacity(m * n);
+    // SAFETY: the vector has room for every number of the product, and each is written.
+    unsafe {
+        multiply((out.as_mut_ptr(), n, false), a, b, scale, true);
+        out.set_len(m * n);
+    }
+    out
+}
+
+/// `to (+)= scale · a b`, where rows of `to` begin `stride` apart.
+///
+/// # Safety
+/// `to` has room for the product and overlaps neither input; where it is added to, it holds numbers.
+unsafe fn multiply((to, stride, add): (*mut f32, usize, bool), a: Mat<'_>, b: Mat<'_>, scale: f32, parallel: bool) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    assert_eq!(k, b.rows, "inner sizes agree");
     let threads = if parallel && m * n * k >= PARALLEL_PRODUCT { parallelism() } else { gemm::Parallelism::None };
-    // SAFETY: `Mat`'s constructors and the assertion above keep every index of the three matrices inside its slice, and
-    // `out` is borrowed mutably, so it overlaps neither input.
+    // SAFETY: `Mat`'s constructors keep every index of the inputs inside their slices, the caller vouches for `to`.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.data.as_mut_ptr(),
+            to,
             1,
-            out.stride as isize,
-            out.add,
+            stride as isize,
+            add,
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,
@@ -407,6 +436,16 @@ mod tests {
             let exact: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
             prop_assert!((f64::from(sum_by(&a, |x| x * x)) - exact).abs() < 1e-3);
             prop_assert_eq!(max(&a), a.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+
+        #[test]
+        fn uncleared_memory_takes_the_same_product(m in 1usize..40, n in 1usize..40, k in 1usize..40) {
+            let a: Vec<f32> = (0..m * k).map(|i| ((i * 37) % 19) as f32 - 9.0).collect();
+            let b: Vec<f32> = (0..k * n).map(|i| ((i * 53) % 23) as f32 - 11.0).collect();
+            let (a, b) = (Mat::new(&a, m, k), Mat::new(&b, k, n));
+            let mut expected = vec![f32::NAN; m * n];
+            product(Into::new(&mut expected, n), a, b, 0.5, true);
+            prop_assert_eq!(multiplied(a, b, 0.5), expected);
         }
 
         #[test]

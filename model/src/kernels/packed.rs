@@ -7,7 +7,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{Tensor, TensorData};
 
-use super::math::{Into, Mat, product};
+use super::math::{Mat, multiplied};
 use super::tape::{dims, memory, record, taped, untaped};
 use super::{dense, new_raw, plain_linear, raw, slice, tensor};
 use crate::compress::nf4::Nf4;
@@ -24,8 +24,7 @@ impl Backward<CpuBackend, 1> for PackedLinear {
         let ([b, t, n], [_, k]) = (dims(&dy), ops.state.shape());
         if let Some(node) = &ops.parents[0] {
             let w = ops.state.unpack();
-            let mut dx = vec![0.0; b * t * k];
-            product(Into::new(&mut dx, k), Mat::new(slice(&dy), b * t, n), Mat::new(&w, n, k), 1.0, true);
+            let dx = multiplied(Mat::new(slice(&dy), b * t, n), Mat::new(&w, n, k), 1.0);
             grads.register::<CpuBackend>(node.id, new_raw(dx, [b, t, k]));
         }
     }

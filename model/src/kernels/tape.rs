@@ -76,13 +76,11 @@ impl Backward<CpuBackend, 2> for Linear {
         let k = dims::<2>(w)[1];
         let dy = Mat::new(slice(&dy), b * t, n);
         if let Some(node) = &ops.parents[0] {
-            let mut dx = vec![0.0; b * t * k];
-            math::product(Into::new(&mut dx, k), dy, Mat::new(slice(w), n, k), 1.0, true);
+            let dx = math::multiplied(dy, Mat::new(slice(w), n, k), 1.0);
             grads.register::<CpuBackend>(node.id, new_raw(dx, [b, t, k]));
         }
         if let (Some(node), Some(x)) = (&ops.parents[1], x) {
-            let mut dw = vec![0.0; n * k];
-            math::product(Into::new(&mut dw, k), dy.t(), Mat::new(slice(x), b * t, k), 1.0, true);
+            let dw = math::multiplied(dy.t(), Mat::new(slice(x), b * t, k), 1.0);
             grads.register::<CpuBackend>(node.id, new_raw(dw, [n, k]));
         }
     }
@@ -126,30 +124,25 @@ impl Backward<CpuBackend, 4> for Adapted {
         let dy = Mat::new(slice(&dy), m, n);
         let [w, a, b] = [(&s.w, n, k), (&s.a, r, k), (&s.b, n, r)].map(|(raw, i, j)| Mat::new(slice(raw), i, j));
 
-        let mut d_low = vec![0.0; m * r];
-        math::product(Into::new(&mut d_low, r), dy, b, s.scale, true);
+        let d_low = math::multiplied(dy, b, s.scale);
         let d_low = Mat::new(&d_low, m, r);
         if let Some(node) = &ops.parents[2] {
-            let mut da = vec![0.0; r * k];
-            math::product(Into::new(&mut da, k), d_low.t(), Mat::new(slice(&s.input), m, k), 1.0, true);
+            let da = math::multiplied(d_low.t(), Mat::new(slice(&s.input), m, k), 1.0);
             grads.register::<CpuBackend>(node.id, new_raw(da, [r, k]));
         }
         if let Some(node) = &ops.parents[3] {
-            let mut db = vec![0.0; n * r];
-            math::product(Into::new(&mut db, r), dy.t(), Mat::new(&s.low, m, r), s.scale, true);
+            let db = math::multiplied(dy.t(), Mat::new(&s.low, m, r), s.scale);
             grads.register::<CpuBackend>(node.id, new_raw(db, [n, r]));
         }
         if let Some(node) = &ops.parents[0] {
-            let mut dx = vec![0.0; m * k];
-            math::product(Into::new(&mut dx, k), dy, w, 1.0, true);
+            let mut dx = math::multiplied(dy, w, 1.0);
             if !s.dropped {
                 math::product(Into::adding(&mut dx, k), d_low, a, 1.0, true);
             }
             grads.register::<CpuBackend>(node.id, new_raw(dx, [batch, time, k]));
         }
         if let (Some(node), true) = (&ops.parents[1], s.dropped) {
-            let mut dx = vec![0.0; m * k];
-            math::product(Into::new(&mut dx, k), d_low, a, 1.0, true);
+            let dx = math::multiplied(d_low, a, 1.0);
             grads.register::<CpuBackend>(node.id, new_raw(dx, [batch, time, k]));
         }
     }
@@ -176,9 +169,7 @@ pub(super) fn adapted(
     let ([n, _], [r, _]) = (dims::<2>(&raw_w), dims::<2>(&raw_a));
     let m = batch * time;
     let mut y = dense(slice(&raw_x), slice(&raw_w), n);
-    let mut low = vec![0.0; m * r];
-    let input_rows = Mat::new(slice(&raw_input), m, k);
-    math::product(Into::new(&mut low, r), input_rows, Mat::new(slice(&raw_a), r, k).t(), 1.0, true);
+    let low = math::multiplied(Mat::new(slice(&raw_input), m, k), Mat::new(slice(&raw_a), r, k).t(), 1.0);
     let b_turned = Mat::new(slice(&raw_b), n, r).t();
     math::product(Into::adding(&mut y, n), Mat::new(&low, m, r), b_turned, scale, true);
     let state =

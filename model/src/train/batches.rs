@@ -60,6 +60,39 @@ impl MicroBatch {
         self.lengths.iter().sum()
     }
 
+    /// Its first rows and the others, with about as many positions each; none where there is but one.
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        let longest = |from: usize| self.lengths[from..].iter().copied().max().unwrap_or(0);
+        let apart = |at: &usize| (at * self.time).abs_diff((self.rows - at) * longest(*at));
+        let at = (1..self.rows).min_by_key(apart)?;
+        Some([self.part(0, at, self.time), self.part(at, self.rows, longest(at))])
+    }
+
+    /// Some of the rows, `time` positions of each.
+    fn part(&self, from: usize, to: usize, time: usize) -> Self {
+        let bound = |row: usize| self.positions.partition_point(|flat| (*flat as usize) < row * self.time);
+        let counted = bound(from)..bound(to);
+        let moved = |flat: &i32| {
+            let (row, t) = (*flat as usize / self.time, *flat as usize % self.time);
+            ((row - from) * time + t) as i32
+        };
+        let rows = self.inputs.chunks_exact(self.time).skip(from).take(to - from);
+        Self {
+            rows: to - from,
+            time,
+            inputs: rows.flat_map(|row| &row[..time]).copied().collect(),
+            positions: self.positions[counted.clone()].iter().map(moved).collect(),
+            targets: self.targets[counted.clone()].to_vec(),
+            owners: self.owners[counted].to_vec(),
+            segments: self
+                .segments
+                .as_ref()
+                .map(|rows| rows[from..to].iter().map(|row| row[..time].to_vec()).collect()),
+            first_row: self.first_row + from as u64,
+            lengths: self.lengths[from..to].to_vec(),
+        }
+    }
+
     /// Which positions are no padding, `rows · time`.
     pub fn real(&self) -> Vec<bool> {
         self.lengths.iter().flat_map(|length| (0..self.time).map(move |t| t < *length)).collect()
@@ -292,6 +325,22 @@ mod tests {
                 prop_assert_eq!(&counts[1..], &wanted[..]);
             }
         }
+    }
+
+    #[test]
+    fn halves_hold_what_the_whole_holds() {
+        let mut batches = Batches::in_order(sequences(&[30, 21, 20, 11, 3]), &spec(5, 1000, false));
+        let whole = batches.step(0).remove(0);
+        let [one, two] = whole.halves().expect("several rows");
+        assert_eq!([(one.rows, one.time), (two.rows, two.time)], [(2, 29), (3, 19)]);
+        assert_eq!((two.first_row, two.lengths.as_slice()), (2, [19, 10, 2].as_slice()));
+        let seen = |pass: &MicroBatch| {
+            let of = |at: &i32| pass.inputs[*at as usize];
+            pass.positions.iter().map(of).zip(pass.targets.clone()).zip(pass.owners.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!([seen(&one), seen(&two)].concat(), seen(&whole));
+        assert_eq!(two.real().iter().filter(|real| **real).count(), two.tokens());
+        assert!(two.part(0, 1, 19).halves().is_none());
     }
 
     #[test]

@@ -6,23 +6,24 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use hearth_shared::spec::{SpecError, TrainSpec};
+use rayon::prelude::*;
 
 use super::TrainError;
 use super::average::Average;
 use super::batches::{Batches, MicroBatch};
-use super::checkpointed::{self, Weighed};
+use super::checkpointed::Weighed;
 use super::data::Sequence;
 use super::loss::{self, Objective, Sums};
-use super::optimizer::{self, Optimizer, Update};
+use super::optimizer::{self, Optimizer, Slots, Update};
+use super::pass::{self, Setting, Worker};
 use super::preference::Preference;
 use super::scaler::LossScale;
 use super::schedule::Schedule;
 use super::source::Source;
 use super::watch::Watch;
-use crate::moe::Routing;
-use crate::projection::{DropoutKey, ParamRef, floats, is_adapter};
+use crate::projection::{ParamMut, ParamRef, is_adapter};
 use crate::rounding::Rounding;
 use crate::transformer::{Forward, Transformer};
 use crate::{adapter, device};
@@ -258,7 +259,7 @@ impl Run {
 
     /// Trained parameters, in the model's order.
     pub(super) fn trained(&self) -> Vec<(String, ParamRef<'_>)> {
-        self.model.params().into_iter().filter(|(_, param)| param.is_require_grad()).collect()
+        self.model.trained()
     }
 
     /// One optimizer step.
@@ -315,10 +316,13 @@ impl Run {
         let scale = self.loss_scale().unwrap_or(1.0);
         let one = scale / counted.max(1) as f64;
         let sequences = self.batches.chosen(position);
+        let TrainSpec { seed, gradient_checkpointing: checkpointing, frozen_layers, .. } = self.spec;
+        let setting = Setting { seed, step, rounding: self.rounding, checkpointing };
         let judged =
-            self.preference.as_ref().map(|preference| preference.judge(&sequences, &self.losses(passes, step)));
+            self.preference.as_ref().map(|preference| preference.judge(&sequences, &self.losses(passes, setting)));
+        let twin = on_tape(self.model.valid(), frozen_layers);
+        let mut workers = [self.model.clone(), twin].map(Worker::new);
         let mut sums = Sums::default();
-        let mut gradients = vec![Vec::new(); self.trained().len()];
         for pass in passes {
             let weights = match &judged {
                 None => vec![one as f32; pass.positions.len()],
@@ -327,8 +331,14 @@ impl Run {
                 }
             };
             let weighed = self.weighed(weights, one * pass.positions.len() as f64);
-            sums.add(self.pass(pass, &weighed, step, &mut |tape| self.collect(tape, &mut gradients)));
+            sums.add(pass::pass(&mut workers, pass, &weighed, setting));
         }
+        let [mut gradients, others] = workers.map(|worker| worker.gradients);
+        gradients.par_iter_mut().zip(others).for_each(|(sum, other)| {
+            if !other.is_empty() {
+                pass::add(sum, other);
+            }
+        });
         let back = (1.0 / scale) as f32;
         for ((_, param), gradient) in self.trained().into_iter().zip(&mut gradients) {
             // A parameter that no position depends on has no gradient.
@@ -363,65 +373,38 @@ impl Run {
         Weighed { objective, weights, balance: share * self.model.config().moe.map_or(0.0, |moe| moe.balance) }
     }
 
-    /// What drops and rounds in a pass.
-    fn forward(&self, pass: &MicroBatch, step: u64) -> Forward<'static> {
-        let dropout = Some(DropoutKey { seed: self.spec.seed, step, row: pass.first_row });
-        Forward { dropout, rounding: self.rounding, ..Forward::default() }
-    }
-
     /// The negative log-probability of each sequence of a step.
-    fn losses(&self, passes: &[MicroBatch], step: u64) -> Vec<f64> {
-        sequence_losses(&self.model.valid(), passes, |pass| self.forward(pass, step))
-    }
-
-    /// Forward and backward over one micro-batch.
-    fn pass(&self, pass: &MicroBatch, weighed: &Weighed, step: u64, collect: &mut dyn FnMut(&mut Gradients)) -> Sums {
-        if self.spec.gradient_checkpointing {
-            return checkpointed::pass(&self.model, pass, &|| self.forward(pass, step), weighed, collect);
-        }
-        let mut routing = Routing::default();
-        let context =
-            Forward { segments: pass.segments.as_deref(), routing: Some(&mut routing), ..self.forward(pass, step) };
-        let hidden = self.model.hidden(tokens(pass, &self.model.device()), context);
-        let (sums, surrogate) = loss::cross_entropy(&self.model, hidden, pass, weighed.objective, &weighed.weights);
-        // Experts are balanced in every pass by itself, with the weight of its share of the step.
-        let balance = routing.balance(Some(&pass.real())).filter(Tensor::is_tracked);
-        let balance = balance.map(|loss| loss * weighed.balance);
-        if let Some(scalar) = surrogate.into_iter().chain(balance).reduce(|a, b| a + b) {
-            collect(&mut scalar.backward());
-        }
-        sums
-    }
-
-    /// Adds gradients of a pass to the step's, in the order of [`Self::trained`].
-    fn collect(&self, tape: &mut Gradients, sums: &mut [Vec<f32>]) {
-        for ((_, param), sum) in self.trained().into_iter().zip(sums) {
-            let gradient = match param {
-                ParamRef::Vector(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
-                ParamRef::Matrix(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
-            };
-            match gradient {
-                Some(gradient) if sum.is_empty() => *sum = gradient,
-                Some(gradient) => sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g),
-                None => {}
-            }
-        }
+    fn losses(&self, passes: &[MicroBatch], setting: Setting) -> Vec<f64> {
+        sequence_losses(&self.model.valid(), passes, |pass| setting.forward(pass))
     }
 
     fn update(&mut self, gradients: &[Vec<f32>], lr: f64, gradient_scale: f32) {
         let step = self.progress.updates() + 1;
+        let here = device::is_cpu(&self.model.device());
         let trained: BTreeSet<String> = self.trained().into_iter().map(|(path, _)| path).collect();
         let params = self.model.params_mut().into_iter().filter(|(path, _)| trained.contains(path));
-        for ((path, mut param), gradient) in params.zip(gradients) {
-            let slots = self.slots.entry(path.clone()).or_default();
-            let shape = param.shape();
-            let mut values = param.to_vec();
-            let update = Update { path: &path, shape: &shape, values: &mut values, gradient, gradient_scale };
-            self.optimizer.apply(update, slots, lr, step);
-            if let Some(average) = &mut self.average {
-                average.take(&path, &values);
-            }
+        // Slots leave the map for a moment, so that each parameter can be moved by whichever thread is free.
+        let mut moved: Vec<_> = params
+            .zip(gradients)
+            .map(|((path, param), gradient)| (self.slots.remove(&path).unwrap_or_default(), path, param, gradient))
+            .collect();
+        let optimizer = &self.optimizer;
+        let one = |(slots, path, param, gradient): &mut (Slots, String, ParamMut<'_>, &Vec<f32>)| {
+            let (shape, mut values) = (param.shape(), param.to_vec());
+            let update = Update { path, shape: &shape, values: &mut values, gradient, gradient_scale };
+            optimizer.apply(update, slots, lr, step);
             param.set(values);
+        };
+        if here {
+            moved.par_iter_mut().for_each(one);
+        } else {
+            moved.iter_mut().for_each(one);
+        }
+        for (slots, path, param, _) in moved {
+            if let Some(average) = &mut self.average {
+                average.take(&path, &param.to_vec());
+            }
+            self.slots.insert(path, slots);
         }
     }
 

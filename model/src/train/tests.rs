@@ -175,7 +175,8 @@ fn a_packed_base_trains_as_its_numbers_do() {
     }
 }
 
-/// The same examples in one pass, in passes of a row or two, and packed: loss and weights after a step are the same.
+/// The same examples in one pass, whose halves two threads share, in passes of a row (which nobody shares) or two, and packed: loss
+/// and weights after a step are the same.
 #[test]
 fn splitting_a_batch_changes_nothing() {
     for adapter in splittable() {

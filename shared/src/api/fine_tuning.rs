@@ -227,7 +227,7 @@ pub struct JobInfo {
 pub struct Planned {
     /// Bytes at its fullest, above the idle process.
     pub memory: Memory,
-    /// Floating point operations of one step.
+    /// Floating point operations of one step, what gradient checkpointing computes again included.
     pub step_flops: f64,
 }
 

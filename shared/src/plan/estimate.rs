@@ -29,7 +29,7 @@ impl Layout {
 }
 
 /// Share of a large product's speed that a step of Hearth's own reaches on a CPU: the median that `cargo xtask bench planner` found.
-pub const CPU_UTILISATION: f64 = 0.5;
+pub const CPU_UTILISATION: f64 = 0.7;
 
 /// Share of a data sheet's peak that well-tuned training reaches on GPUs: PaLM's 46 % (Chowdhery 2022, table 3) is among the highest
 /// published, Llama 3's 38 to 43 % (Dubey 2024, table 4) usual.
@@ -103,7 +103,7 @@ impl ModelShape {
 
     /// What one device holds at its fullest.
     pub fn memory_on(&self, spec: &TrainSpec, place: Place<'_>) -> Memory {
-        self.spread(&own_part(spec, place.layout), place.layout, bytes(spec, place.native))
+        self.spread(&own_part(spec, place.layout), place.layout, place.native)
     }
 
     /// One step of `spec` with rows of `length` tokens.
@@ -113,8 +113,8 @@ impl ModelShape {
         let tokens = f64::from(spec.batch_size) * length;
         let own = own_part(spec, layout);
         let bytes = bytes(spec, native);
-        let memory = self.spread(&own, layout, bytes);
-        let flops = tokens * self.flops_per_token(length, spec.adapter.is_none());
+        let memory = self.spread(&own, layout, native);
+        let flops = self.step_flops(spec, length);
         let compute_seconds = flops / (data * tensor * pipeline * device.peak(spec.precision) * utilisation);
 
         let own_tokens = tokens / data;
@@ -154,9 +154,10 @@ impl ModelShape {
         }
     }
 
-    /// Memory of one device of a layout, with numbers of `bytes` in the passes and masters in f32.
-    fn spread(&self, spec: &TrainSpec, layout: Layout, bytes: f64) -> Memory {
-        let whole = self.memory(spec);
+    /// Memory of one device of a layout, with masters in f32.
+    fn spread(&self, spec: &TrainSpec, layout: Layout, native: bool) -> Memory {
+        let bytes = bytes(spec, native);
+        let whole = self.fullest(spec, if native { 1 } else { self.workers(spec) });
         let [data, tensor, pipeline] = [layout.data, layout.tensor, layout.pipeline].map(|n| f64::from(n.max(1)));
         let part = tensor * pipeline;
         let among = |stage: u8| if layout.zero >= stage { data } else { 1.0 };

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 /// Steps of a run; the first warms up.
 const STEPS: usize = 4;
+/// Readings of the speed of products before each run.
+const SPEEDS: usize = 9;
 
 /// A run, small enough to write on a command line.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
@@ -133,7 +135,6 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let cases = cases();
-    let speed = device::speed(&device::cpu());
     let mut memory = Vec::new();
     let mut times = Vec::new();
     for case in &cases {
@@ -142,7 +143,9 @@ fn main() -> Result<()> {
         // No checkpoint is written here.
         let memory_of = shape.memory(&spec);
         let predicted = (memory_of.total - memory_of.checkpoint) as f64;
-        let flops = shape.flops_per_token(case.time as f64, spec.adapter.is_none()) * (case.rows * case.time) as f64;
+        // The machine's speed changes by the minute where others work on it too.
+        let speed = median((0..SPEEDS).map(|_| device::speed(&device::cpu())).collect());
+        let flops = shape.step_flops(&spec, case.time as f64);
         let answer = Command::new(std::env::current_exe()?)
             .arg(serde_json::to_string(case)?)
             .output()

@@ -1,0 +1,106 @@
+//! Forward and backward over one micro-batch, dense ones in two halves at once: a thread that works through rows of its own waits for
+//! no other at every small operation. The halves are the same whatever the number of threads, and so are the bits.
+
+use burn::tensor::{Gradients, Tensor};
+
+use super::batches::MicroBatch;
+use super::checkpointed::{self, Weighed};
+use super::loss::{self, Sums};
+use super::run::tokens;
+use crate::moe::Routing;
+use crate::projection::{DropoutKey, ParamRef, floats};
+use crate::rounding::Rounding;
+use crate::transformer::{Forward, Transformer};
+
+/// What all passes of a step share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub seed: u64,
+    pub step: u64,
+    pub rounding: Option<Rounding>,
+    pub checkpointing: bool,
+}
+
+impl Setting {
+    /// What drops and rounds in a pass.
+    pub fn forward(&self, pass: &MicroBatch) -> Forward<'static> {
+        let dropout = Some(DropoutKey { seed: self.seed, step: self.step, row: pass.first_row });
+        Forward { dropout, rounding: self.rounding, ..Forward::default() }
+    }
+}
+
+/// One of the two that work on a step: a model of its own on a tape of its own, which shares the weights, and the sums of its gradients
+/// in the order of the trained parameters.
+#[derive(Debug)]
+pub(super) struct Worker {
+    model: Transformer,
+    pub gradients: Vec<Vec<f32>>,
+}
+
+impl Worker {
+    pub fn new(model: Transformer) -> Self {
+        let count = model.trained().len();
+        Self { model, gradients: vec![Vec::new(); count] }
+    }
+
+    fn work(&mut self, pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Sums {
+        let Self { model, gradients } = self;
+        let collect = &mut |tape: &mut Gradients| collect(model, tape, gradients);
+        if setting.checkpointing {
+            return checkpointed::pass(model, pass, &|| setting.forward(pass), weighed, collect);
+        }
+        let mut routing = Routing::default();
+        let context =
+            Forward { segments: pass.segments.as_deref(), routing: Some(&mut routing), ..setting.forward(pass) };
+        let hidden = model.hidden(tokens(pass, &model.device()), context);
+        let (sums, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective, &weighed.weights);
+        // Experts are balanced in every pass by itself, with the weight of its share of the step.
+        let balance = routing.balance(Some(&pass.real())).filter(Tensor::is_tracked);
+        let balance = balance.map(|loss| loss * weighed.balance);
+        if let Some(scalar) = surrogate.into_iter().chain(balance).reduce(|a, b| a + b) {
+            collect(&mut scalar.backward());
+        }
+        sums
+    }
+}
+
+/// Adds gradients of a pass to the step's.
+fn collect(model: &Transformer, tape: &mut Gradients, sums: &mut [Vec<f32>]) {
+    for ((_, param), sum) in model.trained().into_iter().zip(sums) {
+        let gradient = match param {
+            ParamRef::Vector(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
+            ParamRef::Matrix(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
+        };
+        if let Some(gradient) = gradient {
+            add(sum, gradient);
+        }
+    }
+}
+
+/// Adds; an empty sum is 0.
+pub(super) fn add(sum: &mut Vec<f32>, gradient: Vec<f32>) {
+    if sum.is_empty() {
+        *sum = gradient;
+    } else {
+        sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
+    }
+}
+
+/// Forward and backward over one micro-batch.
+pub(super) fn pass(workers: &mut [Worker; 2], pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Sums {
+    let [first, second] = workers;
+    let halves = is_divisible(&first.model, setting).then(|| pass.halves()).flatten();
+    let Some([one, two]) = halves else {
+        return first.work(pass, weighed, setting);
+    };
+    let (front, back) = weighed.weights.split_at(one.positions.len());
+    let [front, back] = [front, back].map(|weights| Weighed { weights: weights.to_vec(), ..*weighed });
+    let (mut sums, others) = rayon::join(|| first.work(&one, &front, setting), || second.work(&two, &back, setting));
+    sums.add(others);
+    sums
+}
+
+/// Experts share a capacity, and number formats a scale, among all rows of a pass.
+fn is_divisible(model: &Transformer, setting: Setting) -> bool {
+    crate::device::is_cpu(&model.device()) && model.config().moe.is_none() && setting.rounding.is_none()
+}
