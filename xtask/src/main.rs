@@ -7,6 +7,7 @@
 mod bench;
 mod build_id;
 mod check_gpu;
+mod golden;
 mod lint;
 mod page;
 mod parity;
