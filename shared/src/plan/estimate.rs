@@ -28,7 +28,8 @@ impl Layout {
     }
 }
 
-/// Share of a large product's speed that a step of Hearth's own reaches on a CPU: the median that `cargo xtask bench planner` found.
+/// Share of a large product's speed that a step of Hearth's own reaches on a CPU. `cargo xtask bench planner` found medians of 0.64,
+/// 0.72 and 0.91 on one machine, as the engine and the bench's reading of that speed got better: this is between them.
 pub const CPU_UTILISATION: f64 = 0.7;
 
 /// Share of a data sheet's peak that well-tuned training reaches on GPUs: PaLM's 46 % (Chowdhery 2022, table 3) is among the highest
