@@ -1,19 +1,28 @@
 //! Turns `locales/<language>/<part>.json` into the typed keys of `src/app/i18n.rs`. A key that one language has and the
 //! other lacks stops the build: the page is never half translated.
 
-use std::{env, error::Error, fs, path::PathBuf};
-
-use leptos_i18n_parser::parse_locales::{
-    options::{Config, ParseOptions},
-    parse_locales,
-};
-
-/// One file a part of the page, so that people who work on different parts do not meet in one file.
-const PARTS: [&str; 8] = ["common", "shell", "home", "playground", "tune", "pretrain", "plan", "lab"];
+use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=HEARTH_BUILD_ID");
+    // The worker says nothing in any language.
+    #[cfg(feature = "app")]
+    languages()?;
+    Ok(())
+}
+
+#[cfg(feature = "app")]
+fn languages() -> Result<(), Box<dyn Error>> {
+    use leptos_i18n_parser::parse_locales::{
+        options::{Config, ParseOptions},
+        parse_locales,
+    };
+    use std::{env, fs, path::PathBuf};
+
+    /// One file a part of the page, so that people who work on different parts do not meet in one file.
+    const PARTS: [&str; 8] = ["common", "shell", "home", "playground", "tune", "pretrain", "plan", "lab"];
+
     let out = PathBuf::from(env::var("OUT_DIR")?).join("i18n.rs");
     let config = Config::new("en")?
         .add_locale("zh")?
