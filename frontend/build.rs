@@ -21,7 +21,20 @@ fn languages() -> Result<(), Box<dyn Error>> {
     use std::{env, fs, path::PathBuf};
 
     /// One file a part of the page, so that people who work on different parts do not meet in one file.
-    const PARTS: [&str; 8] = ["common", "shell", "home", "playground", "tune", "pretrain", "plan", "lab"];
+    const PARTS: [&str; 12] = [
+        "common",
+        "shell",
+        "home",
+        "playground",
+        "tune",
+        "pretrain",
+        "plan",
+        "lab",
+        "position",
+        "cache",
+        "words",
+        "quantize",
+    ];
 
     let out = PathBuf::from(env::var("OUT_DIR")?).join("i18n.rs");
     let config = Config::new("en")?

@@ -56,7 +56,11 @@ fn Page() -> impl IntoView {
                 <Routes fallback=NotFound>
                     <Route path=path!("/") view=home::Home/>
                     <Route path=path!("/lab") view=lab::Lab/>
-                    <Route path=path!("/lab/:lab") view=lab::Lab/>
+                    <Route path=path!("/lab/attention") view=lab::Lab/>
+                    <Route path=path!("/lab/position") view=lab::position::Position/>
+                    <Route path=path!("/lab/cache") view=lab::cache::Cache/>
+                    <Route path=path!("/lab/tokenizer") view=lab::words::Words/>
+                    <Route path=path!("/lab/quantization") view=lab::quantize::Quantize/>
                     <Route path=path!("/playground") view=playground::Playground/>
                     <Route path=path!("/planner") view=planner::Planner/>
                     <Route path=path!("/fine-tune") view=fine_tune::FineTune/>

@@ -6,7 +6,11 @@
 //!
 //! It does not know how a buffer crosses (that is `postMessage`), nor what a tensor is.
 
+pub mod cache;
 pub mod fit;
+pub mod position;
+pub mod quantize;
+pub mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +32,14 @@ pub enum Request {
     Open(OpenModel),
     /// Run the current model over a text and return everything attention computed. Answered by [`Reply::Traced`].
     Trace { text: String },
+    /// What a model loses by position, and how its queries turn. Answered by [`Reply::Position`].
+    Position(position::Ask),
+    /// Generate with the current model, with a cache of keys and values or without. Answered by [`Reply::Cache`].
+    Cache(cache::Ask),
+    /// Take a text apart by a model's vocabulary, or learn one. Answered by [`Reply::Words`].
+    Words(words::Ask),
+    /// Round the current model's numbers and see what that costs. Answered by [`Reply::Quantize`].
+    Quantize(quantize::Ask),
     /// Check a chat data set that comes as the call's only buffer. Answered by [`Reply::Checked`].
     Check(CheckDataset),
     /// Stop the call with this id, wherever it is. Never answered; the stopped call fails with [`LabError::Cancelled`].
@@ -41,6 +53,10 @@ impl Request {
         match self {
             Self::Open(_) => "open",
             Self::Trace { .. } => "trace",
+            Self::Position(_) => "position",
+            Self::Cache(_) => "cache",
+            Self::Words(_) => "words",
+            Self::Quantize(_) => "quantize",
             Self::Check(_) => "check",
             Self::Cancel { .. } => "cancel",
         }
@@ -197,6 +213,10 @@ pub enum Stage {
 pub enum Reply {
     Opened(Box<Opened>),
     Traced(Box<Traced>),
+    Position(Box<position::Found>),
+    Cache(Box<cache::Found>),
+    Words(Box<words::Found>),
+    Quantize(Box<quantize::Found>),
     /// The validator's report as the JSON text the server would write, and what was asked to be previewed; an example that the
     /// model's template refuses has no pieces.
     Checked {

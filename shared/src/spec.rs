@@ -4,12 +4,14 @@
 mod adapter;
 mod architecture;
 mod export;
+mod quantize;
 mod train;
 mod work;
 
 pub use adapter::{AdapterSpec, BaseWeights, BottleneckSpec, LoraSpec, VirtualTokensSpec};
 pub use architecture::{ACTIVE_EXPERTS, ArchitectureSpec, Preset, Sizes};
 pub use export::{ExportDtype, ExportFormat, ExportSpec};
+pub use quantize::{BLOCK as QUANTIZE_BLOCK, Calibration, Grain, QuantizeSpec};
 use serde::{Deserialize, Serialize};
 pub use train::{
     Auto, BYTES_PER_TOKEN, DataFacts, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective, OptimizerKind,

@@ -1,26 +1,33 @@
-//! The attention lab: a model in the tab, a text, and every number between the two. The views are in `lab/`, the state in
-//! `lab/session.rs`; the model runs in the worker and is reached through `lab/engine.rs`.
+//! The labs. This file is the attention lab: a model in the tab, a text, and every number between the two. The views are in `lab/`, the state in
+//! `lab/session.rs`; the model runs in the worker and is reached through `lab/engine.rs`. The other labs are modules of their own here.
 
 mod address;
+pub mod cache;
 mod chances;
 mod controls;
 pub mod engine;
 pub mod forward;
 mod heads;
 mod heat;
+pub mod host;
 mod inspect;
 mod next;
+mod opening;
+pub mod position;
 pub mod publish;
+pub mod quantize;
 pub mod session;
 mod steps;
+mod tabs;
 mod tokens;
 mod wire;
+pub mod words;
 
 use hearth_shared::lab::Engine;
 use leptos::prelude::*;
 
 use super::i18n::{Locale, t, use_i18n};
-use session::Status;
+use host::Status;
 
 /// Sentences to begin with: an echo for induction heads, a reference, the other language.
 const EXAMPLES: [(Locale, &str); 4] = [
@@ -39,15 +46,15 @@ pub fn Lab() -> impl IntoView {
         .find(|(locale, _)| *locale == i18n.get_locale_untracked())
         .map_or(EXAMPLES[0].1, |(_, text)| text);
     let session = session::provide(first.to_owned());
-    let state = move || match session.status.get() {
+    let state = move || match session.host.status.get() {
         Status::Waiting => "waiting",
         Status::Opening { .. } => "opening",
-        Status::Tracing => "tracing",
+        Status::Computing => "tracing",
         Status::Ready => "ready",
         Status::Failed(_) => "failed",
     };
     let engine = move || {
-        session.opened.get().map(|opened| match opened.engine.engine {
+        session.host.opened.get().map(|opened| match opened.engine.engine {
             Engine::Cpu => "cpu",
             Engine::WebGpu => "webgpu",
         })
@@ -63,12 +70,13 @@ pub fn Lab() -> impl IntoView {
             data-forward-ms=move || of_pass(|forward| format!("{:.1}", forward.traced.timing.forward_ms))
             data-answer-ms=move || session.answer_ms.get().map(|ms| format!("{ms:.1}"))
         >
+            <tabs::Tabs/>
             <header class="lab-head">
                 <h1>{t!(i18n, lab.title)}</h1>
                 <p>{t!(i18n, lab.lead)}</p>
             </header>
             <controls::Controls/>
-            <controls::Notices/>
+            <opening::Notices/>
             <Show when=move || session.forward().is_some()>
                 <tokens::Tokens/>
                 <div class="lab-body">

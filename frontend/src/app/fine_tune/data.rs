@@ -10,7 +10,7 @@ use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::app::lab::{engine::engine, publish::publish, session::lab_model};
+use crate::app::lab::{engine::engine, host::lab_model, publish::publish};
 use hearth_shared::api::models::Model;
 
 /// Rows that the preview keeps, and how far into the file it looks for them.

@@ -155,7 +155,7 @@ fn Summary(found: Memo<Next>) -> impl IntoView {
 fn Chance(candidate: Candidate, top: f32, actual: bool) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let word = session.word(candidate.token);
+    let word = session.host.word(candidate.token);
     let partial = word.starts_with('⟨');
     let shown = visible(&word);
     let width = |share: f32| format!("{:.2}%", share / top * 100.0);

@@ -1,15 +1,13 @@
-//! What a person sets: the text, the model, the engine; and how far the answer is.
+//! What a person sets in the attention lab: the text, the model, the engine; and when the answer came.
 
-use hearth_shared::lab::{EngineChoice, EngineReason, EngineReport, LabError, Stage, WebGpu};
 use leptos::prelude::*;
 
-use super::engine::{Life, engine};
-use super::session::{Status, use_session};
+use super::host::Status;
+use super::opening::{EngineSwitch, ModelChoice};
+use super::session::use_session;
 use super::{EXAMPLES, milliseconds};
-use crate::app::components::{Failure, Progress, icons::Icon};
-use crate::app::format;
+use crate::app::components::icons::Icon;
 use crate::app::i18n::{t, t_string, use_i18n};
-use crate::app::store::{Load, NANO, use_store};
 
 #[component]
 pub fn Controls() -> impl IntoView {
@@ -55,116 +53,6 @@ pub fn Controls() -> impl IntoView {
     }
 }
 
-#[component]
-fn ModelChoice() -> impl IntoView {
-    let i18n = use_i18n();
-    let session = use_session();
-    let store = use_store();
-    let options = move || {
-        let models = store.models.get().into_ready().unwrap_or_default();
-        models
-            .into_iter()
-            .filter(|model| !model.hearth.files.is_empty())
-            .map(|model| {
-                let label = t_string!(
-                    i18n,
-                    lab.model_option,
-                    id = model.id.clone(),
-                    parameters = format::count(model.hearth.parameters),
-                    bytes = format::bytes(model.hearth.bytes)
-                );
-                let id = model.id.clone();
-                let chosen = move || session.model.get() == id;
-                view! { <option value=model.id.clone() selected=chosen>{label}</option> }
-            })
-            .collect_view()
-    };
-    view! {
-        <label class="field">
-            <span class="field-label">{t!(i18n, lab.model)}</span>
-            <select
-                id="lab-model"
-                class="select"
-                on:change=move |event| session.model.set(event_target_value(&event))
-            >
-                {options}
-            </select>
-        </label>
-    }
-}
-
-#[component]
-fn EngineSwitch() -> impl IntoView {
-    let i18n = use_i18n();
-    let session = use_session();
-    let choices = [EngineChoice::Auto, EngineChoice::Cpu, EngineChoice::WebGpu];
-    let name = move |choice| match choice {
-        EngineChoice::Auto => t_string!(i18n, lab.engine_auto),
-        EngineChoice::Cpu => t_string!(i18n, lab.engine_cpu),
-        EngineChoice::WebGpu => t_string!(i18n, lab.engine_webgpu),
-    };
-    let has_webgpu = move || match engine().life().get() {
-        Life::Ready { webgpu, .. } => matches!(webgpu, WebGpu::Adapter(_)),
-        _ => true,
-    };
-    let why = move || session.opened.get().map(|opened| why(opened.engine));
-    view! {
-        <div class="field">
-            <span class="field-label" id="lab-engine">{t!(i18n, lab.engine)}</span>
-            <div class="segments" role="group" aria-labelledby="lab-engine">
-                {choices
-                    .into_iter()
-                    .map(|choice| {
-                        let pressed = move || (session.choice.get() == choice).to_string();
-                        view! {
-                            <button
-                                data-engine-choice=super::address::choice_word(choice)
-                                aria-pressed=pressed
-                                disabled=move || choice == EngineChoice::WebGpu && !has_webgpu()
-                                on:click=move |_| session.choice.set(choice)
-                            >
-                                {move || name(choice)}
-                            </button>
-                        }
-                    })
-                    .collect_view()}
-            </div>
-            <p class="hint lab-why">{why}</p>
-        </div>
-    }
-}
-
-/// Why this engine computes, with the measured times.
-fn why(report: EngineReport) -> String {
-    let i18n = use_i18n();
-    let tokens = report.measured_tokens;
-    let time = |ms: Option<f64>| ms.map(milliseconds).unwrap_or_default();
-    let cpu = time(report.cpu_ms);
-    match (report.reason, report.webgpu) {
-        (EngineReason::Faster, _) => {
-            t_string!(i18n, lab.why_faster, tokens = tokens, cpu = cpu, gpu = time(report.webgpu_ms))
-        }
-        (EngineReason::Chosen, _) => {
-            let ms = time(report.cpu_ms.or(report.webgpu_ms));
-            t_string!(i18n, lab.why_chosen, tokens = tokens, ms = ms)
-        }
-        (EngineReason::NoWebGpu, WebGpu::Missing { secure_context: false }) => {
-            t_string!(i18n, lab.why_insecure, tokens = tokens, ms = cpu)
-        }
-        (EngineReason::NoWebGpu, _) => {
-            t_string!(i18n, lab.why_no_webgpu, tokens = tokens, ms = cpu)
-        }
-        (EngineReason::SoftwareAdapter, WebGpu::Adapter(adapter)) => {
-            let adapter = adapter.architecture;
-            t_string!(i18n, lab.why_software, tokens = tokens, ms = cpu, adapter = adapter)
-        }
-        (EngineReason::WebGpuFailed { message }, _) => {
-            t_string!(i18n, lab.why_failed, tokens = tokens, ms = cpu, message = message)
-        }
-        (EngineReason::TooLarge | EngineReason::SoftwareAdapter, _) => t_string!(i18n, lab.why_too_large).to_owned(),
-    }
-}
-
 /// One line on the answer: its time, or what is being done.
 #[component]
 fn Line() -> impl IntoView {
@@ -198,9 +86,9 @@ fn Line() -> impl IntoView {
     };
     view! {
         <div class="lab-line" aria-live="polite">
-            {move || match session.status.get() {
+            {move || match session.host.status.get() {
                 Status::Ready => answered().into_any(),
-                Status::Tracing => {
+                Status::Computing => {
                     view! {
                         <span class="badge">
                             <span class="spinner"></span>
@@ -212,159 +100,6 @@ fn Line() -> impl IntoView {
                 _ => ().into_any(),
             }}
             {cut}
-        </div>
-    }
-}
-
-/// What stands between the person and the pictures: progress, failures, an engine that is down.
-#[component]
-pub fn Notices() -> impl IntoView {
-    let i18n = use_i18n();
-    let session = use_session();
-    let store = use_store();
-    let life = engine().life();
-    let models_error = Signal::derive(move || match store.models.get() {
-        Load::Failed(error) => Some(error),
-        _ => None,
-    });
-    view! {
-        {move || match life.get() {
-            Life::Down { reason } => {
-                view! {
-                    <div class="notice bad" role="alert">
-                        <Icon name="warn"/>
-                        <div>
-                            <strong>{t!(i18n, lab.down_title)}</strong>
-                            <p>{reason}</p>
-                        </div>
-                        <button class="button small" on:click=move |_| engine().restart()>
-                            {t!(i18n, lab.down_action)}
-                        </button>
-                    </div>
-                }
-                    .into_any()
-            }
-            Life::Restarting { reason } => {
-                view! {
-                    <p class="notice warn">
-                        <Icon name="retry"/>
-                        {t_string!(i18n, lab.restarting, reason = reason)}
-                    </p>
-                }
-                    .into_any()
-            }
-            _ => ().into_any(),
-        }}
-        {move || {
-            models_error
-                .get()
-                .map(|error| view! { <Failure error=error retry=move |()| store.refresh()/> })
-        }}
-        {move || match session.status.get() {
-            Status::Waiting if models_error.get().is_none() => {
-                view! { <p class="lab-wait soft">{t!(i18n, lab.starting)}</p> }.into_any()
-            }
-            Status::Opening { .. } => view! { <Opening/> }.into_any(),
-            Status::Failed(error) => failed(error).into_any(),
-            _ => ().into_any(),
-        }}
-    }
-}
-
-/// The bar while a model is fetched and loaded.
-#[component]
-fn Opening() -> impl IntoView {
-    let i18n = use_i18n();
-    let session = use_session();
-    let parts = move || match session.status.get() {
-        Status::Opening { model, progress, .. } => Some((model, progress)),
-        _ => None,
-    };
-    let line = move || {
-        let Some((model, Some(progress))) = parts() else {
-            return t_string!(i18n, lab.starting).to_owned();
-        };
-        match progress.stage {
-            Stage::Fetch => t_string!(
-                i18n,
-                lab.fetching,
-                model = model,
-                done = format::bytes(progress.done),
-                total = format::bytes(progress.total.unwrap_or(progress.done))
-            ),
-            Stage::Measure => t_string!(i18n, lab.measuring).to_owned(),
-            _ => t_string!(i18n, lab.loading).to_owned(),
-        }
-    };
-    let share = Signal::derive(move || {
-        let progress = parts()?.1?;
-        let total = progress.total.filter(|&total| total > 0)?;
-        Some(progress.done as f64 / total as f64)
-    });
-    let label = Signal::derive(line);
-    view! {
-        <div class="lab-opening card">
-            <div>
-                <p class="num">{label}</p>
-                <Progress value=share label=label/>
-            </div>
-            <button class="button small" on:click=move |_| session.cancel()>
-                {t!(i18n, common.cancel)}
-            </button>
-        </div>
-    }
-}
-
-fn failed(error: LabError) -> impl IntoView {
-    let i18n = use_i18n();
-    let session = use_session();
-    let (title, text) = match &error {
-        LabError::EmptyText => (t_string!(i18n, lab.empty_title), t_string!(i18n, lab.empty_text).to_owned()),
-        LabError::Cancelled => (t_string!(i18n, lab.cancelled_title), t_string!(i18n, lab.cancelled_text).to_owned()),
-        LabError::Memory { needed, available } => (
-            t_string!(i18n, lab.memory_title),
-            t_string!(i18n, lab.memory_text, needed = format::bytes(*needed), available = format::bytes(*available)),
-        ),
-        LabError::Storage { needed, available } => (
-            t_string!(i18n, lab.storage_title),
-            t_string!(i18n, lab.storage_text, needed = format::bytes(*needed), available = format::bytes(*available)),
-        ),
-        other => (t_string!(i18n, lab.failed_title), other.to_string()),
-    };
-    let again = match error {
-        LabError::EmptyText | LabError::Memory { .. } => None,
-        LabError::Cancelled => Some(t_string!(i18n, lab.fetch_again)),
-        _ => Some(t_string!(i18n, common.retry)),
-    };
-    let to_nano = error != LabError::EmptyText && session.model.get_untracked() != NANO;
-    view! {
-        <div class="notice bad" role="alert" data-lab-error=title>
-            <Icon name="warn"/>
-            <div>
-                <strong>{title}</strong>
-                <p>{text}</p>
-            </div>
-            <div class="lab-actions">
-                {again
-                    .map(|label| {
-                        view! {
-                            <button class="button small" on:click=move |_| session.reopen()>
-                                {label}
-                            </button>
-                        }
-                    })}
-                {to_nano
-                    .then(|| {
-                        view! {
-                            <button
-                                class="button small"
-                                on:click=move |_| session.model.set(NANO.to_owned())
-                            >
-                                {t!(i18n, lab.back_to_nano)}
-                            </button>
-                        }
-                    })}
-            </div>
         </div>
     }
 }

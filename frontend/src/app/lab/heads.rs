@@ -127,7 +127,7 @@ fn Thumb(at: Head, shape: Shape) -> impl IntoView {
     let canvas = NodeRef::<html::Canvas>::new();
     Effect::new(move |_| {
         if let (Some(canvas), Some(forward)) = (canvas.get(), session.forward()) {
-            heat::paint(&canvas, &forward, at, Step::Weights, session.palette.get());
+            heat::paint(&canvas, &forward, at, Step::Weights, session.host.palette.get());
         }
     });
     let label = move || {

@@ -25,7 +25,11 @@ pub fn address() -> Address {
 
 /// Replaces the address without a new entry in the history.
 pub fn set_address(address: &Address) {
-    address::replace("/lab", &address.pairs());
+    // `/lab` alone is the attention lab; below it are the others too.
+    let path = window().location().pathname().unwrap_or_default();
+    if path == "/lab" || path == "/lab/attention" {
+        address::replace("/lab", &address.pairs());
+    }
 }
 
 /// Runs `action` when the system turns light or dark, until the view is gone.

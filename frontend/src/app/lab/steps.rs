@@ -147,7 +147,7 @@ fn Picture(
     Effect::new(move |_| {
         if let (Some(canvas), Some(forward)) = (canvas.get(), session.forward()) {
             let at = session.at.get();
-            heat::paint(&canvas, &forward, at, step.get(), session.palette.get());
+            heat::paint(&canvas, &forward, at, step.get(), session.host.palette.get());
         }
     });
     let sides = Memo::new(move |_| {

@@ -16,10 +16,10 @@ use hearth_shared::lab::{
 use js_sys::ArrayBuffer;
 
 use crate::{
-    check,
+    cache, check,
     desk::{Done, Task},
     fetch::{self, Fetched},
-    port, probe, traced,
+    port, position, probe, quantize, traced, words,
 };
 
 /// Tokens of the forward pass that is timed.
@@ -72,9 +72,13 @@ impl Lab {
         match request {
             Request::Open(request) => self.open(task, request).await,
             Request::Trace { text } => {
-                let open = self.open.borrow().clone().ok_or(LabError::NoModel)?;
+                let open = self.current()?;
                 traced::trace(task, &open, &text).await
             }
+            Request::Position(ask) => position::answer(task, self, ask).await,
+            Request::Cache(ask) => cache::answer(task, self, ask).await,
+            Request::Words(ask) => words::answer(task, self, ask).await,
+            Request::Quantize(ask) => quantize::answer(task, self, ask).await,
             Request::Check(request) => {
                 let open = self.open.borrow().clone();
                 check::check(task, open, request, &buffers).await
@@ -82,6 +86,14 @@ impl Lab {
             // The desk answers these itself.
             Request::Cancel { .. } => Err(LabError::Cancelled),
         }
+    }
+
+    /// The model in hand.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn current(&self) -> Result<Rc<Open>, LabError> {
+        self.open.borrow().clone().ok_or(LabError::NoModel)
     }
 
     async fn open(&self, task: &Rc<Task>, request: OpenModel) -> Result<Done, LabError> {

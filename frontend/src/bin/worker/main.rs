@@ -1,6 +1,8 @@
 //! The lab's engine: a model in a worker of the tab. It answers the calls of `hearth_shared::lab`; it knows no page.
 
 #[cfg(target_arch = "wasm32")]
+mod cache;
+#[cfg(target_arch = "wasm32")]
 mod check;
 #[cfg(target_arch = "wasm32")]
 mod desk;
@@ -13,12 +15,18 @@ mod keep;
 #[cfg(target_arch = "wasm32")]
 mod port;
 #[cfg(target_arch = "wasm32")]
+mod position;
+#[cfg(target_arch = "wasm32")]
 mod probe;
+#[cfg(target_arch = "wasm32")]
+mod quantize;
 #[cfg(target_arch = "wasm32")]
 mod traced;
 #[cfg(target_arch = "wasm32")]
 #[path = "../../app/lab/wire.rs"]
 mod wire;
+#[cfg(target_arch = "wasm32")]
+mod words;
 
 /// The id of the sources this worker was built from; `dev` in a hand-made build, which then fits every page.
 #[cfg(target_arch = "wasm32")]
