@@ -33,6 +33,12 @@ pub struct Look {
 #[error("reading the forward pass failed: {0}")]
 pub struct LookError(String);
 
+impl LookError {
+    pub(crate) fn new(error: &impl std::fmt::Debug) -> Self {
+        Self(format!("{error:?}"))
+    }
+}
+
 /// Runs `ids` through the model and reads everything.
 ///
 /// # Errors
@@ -51,7 +57,7 @@ pub async fn look(model: &Transformer, ids: &[u32]) -> Result<Look, LookError> {
             .register(layer.output);
     }
     let read = reading.register(logits).execute_async().await;
-    let mut read = read.map_err(|error| LookError(format!("{error:?}")))?;
+    let mut read = read.map_err(|error| LookError::new(&error))?;
     let logits = read.pop().map(numbers).transpose()?.unwrap_or_default();
     let mut parts: [Vec<f32>; 6] = Default::default();
     for (index, data) in read.into_iter().enumerate() {
@@ -69,7 +75,7 @@ pub async fn last_logits(model: &Transformer, ids: &[u32]) -> Result<Vec<f32>, L
     let ctx = Forward { last_only: true, ..Forward::default() };
     let logits = model.forward(tokens(ids, &model.device()), ctx);
     let read = logits.into_data_async().await;
-    numbers(read.map_err(|error| LookError(format!("{error:?}")))?)
+    numbers(read.map_err(|error| LookError::new(&error))?)
 }
 
 /// `[1, T]`
@@ -79,6 +85,6 @@ fn tokens(ids: &[u32], device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(ids, shape), device)
 }
 
-fn numbers(data: TensorData) -> Result<Vec<f32>, LookError> {
-    data.try_to_vec().map_err(|error| LookError(format!("{error:?}")))
+pub(crate) fn numbers(data: TensorData) -> Result<Vec<f32>, LookError> {
+    data.try_to_vec().map_err(|error| LookError::new(&error))
 }

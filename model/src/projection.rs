@@ -10,6 +10,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Shape, Tensor, TensorData, activation};
 
 use crate::compress::nf4::Nf4;
+use crate::compress::quantize;
 use crate::kernels;
 use crate::rounding::Rounding;
 
@@ -53,6 +54,9 @@ pub struct Projection {
     pub lora: Option<Lora>,
     pub ia3: Option<Ia3>,
     pub bottleneck: Option<Bottleneck>,
+    /// Inputs are put on levels of so many bits, a scale for each token.
+    #[module(skip)]
+    pub input_bits: Option<u8>,
 }
 
 /// `y + up(gelu(down(y)))` behind a projection's outputs (Houlsby 2019).
@@ -132,11 +136,16 @@ impl Projection {
             lora: None,
             ia3: None,
             bottleneck: None,
+            input_bits: None,
         }
     }
 
     /// `[.., in]` → `[.., out]`
     pub fn forward(&self, x: Tensor<3>, site: Site<'_>) -> Tensor<3> {
+        let x = match self.input_bits {
+            Some(bits) => quantize::inputs(x, bits),
+            None => x,
+        };
         let bias = self.bias.as_ref().map(Param::val);
         let factors = self.ia3.as_ref().map(|ia3| (ia3.of_input, ia3.vector.val().unsqueeze::<3>()));
         let x = match &factors {

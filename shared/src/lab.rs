@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod fit;
+pub mod held_out;
 pub mod position;
 pub mod quantize;
 pub mod words;

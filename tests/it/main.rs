@@ -11,6 +11,7 @@ mod browser_pages;
 mod browser_planner;
 mod browser_pretrain;
 mod browser_pull;
+mod browser_quantize;
 mod browser_story;
 mod exporting;
 mod harness;

@@ -85,6 +85,11 @@ pub async fn post_form<T: DeserializeOwned>(path: &str, form: &FormData) -> Resu
     read_json(send(call).await?).await
 }
 
+/// The text behind a path of the page's own.
+pub async fn get_text(path: &str) -> Result<String, ClientError> {
+    read_text(send(Call::new("GET", path)).await?).await.ok_or_else(|| ClientError::Garbled("no text".to_owned()))
+}
+
 /// The bytes behind a path, for a download that needs the key.
 pub async fn get_blob(path: &str) -> Result<web_sys::Blob, ClientError> {
     let response = send(Call::new("GET", path)).await?;

@@ -2,7 +2,7 @@
 
 mod compare;
 mod data;
-mod download;
+pub(super) mod download;
 mod export;
 mod feed;
 mod launch;

@@ -17,6 +17,7 @@ pub mod position;
 pub mod publish;
 pub mod quantize;
 pub mod session;
+mod share;
 mod steps;
 mod tabs;
 mod tokens;

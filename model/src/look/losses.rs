@@ -28,7 +28,7 @@ pub async fn losses(model: &Transformer, window: &[u32]) -> Result<Vec<f32>, Loo
         let logits = model.logits(hidden.clone().slice(s![.., start..end, ..])); // [1, P, V]
         let picked = activation::log_softmax(logits, 2).gather(2, targets).neg();
         let read = picked.into_data_async().await;
-        out.extend(numbers(read.map_err(|error| LookError(format!("{error:?}")))?)?);
+        out.extend(numbers(read.map_err(|error| LookError::new(&error))?)?);
     }
     Ok(out)
 }

@@ -61,6 +61,7 @@ fn a_product_is_torchs_autocast() -> Result {
             lora: None,
             ia3: None,
             bottleneck: None,
+            input_bits: None,
         };
         let site = Site { rounding: Rounding::of(precision), ..Site::default() };
         let y = projection.forward(x.clone().unsqueeze_dim::<3>(0), site).squeeze_dim::<2>(0);

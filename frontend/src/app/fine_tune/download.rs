@@ -1,4 +1,4 @@
-//! Saving a tuned model's adapter: the two files that PEFT reads.
+//! Handing files to the browser: a tuned model's adapter (the two files that PEFT reads), results, what a lab found.
 
 use hearth_shared::api::models::Model;
 use leptos::prelude::*;
@@ -27,7 +27,7 @@ pub async fn file(id: &str, name: &str) -> Result<(), ClientError> {
 }
 
 /// A link that is clicked once: the only way a page may name a download whose request carries a key.
-fn save(blob: &web_sys::Blob, name: &str) {
+pub fn save(blob: &web_sys::Blob, name: &str) {
     let Ok(url) = web_sys::Url::create_object_url_with_blob(blob) else {
         return;
     };

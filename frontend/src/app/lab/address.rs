@@ -77,7 +77,9 @@ pub fn choice_word(choice: EngineChoice) -> &'static str {
     }
 }
 
-fn choice_of(word: &str) -> EngineChoice {
+/// The engine choice of a word; automatic where it is none.
+#[must_use]
+pub fn choice_of(word: &str) -> EngineChoice {
     match word {
         "cpu" => EngineChoice::Cpu,
         "webgpu" => EngineChoice::WebGpu,

@@ -30,6 +30,7 @@ const MEASURED: u32 = 32;
 pub struct Lab {
     open: RefCell<Option<Rc<Open>>>,
     gpu: RefCell<Option<Result<Device, String>>>,
+    pub quantize: quantize::Bench,
 }
 
 /// A model ready to compute.

@@ -1,0 +1,40 @@
+//! The held-out texts that labs measure losses on: the sample that the page carries, languages taking turns.
+
+use serde::Deserialize;
+
+/// Where the page has it: a line of JSON a document.
+pub const SAMPLE: &str = "/samples/heldout.jsonl";
+
+#[derive(Deserialize)]
+struct Document {
+    language: String,
+    text: String,
+}
+
+/// The documents' texts, one of each language in turn, so that the first few hold all of them. A line that is no document is left out.
+pub fn texts(lines: &str) -> Vec<String> {
+    let mut by_language: Vec<(String, Vec<String>)> = Vec::new();
+    for document in lines.lines().filter_map(|line| serde_json::from_str::<Document>(line).ok()) {
+        let place = by_language.iter().position(|(language, _)| *language == document.language);
+        let place = place.unwrap_or_else(|| {
+            by_language.push((document.language.clone(), Vec::new()));
+            by_language.len() - 1
+        });
+        by_language[place].1.push(document.text);
+    }
+    let most = by_language.iter().map(|(_, texts)| texts.len()).max().unwrap_or(0);
+    let turn = |turn: usize| by_language.iter().filter_map(move |(_, texts)| texts.get(turn).cloned());
+    (0..most).flat_map(turn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_take_turns() {
+        let line = |language: &str, text: &str| format!(r#"{{"id":"x","language":"{language}","text":"{text}"}}"#);
+        let lines = [line("en", "a"), line("en", "b"), "nonsense".to_owned(), line("en", "c"), line("zh", "天")];
+        assert_eq!(texts(&lines.join("\n")), ["a", "天", "b", "c"]);
+    }
+}

@@ -1,0 +1,167 @@
+//! The quantization lab in a real browser: what the tab measures is what the native model measures, settings follow clicks and stand in
+//! the address, the search keeps its bound, and a change stops it.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::executor::block_on;
+use hearth_model::bundle::ModelBundle;
+use hearth_model::compress::trial::Weights;
+use hearth_model::device;
+use hearth_model::look::losses::{losses, windows};
+use hearth_shared::lab::{held_out, quantize};
+use hearth_shared::spec::{Calibration, Grain, QuantizeSpec};
+use hearth_tests::{Browser, Look, Server};
+use serde::Deserialize;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What `window.__hearth.quantize` says of the last measurement.
+#[derive(Debug, Deserialize)]
+struct Found {
+    base: f64,
+    nll: f64,
+    ms: f64,
+    tokens: usize,
+    bytes: u64,
+    full_bytes: u64,
+    errors: Vec<f64>,
+}
+
+async fn found(browser: &Browser) -> Result<Found> {
+    browser.wait_within("return document.querySelector('.quantize[data-lab=ready]') !== null", PATIENCE).await?;
+    browser.eval("return window.__hearth.quantize").await
+}
+
+/// Clicks a setting and waits until the model was measured with it.
+async fn set(browser: &Browser, name: &str, value: &str) -> Result<Found> {
+    browser.eval::<serde_json::Value>("delete window.__hearth.quantize; return null").await?;
+    browser.click(&format!("[data-setting={name}] [data-value='{value}']")).await?;
+    browser.wait_within("return window.__hearth.quantize !== undefined", PATIENCE).await?;
+    found(browser).await
+}
+
+/// The same, natively: loss as it is, loss and bytes under a spec.
+fn native(specs: &[QuantizeSpec]) -> Result<(f64, Vec<(f64, u64)>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../public/models/nano");
+    let bundle = ModelBundle::load(&folder, &device::cpu(), &mut |_| ControlFlow::Continue(()))?;
+    let texts = held_out::texts(&std::fs::read_to_string(folder.join("heldout.jsonl"))?);
+    let windows = windows(&bundle.tokenizer, &texts, quantize::TOKENS / quantize::WINDOW, quantize::WINDOW);
+    let nll = |model: &_| -> Result<f64> {
+        let mut all = Vec::new();
+        for window in &windows {
+            all.extend(block_on(losses(model, window))?);
+        }
+        Ok(all.iter().map(|loss| f64::from(*loss)).sum::<f64>() / all.len() as f64)
+    };
+    let weights = block_on(Weights::read(&bundle.transformer))?;
+    let mut under = Vec::new();
+    for spec in specs {
+        let bits = vec![spec.weight_bits; weights.matrices.len()];
+        let (model, _) = weights.rounded(&bundle.transformer, &bits, spec);
+        under.push((nll(&model)?, weights.bytes(&bits, spec)));
+    }
+    Ok((nll(&bundle.transformer)?, under))
+}
+
+fn near(here: f64, there: f64, what: &str) -> Result<()> {
+    ensure!((here - there).abs() < 1e-3, "{what}: the tab says {here}, the native model {there}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_setting_is_measured_as_the_native_model_measures_it() -> Result<()> {
+    let eight = QuantizeSpec::default();
+    let three = QuantizeSpec { weight_bits: Some(3), grain: Grain::Tensor, ..eight };
+    let least = QuantizeSpec { calibration: Calibration::Mse, ..three };
+    let inputs = QuantizeSpec { weight_bits: None, input_bits: Some(4), ..QuantizeSpec::default() };
+    let (base, wanted) = tokio::task::spawn_blocking(move || native(&[eight, three, least, inputs])).await??;
+
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }).await?;
+    browser.goto(&server.url("/lab/quantization?engine=cpu")).await?;
+    let first = found(&browser).await?;
+    near(first.base, base, "as it is")?;
+    near(first.nll, wanted[0].0, "8 bits a row")?;
+    ensure!((first.tokens, first.bytes) == (quantize::TOKENS, wanted[0].1), "{first:?}");
+    ensure!(first.bytes * 100 / first.full_bytes == 25, "{first:?} is no quarter");
+    println!("512 tokens measured in {:.0} ms", first.ms);
+
+    set(&browser, "grain", "tensor").await?;
+    let found_three = set(&browser, "bits", "3").await?;
+    near(found_three.nll, wanted[1].0, "3 bits a matrix")?;
+    ensure!(found_three.errors.iter().all(|error| *error > 0.01), "{:?}", found_three.errors);
+    let found_least = set(&browser, "calibration", "mse").await?;
+    near(found_least.nll, wanted[2].0, "least error")?;
+    browser.wait("return location.search.includes('bits=3') && location.search.includes('calibration=mse')").await?;
+    let points = browser.count(".cloud-dot").await?;
+    ensure!(points == 4, "{points} points for four settings");
+
+    // Another address, another setting; nothing of the weights is rounded, so nothing is saved.
+    browser.goto(&server.url("/lab/quantization?engine=cpu&bits=off&inputs=4")).await?;
+    let of_inputs = found(&browser).await?;
+    near(of_inputs.nll, wanted[3].0, "inputs in 4 bits")?;
+    ensure!(of_inputs.bytes == of_inputs.full_bytes, "{of_inputs:?}");
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_search_keeps_its_bound_and_a_change_stops_it() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }).await?;
+    browser.goto(&server.url("/lab/quantization?engine=cpu&bits=4")).await?;
+    let whole = found(&browser).await?;
+    browser.click("[data-action=search]").await?;
+    browser.wait_within("return document.querySelector('[data-long=running]') !== null", PATIENCE).await?;
+    set(&browser, "bits", "6").await?;
+    browser.wait_within("return document.querySelector('[data-long=running]') === null", PATIENCE).await?;
+    ensure!(browser.count("#search-found").await? == 0, "a stopped search found something");
+
+    browser.click("[data-action=sensitivity]").await?;
+    browser.wait_within("return window.__hearth.sensitivity !== undefined", PATIENCE).await?;
+    ensure!(browser.count(".group-bars li").await? == 5, "four layers and the embedding");
+
+    browser.click("[data-action=search]").await?;
+    browser.wait_within("return window.__hearth.searched !== undefined", PATIENCE).await?;
+    let searched: quantize::Searched = browser.eval("return window.__hearth.searched").await?;
+    let rise = (searched.loss.nll - searched.base.nll).exp() - 1.0;
+    ensure!(rise <= 0.01 && !searched.exceeded, "the perplexity rises by {rise}: {searched:?}");
+    let few = searched.bits.iter().filter(|(_, bits)| *bits == 4).count();
+    ensure!(few > 0 && few < searched.bits.len(), "{few} matrices in 4 bits");
+    ensure!(searched.bytes > whole.bytes, "{} bytes are fewer than 4 bits everywhere", searched.bytes);
+    browser.screenshot("quantize-searched").await?;
+
+    // A part that is spared keeps its numbers.
+    browser.eval::<serde_json::Value>("delete window.__hearth.quantize; return null").await?;
+    browser.click("[data-group=embed]").await?;
+    browser.wait_within("return window.__hearth.quantize !== undefined", PATIENCE).await?;
+    let spared = found(&browser).await?;
+    ensure!(spared.errors[0] == 0.0 && spared.errors[1..].iter().all(|error| *error > 0.0), "{:?}", spared.errors);
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_look_of_the_quantization_lab_is_kept_as_a_picture() -> Result<()> {
+    let server = Server::start().await?;
+    let desktop = Look { width: 1440, ..Look::desktop() };
+    let looks = [
+        ("quantize-desktop-light-en", desktop.clone()),
+        ("quantize-desktop-dark-zh", desktop.dark().language("zh-CN")),
+        ("quantize-phone-light-zh", Look::phone().language("zh-CN")),
+        ("quantize-phone-dark-en", Look::phone().dark()),
+    ];
+    for (name, look) in looks {
+        let browser = Browser::open(&look).await?;
+        browser.goto(&server.url("/lab/quantization?bits=4&grain=tensor")).await?;
+        found(&browser).await.context(name)?;
+        set(&browser, "grain", "row").await.context(name)?;
+        set(&browser, "bits", "3").await.context(name)?;
+        let wide: bool = browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
+        browser.screenshot(name).await?;
+        ensure!(wide, "{name}: the page is wider than its window");
+        browser.close().await?;
+    }
+    Ok(())
+}
