@@ -5,6 +5,7 @@ mod api_chat;
 mod api_client;
 mod api_files;
 mod api_system;
+mod browser_access;
 mod browser_kept;
 mod browser_lab;
 mod browser_pages;

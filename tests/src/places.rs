@@ -42,6 +42,15 @@ pub fn smollm2() -> Result<PathBuf> {
     model_file("SmolLM2-135M-Instruct.Q4_1.gguf")
 }
 
+/// axe-core's one script.
+pub fn axe() -> Result<PathBuf> {
+    let path = cache()?.join("tools/axe/node_modules/axe-core/axe.min.js");
+    if !path.exists() {
+        bail!("{} is missing: `cargo xtask setup` installs it", path.display());
+    }
+    Ok(path)
+}
+
 /// The model every checkout carries.
 pub fn nano() -> PathBuf {
     root().join("public").join("models").join("nano")

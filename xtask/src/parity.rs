@@ -11,9 +11,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::golden as compare;
-use crate::paths::{Paths, which};
+use crate::paths::Paths;
 use crate::setup;
-use crate::setup::python;
+use crate::setup::{npm, python};
 use crate::step::step;
 
 const HINT: &str = "a reference implementation has changed, or a golden file was edited by hand: look at the difference, and copy \
@@ -86,8 +86,6 @@ pub fn llama_cpp(paths: &Paths) -> Result<PathBuf> {
             step.unchanged();
             return Ok(());
         }
-        let npm = which(paths, &["npm", "npm.cmd"]).context("npm is not on PATH")?;
-        fs::create_dir_all(&folder)?;
         let platform = match (std::env::consts::OS, std::env::consts::ARCH) {
             ("macos", "aarch64") => "mac-arm64-metal",
             ("macos", _) => "mac-x64",
@@ -95,16 +93,8 @@ pub fn llama_cpp(paths: &Paths) -> Result<PathBuf> {
             (_, "aarch64") => "linux-arm64",
             _ => "linux-x64",
         };
-        step.run(
-            paths
-                .command(npm)
-                .current_dir(&folder)
-                .args(["install", "--ignore-scripts", "--omit=optional"])
-                .args(["--no-audit", "--no-fund", "--prefix"])
-                .arg(&folder)
-                .arg(format!("node-llama-cpp@{LLAMA_CPP}"))
-                .arg(format!("@node-llama-cpp/{platform}@{LLAMA_CPP}")),
-        )
+        let packages = [format!("node-llama-cpp@{LLAMA_CPP}"), format!("@node-llama-cpp/{platform}@{LLAMA_CPP}")];
+        npm::install(paths, step, &folder, &packages)
     })?;
     Ok(folder)
 }

@@ -2,6 +2,7 @@
 
 mod chromium;
 mod models;
+pub mod npm;
 pub mod python;
 mod tools;
 mod wasm;
@@ -20,6 +21,7 @@ pub fn for_page(paths: &Paths) -> Result<()> {
 pub fn for_tests(paths: &Paths) -> Result<()> {
     chromium::ensure(paths)?;
     python::ensure_api(paths)?;
+    npm::axe(paths)?;
     models::ensure(paths)
 }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::npm;
 use crate::paths::{Paths, which};
 use crate::step::{output_of, step};
 
@@ -85,17 +86,7 @@ fn wasm_opt(paths: &Paths) -> Result<()> {
             step.note(format!("version {version}, unchanged"));
             return Ok(());
         }
-        let npm = which(paths, &["npm", "npm.cmd"]).context("npm is not on PATH")?;
-        let folder = paths.tools().join("node");
-        fs::create_dir_all(&folder)?;
-        step.run(
-            paths
-                .command(npm)
-                .current_dir(&folder)
-                .args(["install", "--no-audit", "--no-fund", "--prefix"])
-                .arg(&folder)
-                .arg(format!("binaryen@{BINARYEN}")),
-        )?;
+        npm::install(paths, step, &paths.tools().join("node"), &[format!("binaryen@{BINARYEN}")])?;
         let version = wasm_opt_version(paths).context("the installed wasm-opt does not run")?;
         step.note(format!("version {version}"));
         Ok(())
