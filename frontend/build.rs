@@ -1,5 +1,5 @@
 //! Turns `locales/<language>/<part>.json` into the typed keys of `src/app/i18n.rs`. A key that one language has and the
-//! other lacks stops the build: the page is never half translated.
+//! other lacks stops the build: the page is never half translated. Beside it stands a table of the models that the page brings along.
 
 use std::error::Error;
 
@@ -9,6 +9,60 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The worker says nothing in any language.
     #[cfg(feature = "app")]
     languages()?;
+    #[cfg(feature = "app")]
+    siblings()?;
+    Ok(())
+}
+
+/// Writes what `src/app/lab/position/siblings.rs` includes: the position lab's models with the files that the engine needs.
+#[cfg(feature = "app")]
+fn siblings() -> Result<(), Box<dyn Error>> {
+    use std::{env, fmt::Write as _, fs, path::PathBuf};
+
+    use serde_json::Value;
+    use sha2::{Digest as _, Sha256};
+
+    /// In the order that the page shows them in.
+    const NAMES: [&str; 4] = ["learned", "sinusoidal", "alibi", "rope"];
+    const FILES: [&str; 5] =
+        ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"];
+
+    let folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../public/models/positions");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut table = format!("pub const SIBLINGS: [Sibling; {}] = [\n", NAMES.len());
+    for name in NAMES {
+        let json = |file: &str| -> Result<Value, Box<dyn Error>> {
+            let path = folder.join(name).join(file);
+            Ok(serde_json::from_slice(&fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?)?)
+        };
+        let number = |value: &Value, what: &str| -> Result<u64, String> {
+            value.as_u64().ok_or_else(|| format!("the card or configuration of {name} has no {what}"))
+        };
+        let (card, config) = (json("card.json")?, json("config.json")?);
+        let mut hash = Sha256::new();
+        let mut files = String::new();
+        for file in FILES {
+            let bytes = fs::read(folder.join(name).join(file))?;
+            write!(files, "({file:?}, {}), ", bytes.len())?;
+            hash.update(file);
+            hash.update([0]);
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+        let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let rows = &card["position_table"]["rows"];
+        let parameters = number(&card["parameters"], "parameters")?;
+        let trained = number(&card["recipe"]["pretrain"]["context"], "training length")?;
+        let positions = number(&config["max_positions"], "positions")?;
+        writeln!(
+            table,
+            "    Sibling {{ name: {name:?}, hash: {hash:?}, parameters: {parameters}, trained: {trained}, \
+             max_positions: {positions}, table_rows: {:?}, files: &[{files}] }},",
+            rows.as_u64()
+        )?;
+    }
+    table.push_str("];\n");
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("siblings.rs"), table)?;
     Ok(())
 }
 

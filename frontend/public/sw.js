@@ -72,8 +72,10 @@ async function keep(urls, headers) {
             // The next visit asks again.
         }
     }
-    const cache = await caches.open(MODELS);
+    const models = await caches.open(MODELS);
     for (const url of urls) {
+        // The page's own files go with its build, a model's stand under the hash of their contents.
+        const cache = url.startsWith("/v1/") ? models : lists;
         if (await cache.match(url)) continue;
         try {
             const response = await fetch(url, { headers });

@@ -247,6 +247,11 @@ impl Attention {
         self.kind.dropout = rate;
     }
 
+    /// Whether it has the model's sliding window.
+    pub(crate) fn set_slides(&mut self, slides: bool) {
+        self.kind.slides = slides;
+    }
+
     /// `[B, T, D]` → `[B, T, D]`, and what to remember of it when the context is traced.
     pub(crate) fn forward(
         &self,

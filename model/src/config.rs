@@ -134,6 +134,14 @@ pub enum RopeScaling {
     Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original: usize },
 }
 
+impl RopeScaling {
+    /// YaRN with the bounds its paper found for llama, and `0.1 · ln(factor) + 1` (Peng 2023, equation 22).
+    pub fn yarn(factor: f64, original: usize) -> Self {
+        let attention_factor = 0.1 * factor.max(1.0).ln() + 1.0;
+        Self::Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention_factor, truncate: true }
+    }
+}
+
 /// The feed-forward nonlinearity.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]

@@ -2,6 +2,8 @@
 //!
 //! It reads asynchronously, because a graphics device in a browser allows nothing else. It knows no protocol and no page.
 
+pub mod decode;
+pub mod distance;
 pub mod losses;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};

@@ -7,6 +7,8 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bpe;
 pub mod gguf;
+pub mod learn;
+pub mod merges;
 pub mod report;
 mod stream;
 
@@ -169,18 +171,22 @@ impl Tokenizer {
 
     /// Token ids of `text`, without begin or end tokens.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
-        let inner = match special {
+        let ids = ids(self.reading(special), text, false);
+        match special {
+            Special::Plain if ids.iter().any(|id| self.special.contains_key(id)) => self.without_special(ids),
+            _ => ids,
+        }
+    }
+
+    /// The library's tokenizer that reads special tokens so.
+    fn reading(&self, special: Special) -> &tokenizers::Tokenizer {
+        match special {
             Special::Parse => &self.inner,
             Special::Plain => self.plain.get_or_init(|| {
                 let mut plain = self.inner.clone();
                 plain.set_encode_special_tokens(true);
                 plain
             }),
-        };
-        let ids = ids(inner, text, false);
-        match special {
-            Special::Plain if ids.iter().any(|id| self.special.contains_key(id)) => self.without_special(ids),
-            _ => ids,
         }
     }
 
@@ -255,6 +261,16 @@ impl Tokenizer {
     /// Control tokens, by id.
     pub fn special_tokens(&self) -> impl Iterator<Item = (u32, &str)> {
         self.special.iter().map(|(&id, text)| (id, text.as_str()))
+    }
+
+    /// How it makes tokens, by the name in `tokenizer.json`: `BPE`, `Unigram`, `WordPiece` or `WordLevel`.
+    pub fn algorithm(&self) -> &'static str {
+        match self.inner.get_model() {
+            tokenizers::ModelWrapper::BPE(_) => "BPE",
+            tokenizers::ModelWrapper::Unigram(_) => "Unigram",
+            tokenizers::ModelWrapper::WordPiece(_) => "WordPiece",
+            tokenizers::ModelWrapper::WordLevel(_) => "WordLevel",
+        }
     }
 
     /// The tokens that templates know by name.

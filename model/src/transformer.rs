@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, module, s};
 
 use crate::attention::{Attention, Context, Mask, ScoreRule};
 use crate::cache::KvCache;
-use crate::config::{BlockKind, Dropout, ModelConfig, NormPlacement, Position};
+use crate::config::{BlockKind, Dropout, ModelConfig, NormPlacement, Position, RopeScaling};
 use crate::layers::NormLayer;
 use crate::moe::{FeedForward, Routing};
 use crate::projection::{DropoutKey, ParamMut, ParamRef, Projection, Site, zeros_when_used};
@@ -204,6 +204,22 @@ impl Transformer {
         for block in &mut self.layers {
             block.dropout = rates.residual;
             block.attention.set_dropout(rates.attention);
+        }
+    }
+
+    /// Stretches the rotation in another way from now on; a model that doesn't rotate stays as it is.
+    pub fn set_rope_scaling(&mut self, scaling: RopeScaling) {
+        if let Position::Rope(rope) = &mut self.config.position {
+            rope.scaling = scaling;
+        }
+    }
+
+    /// From now on every layer sees so many positions back, its own included; none sees all.
+    pub fn set_window(&mut self, window: Option<usize>) {
+        self.config.sliding_window = window;
+        self.config.sliding_layers.clear();
+        for block in &mut self.layers {
+            block.attention.set_slides(window.is_some());
         }
     }
 

@@ -6,8 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use hearth_model::bundle::ModelBundle;
-use hearth_model::config::Position;
+use hearth_model::checkpoint::source::Memory;
+use hearth_model::config::{Position, RopeScaling};
 use hearth_model::device;
+use hearth_model::generate::score;
 use hearth_model::recipe::Recipe;
 use hearth_model::recipe::card::Card;
 use hearth_model::recipe::corpus::read_jsonl;
@@ -104,6 +106,28 @@ fn only_alibi_goes_beyond_its_training_length() {
         let worse = rows.last().unwrap().mean - rows.first().unwrap().mean;
         assert_eq!(worse < 0.0, name == "alibi", "{name}: {worse}");
     }
+}
+
+/// A rotation that is stretched after loading is the one that a configuration could have asked for.
+#[test]
+fn stretching_a_model_is_loading_it_so() {
+    let (folder, scaling) = (folder("rope"), RopeScaling::yarn(4.0, card("rope").recipe.pretrain.context));
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&read("config.json")).unwrap();
+    config["position"]["rope"]["scaling"] = serde_json::to_value(scaling).unwrap();
+    let files = ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"];
+    let files =
+        files.map(|name| (name, read(name))).into_iter().chain([("config.json", config.to_string().into_bytes())]);
+    let asked =
+        ModelBundle::from_source(&Memory::new(files), &device::cpu(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let mut stretched = load(&folder);
+    let ids: Vec<u32> = (0..200).map(|i| (i * 97 + 13) % 4096).collect();
+    let chances = |bundle: &ModelBundle| -> Vec<Option<f32>> {
+        score(bundle, &ids, 0).unwrap().iter().map(|token| token.logprob).collect()
+    };
+    assert_ne!(chances(&stretched), chances(&asked));
+    stretched.transformer.set_rope_scaling(scaling);
+    assert_eq!(chances(&stretched), chances(&asked));
 }
 
 #[test]

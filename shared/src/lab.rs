@@ -56,7 +56,7 @@ impl Request {
             Self::Trace { .. } => "trace",
             Self::Position(_) => "position",
             Self::Cache(_) => "cache",
-            Self::Words(_) => "words",
+            Self::Words(ask) => ask.kind(),
             Self::Quantize(_) => "quantize",
             Self::Check(_) => "check",
             Self::Cancel { .. } => "cancel",

@@ -121,7 +121,7 @@ impl ModelShape {
 
     /// Operations for a token's way through all blocks: of matrices, and of queries with keys and weights with values, each over half of
     /// the row.
-    fn blocks_forward(&self, length: f64) -> (f64, f64) {
+    pub(crate) fn blocks_forward(&self, length: f64) -> (f64, f64) {
         let mlp = if self.gated { 3 } else { 2 } * self.d_model * self.ffn_dim;
         let layer = 2 * self.d_model * (self.q_width + self.kv_width) + self.active_experts * mlp;
         (2.0 * (self.n_layers * layer) as f64, (self.n_layers * 2 * self.q_width) as f64 * length)

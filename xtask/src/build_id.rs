@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// Everything the page is built from, relative to the checkout.
-pub const SOURCES: [&str; 10] = [
+pub const SOURCES: [&str; 11] = [
     "frontend",
     "shared/src",
     "shared/Cargo.toml",
     "model/src",
     "model/Cargo.toml",
     "public/models/nano/heldout.jsonl",
+    "public/models/positions",
     "Trunk.toml",
     "Cargo.toml",
     "Cargo.lock",

@@ -17,6 +17,8 @@ mod run_charts;
 mod run_parts;
 
 pub use compare::Compare;
+pub use data::read_sample;
+pub use download::save;
 pub use launch::Launch;
 pub use list::{FineTune, Runs};
 pub use new::{NewRun, Step, upload};

@@ -56,23 +56,20 @@ impl<'a> Gguf<'a> {
     /// Whatever is wrong with the header or a tensor's description, with its offset.
     pub fn parse(file: &str, bytes: &'a [u8]) -> Result<Self, CheckpointError> {
         let mut r = Reader { file, bytes, at: 0 };
-        if bytes.get(..4) != Some(b"GGUF") {
-            return Err(r.fault_at(0, Fault::NotThis { format: "GGUF" }));
-        }
-        r.at = 4;
-        match r.u32()? {
-            2 | 3 => {}
-            version if version.swap_bytes() < 16 => return Err(r.unsupported("a big-endian GGUF")),
-            version => return Err(r.unsupported(&format!("GGUF version {version}"))),
-        }
-        // The shortest tensor description: length of the name, dimensions, type, offset. The shortest entry: key, type, value.
-        let n_tensors = r.count("the number of tensors", 24)?;
-        let n_entries = r.count("the number of metadata entries", 13)?;
-        let metadata = r.metadata(n_entries)?;
+        let (n_tensors, metadata) = r.beginning()?;
         let alignment = r.alignment(&metadata)?;
         let described = r.descriptions(n_tensors)?;
         let tensors = r.place(described, alignment)?;
         Ok(Self { file: file.to_owned(), metadata, tensors })
+    }
+
+    /// The metadata alone, without a tensor: for who needs a vocabulary and has no more than the file's beginning.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the header; that it ends too early, where `bytes` do not reach behind the metadata.
+    pub fn beginning(file: &str, bytes: &'a [u8]) -> Result<Self, CheckpointError> {
+        let (_, metadata) = Reader { file, bytes, at: 0 }.beginning()?;
+        Ok(Self { file: file.to_owned(), metadata, tensors: Vec::new() })
     }
 
     /// A required entry.
@@ -138,6 +135,23 @@ impl<'a> Reader<'a, '_> {
             what: what.to_owned(),
             hint: "versions 2 and 3, little-endian, are".to_owned(),
         }
+    }
+
+    /// The number of tensors, and the metadata.
+    fn beginning(&mut self) -> Result<(usize, BTreeMap<&'a str, Value<'a>>), CheckpointError> {
+        if self.bytes.get(..4) != Some(b"GGUF") {
+            return Err(self.fault_at(0, Fault::NotThis { format: "GGUF" }));
+        }
+        self.at = 4;
+        match self.u32()? {
+            2 | 3 => {}
+            version if version.swap_bytes() < 16 => return Err(self.unsupported("a big-endian GGUF")),
+            version => return Err(self.unsupported(&format!("GGUF version {version}"))),
+        }
+        // The shortest tensor description: length of the name, dimensions, type, offset. The shortest entry: key, type, value.
+        let n_tensors = self.count("the number of tensors", 24)?;
+        let n_entries = self.count("the number of metadata entries", 13)?;
+        Ok((n_tensors, self.metadata(n_entries)?))
     }
 
     fn left(&self) -> u64 {

@@ -214,6 +214,17 @@ fn every_prefix_of_a_gguf_is_an_error() {
     }
 }
 
+#[test]
+fn the_beginning_of_a_gguf_has_all_metadata() {
+    let small = Small { data: vec![0; 98], ..Small::default() };
+    let bytes = small.bytes();
+    let whole = Gguf::parse("f", &bytes).unwrap();
+    let begun = Gguf::beginning("f", &bytes[..bytes.len() - 98]).unwrap();
+    assert_eq!(whole.metadata.keys().collect::<Vec<_>>(), begun.metadata.keys().collect::<Vec<_>>());
+    assert!(!whole.tensors.is_empty() && begun.tensors.is_empty());
+    assert!(Gguf::beginning("f", &bytes[..30]).is_err());
+}
+
 fn small_safetensors() -> Vec<u8> {
     let header = br#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]}}"#;
     [&(header.len() as u64).to_le_bytes()[..], header, &[0; 22]].concat()

@@ -19,7 +19,7 @@ pub struct Ask {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "task", rename_all = "snake_case")]
 pub enum Task {
     /// Round everything that isn't spared; say more about one matrix.
     Try { matrix: String },
@@ -29,8 +29,9 @@ pub enum Task {
     Search { bound: f64 },
 }
 
+/// Tagged by another word than the reply that carries it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "found", rename_all = "snake_case")]
 pub enum Found {
     Tried(Tried),
     Sensitivity { base: Loss, groups: Vec<GroupLoss> },
@@ -119,4 +120,19 @@ pub struct Searched {
     pub measured: u32,
     /// Even 8 bits everywhere exceed the bound.
     pub exceeded: bool,
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::lab::Reply;
+
+    #[test]
+    fn what_was_found_survives_the_crossing() {
+        let base = Loss { nll: 3.0, tokens: 512, ms: 1.5 };
+        let reply = Reply::Quantize(Box::new(Found::Sensitivity { base, groups: Vec::new() }));
+        let text = serde_json::to_string(&reply).unwrap();
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+    }
 }

@@ -171,6 +171,9 @@ pub fn Chart(
     #[prop(default = 260.0)] height: f64,
     #[prop(default = false)] from_zero: bool,
     #[prop(optional, into)] log: Signal<Log>,
+    /// A place on the x axis with a name, where there is one.
+    #[prop(optional, into)]
+    mark: Signal<Option<(f64, String)>>,
     /// Whether the numbers under the cursor float over the drawing; a small one shows them elsewhere.
     #[prop(default = true)]
     reading: bool,
@@ -237,6 +240,7 @@ pub fn Chart(
         >
             <svg viewBox=move || format!("0 0 {} {height}", width.get()) height=height>
                 {move || axes(&scale.get(), series.with(|series| series.first().map(|first| first.format)))}
+                {move || mark.get().map(|(x, name)| marked(&scale.get(), x, name))}
                 {move || series.with(|series| lines(&scale.get(), series))}
                 {move || cursor_mark(&scale.get(), cursor.get(), &series.get())}
             </svg>
@@ -268,6 +272,26 @@ fn axes(scale: &Scale, format: Option<fn(f64) -> String>) -> impl IntoView + use
         })
         .collect_view();
     (rows, columns)
+}
+
+/// Nothing where the place is not on the drawing.
+fn marked(scale: &Scale, x: f64, name: String) -> impl IntoView + use<> {
+    let (px, bottom) = (scale.px(x), scale.height - BOTTOM);
+    // The name stands on the side that has room.
+    let right = px < scale.width / 2.0;
+    (LEFT..=scale.width - RIGHT).contains(&px).then(|| {
+        view! {
+            <line class="mark-line" x1=px x2=px y1=TOP y2=bottom></line>
+            <text
+                class="mark-name"
+                x=if right { px + 6.0 } else { px - 6.0 }
+                y=TOP + 9.0
+                text-anchor=if right { "start" } else { "end" }
+            >
+                {name}
+            </text>
+        }
+    })
 }
 
 fn lines(scale: &Scale, series: &[Series]) -> impl IntoView + use<> {

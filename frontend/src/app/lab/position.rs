@@ -1,20 +1,156 @@
-//! The position lab: what is asked of a model that knows where its tokens stand, and what it answers.
+//! The position lab: four small models that differ in one thing, how they know where a token stands, measured where training never
+//! reached. The state is in `position/session.rs`; everything else here shows it.
 
+mod dials;
+mod distances;
+mod losses;
+mod question;
+mod session;
+mod share;
+mod siblings;
+mod stretch;
+mod work;
+
+use hearth_shared::lab::{LabError, Progress as Told, Stage};
 use leptos::prelude::*;
 
-use crate::app::i18n::{t, use_i18n};
+use super::engine::{Life, engine};
+use crate::app::components::{Progress, icons::Icon};
+use crate::app::format;
+use crate::app::i18n::{t, t_string, use_i18n};
+use session::{Status, use_session};
+use siblings::SIBLINGS;
+
+/// Where this lab is.
+const PLACE: &str = "/lab/position";
+
+/// A word of this page in the reader's language, as a signal.
+macro_rules! word {
+    ($i18n:ident, $key:ident) => {
+        Signal::derive(move || t_string!($i18n, position.$key).to_owned())
+    };
+}
+use word;
 
 /// The page at `/lab/position`.
 #[component]
 pub fn Position() -> impl IntoView {
     let i18n = use_i18n();
+    let session = session::provide();
     view! {
-        <div class="page lab">
+        <div class="page lab position" data-lab=move || session.state()>
             <super::tabs::Tabs/>
-            <header class="lab-head">
-                <h1>{t!(i18n, position.title)}</h1>
-                <p>{t!(i18n, position.lead)}</p>
+            <header class="lab-head position-head">
+                <div>
+                    <h1>{t!(i18n, position.title)}</h1>
+                    <p>{t!(i18n, position.lead)}</p>
+                </div>
+                <share::Actions/>
             </header>
+            <Notices/>
+            <losses::Siblings/>
+            <losses::LossCard/>
+            <div class="position-pair">
+                <stretch::Stretch/>
+                <dials::Dials/>
+            </div>
+            <distances::DistanceCard/>
         </div>
+    }
+}
+
+/// What stands in the way: an engine that is down, a failure.
+#[component]
+fn Notices() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let life = engine().life();
+    let failure = move || match session.status.get() {
+        Status::Failed(error) => Some(error),
+        _ => None,
+    };
+    view! {
+        {move || match life.get() {
+            Life::Down { reason } => {
+                let title = t_string!(i18n, lab.down_title).to_owned();
+                let again = t_string!(i18n, lab.down_action);
+                view! { <Notice title text=reason again act=move |()| engine().restart()/> }.into_any()
+            }
+            Life::Restarting { reason } => {
+                view! {
+                    <p class="notice warn">
+                        <Icon name="retry"/>
+                        {t_string!(i18n, lab.restarting, reason = reason)}
+                    </p>
+                }
+                    .into_any()
+            }
+            _ => ().into_any(),
+        }}
+        {move || {
+            failure()
+                .map(|error: LabError| {
+                    let title = t_string!(i18n, lab.failed_title).to_owned();
+                    let again = t_string!(i18n, common.retry);
+                    view! { <Notice title text=error.to_string() again act=move |()| session.retry()/> }
+                })
+        }}
+    }
+}
+
+#[component]
+fn Notice(title: String, text: String, again: &'static str, #[prop(into)] act: Callback<()>) -> impl IntoView {
+    view! {
+        <div class="notice bad" role="alert">
+            <Icon name="warn"/>
+            <div>
+                <strong>{title}</strong>
+                <p>{text}</p>
+            </div>
+            <button class="button small" on:click=move |_| act.run(())>
+                {again}
+            </button>
+        </div>
+    }
+}
+
+/// What is being computed now. The line keeps its place when nothing is.
+#[component]
+fn Doing() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let doing = move || match session.status.get() {
+        Status::Computing { job, progress } => Some((SIBLINGS.get(job.sibling())?.label(i18n), progress)),
+        _ => None,
+    };
+    let line = move || match doing() {
+        None if session.state() == "ready" => t_string!(i18n, position.done).to_owned(),
+        None => t_string!(i18n, lab.starting).to_owned(),
+        Some((model, Some(Told { stage: Stage::Fetch, done, total, .. }))) => t_string!(
+            i18n,
+            lab.fetching,
+            model = model,
+            done = format::bytes(done),
+            total = format::bytes(total.unwrap_or(done))
+        ),
+        Some((model, Some(Told { stage: Stage::Forward, done, total: Some(total), .. }))) => {
+            t_string!(i18n, position.window_of, model = model, window = done + 1, windows = total)
+        }
+        Some((model, _)) => t_string!(i18n, position.computing, model = model),
+    };
+    let label = Signal::derive(line);
+    let share = Signal::derive(move || {
+        let told = doing()?.1?;
+        let total = told.total.filter(|total| *total > 0)?;
+        Some(told.done as f64 / total as f64)
+    });
+    view! {
+        <div class="position-doing" class:idle=move || doing().is_none()>
+            <p class="hint num">{label}</p>
+            <Progress value=share label=label/>
+        </div>
+        <p class="visually-hidden" aria-live="polite">
+            {move || (session.state() == "ready").then(|| t_string!(i18n, position.done))}
+        </p>
     }
 }

@@ -1,4 +1,16 @@
-//! The tokenizer lab: a text as several vocabularies cut it, merge by merge.
+//! The tokenizer lab: a text as several vocabularies cut it, merge by merge; what languages cost; a vocabulary learned in the
+//! tab. State is in `words/session.rs`; the worker computes every number. No model is opened here.
+
+mod address;
+mod controls;
+mod cost;
+mod export;
+mod learn;
+mod notices;
+mod rows;
+mod session;
+mod shown;
+mod stepper;
 
 use leptos::prelude::*;
 
@@ -8,13 +20,23 @@ use crate::app::i18n::{t, use_i18n};
 #[component]
 pub fn Words() -> impl IntoView {
     let i18n = use_i18n();
+    let session = session::provide(controls::first_text(i18n.get_locale_untracked()));
+    let answered = Memo::new(move |_| session.rows.with(|rows| !rows.is_empty()));
     view! {
-        <div class="page lab">
+        <div class="page lab words" data-lab=move || session.state()>
             <super::tabs::Tabs/>
             <header class="lab-head">
                 <h1>{t!(i18n, words.title)}</h1>
                 <p>{t!(i18n, words.lead)}</p>
             </header>
+            <controls::Controls/>
+            <notices::Notices/>
+            <Show when=move || answered.get()>
+                <rows::Rows/>
+                <stepper::Stepper/>
+                <cost::Costs/>
+            </Show>
+            <learn::Lesson/>
         </div>
     }
 }

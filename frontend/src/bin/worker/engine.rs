@@ -1,6 +1,6 @@
 //! The open model and what is done with it: opening, choosing the engine, tracing, checking data sets.
 
-use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, ops::ControlFlow, rc::Rc};
 
 use hearth_model::{
     bundle::ModelBundle,
@@ -31,6 +31,12 @@ pub struct Lab {
     open: RefCell<Option<Rc<Open>>>,
     gpu: RefCell<Option<Result<Device, String>>>,
     pub quantize: quantize::Bench,
+    /// Small models of the position lab, by their hash; they stay.
+    pub siblings: RefCell<HashMap<String, Rc<ModelBundle>>>,
+    /// Vocabularies of models that are not open, and learned ones.
+    pub shelf: words::Shelf,
+    /// The cache lab's run between two of its calls.
+    pub decoding: RefCell<Option<cache::Run>>,
 }
 
 /// A model ready to compute.
@@ -78,7 +84,7 @@ impl Lab {
             }
             Request::Position(ask) => position::answer(task, self, ask).await,
             Request::Cache(ask) => cache::answer(task, self, ask).await,
-            Request::Words(ask) => words::answer(task, self, ask).await,
+            Request::Words(ask) => words::answer(task, self, ask, &buffers).await,
             Request::Quantize(ask) => quantize::answer(task, self, ask).await,
             Request::Check(request) => {
                 let open = self.open.borrow().clone();
@@ -205,7 +211,11 @@ impl Lab {
     }
 }
 
-async fn load(task: &Rc<Task>, source: &Files, device: &Device) -> Result<ModelBundle, LabError> {
+/// A model from its files, on a device.
+///
+/// # Errors
+/// The call was stopped, or the files are no model.
+pub async fn load(task: &Rc<Task>, source: &Files, device: &Device) -> Result<ModelBundle, LabError> {
     task.tell(Stage::Load, 0, None, None);
     task.breathe().await?;
     let stopped = task.clone();

@@ -14,6 +14,11 @@ use crate::{desk::Task, keep::Kept, port::scope, probe};
 /// The service worker keeps files up to this size; larger ones are kept here.
 const LARGE: u64 = 16 << 20;
 
+/// A beginning is looked at when so much of it is there, then twice that, and so on.
+const FIRST_BEGINNING: usize = 1 << 20;
+/// No header is longer.
+const LONGEST_BEGINNING: usize = 64 << 20;
+
 /// A file and its bytes.
 pub struct Fetched {
     pub name: String,
@@ -60,6 +65,43 @@ pub async fn model(task: &Rc<Task>, model: &LabModel, wanted: impl Fn(&str) -> b
     }
     task.tell(Stage::Fetch, total, Some(total), None);
     Ok(fetched)
+}
+
+/// As much of a file's beginning as `read` needs: it is asked again whenever twice as much is there, the last time (`true`)
+/// with the whole file or with [`LONGEST_BEGINNING`]. What comes behind is not fetched.
+///
+/// # Errors
+/// As [`model`].
+pub async fn beginning<T>(
+    task: &Rc<Task>,
+    model: &LabModel,
+    file: &LabFile,
+    mut read: impl FnMut(&[u8], bool) -> Option<T>,
+) -> Result<Option<T>, LabError> {
+    let stream = Stream::open(task, model, &file.name, 0).await?;
+    let reader = stream.reader.clone();
+    let mut bytes = Vec::new();
+    let mut next = FIRST_BEGINNING;
+    let mut found = None;
+    let drained = stream
+        .drain(task, |chunk| {
+            bytes.extend_from_slice(&chunk.to_vec());
+            task.tell(Stage::Fetch, bytes.len() as u64, None, Some(&file.name));
+            if bytes.len() >= next {
+                next *= 2;
+                found = read(&bytes, false);
+            }
+            // The only way out of a stream before its end; nobody hears of this reason.
+            if found.is_some() || bytes.len() >= LONGEST_BEGINNING { Err(LabError::Cancelled) } else { Ok(()) }
+        })
+        .await;
+    // Nothing waits for the answer: the connection is closed, or it was at its end.
+    let _ = reader.cancel();
+    task.check()?;
+    if found.is_none() && bytes.len() < LONGEST_BEGINNING {
+        drained?;
+    }
+    Ok(found.or_else(|| read(&bytes, true)))
 }
 
 /// A large file: what is kept of it, and the rest from the server.

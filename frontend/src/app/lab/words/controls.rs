@@ -1,0 +1,233 @@
+//! What a person sets in the tokenizer lab: the text, the vocabularies, how control tokens are read; and what is done with the
+//! whole: a link, a file, the beginning.
+
+use hearth_shared::lab::words::MOST_CHARACTERS;
+use leptos::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::HtmlTextAreaElement;
+
+use super::address::fits;
+use super::export;
+use super::session::use_session;
+use crate::app::components::field::CheckField;
+use crate::app::components::icons::Icon;
+use crate::app::components::toast::use_toasts;
+use crate::app::format;
+use crate::app::i18n::{Locale, t, t_string, tu_string, use_i18n};
+
+/// Texts that show what vocabularies do differently. The first two are what the page begins with.
+const EXAMPLES: [(&str, &str); 9] = [
+    ("en", "A tokenizer cuts text into tokens. 分词器把文字切成词元。 1234567 naïve 👩‍🚀"),
+    ("zh", "分词器把文字切成词元。A tokenizer cuts text into tokens. 1234567 龘 👩‍🚀"),
+    ("en", "Unbelievably, the antidisestablishmentarianists tokenized everything."),
+    ("zh", "床前明月光，疑是地上霜。举头望明月，低头思故乡。"),
+    ("en", "fn main() {\n    let xs: Vec<u32> = (0..10).map(|i| i * i).collect();\n\tprintln!(\"{xs:?}\");\n}"),
+    ("en", "👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇨🇳 é e\u{301}"),
+    ("ar", "يقطع المُرمِّز النص إلى رموز، من اليمين إلى اليسار."),
+    ("en", "0 12 123 1234 12345 3.14159 1,234,567 2026-11-26 −40 °C"),
+    ("en", "one space  two   three\n\n\n\tTab, then  \n end   "),
+];
+
+/// What the page begins with.
+pub fn first_text(locale: Locale) -> &'static str {
+    match locale {
+        Locale::en => EXAMPLES[0].1,
+        Locale::zh => EXAMPLES[1].1,
+    }
+}
+
+#[component]
+pub fn Controls() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let write = move |event: web_sys::Event| {
+        let area = event_target::<HtmlTextAreaElement>(&event);
+        if !session.write(&area.value()) {
+            // The signal may hold this beginning already: then it would not put it back.
+            area.set_value(&session.text.get_untracked());
+        }
+    };
+    let cut = move || {
+        session.cut_from.get().map(|whole| {
+            let (whole, kept) = (format::group(whole as u64), format::group(MOST_CHARACTERS as u64));
+            let words = t_string!(i18n, words.cut_text, whole = whole, kept = kept);
+            view! { <p class="notice warn words-cut" role="status"><Icon name="info"/><span>{words}</span></p> }
+        })
+    };
+    view! {
+        <section class="lab-controls words-controls card">
+            <div class="lab-text">
+                <label class="field">
+                    <span class="field-label">{t!(i18n, words.text_label)}</span>
+                    <textarea
+                        id="lab-text"
+                        class="textarea"
+                        rows="4"
+                        dir="auto"
+                        spellcheck="false"
+                        prop:value=move || session.text.get()
+                        on:input=write
+                    ></textarea>
+                </label>
+                {cut}
+                <div class="lab-examples" role="group" aria-label=move || t_string!(i18n, lab.examples)>
+                    {EXAMPLES
+                        .into_iter()
+                        .map(|(language, text)| {
+                            view! {
+                                <button
+                                    class="chip"
+                                    lang=language
+                                    dir="auto"
+                                    on:click=move |_| {
+                                        session.write(text);
+                                    }
+                                >
+                                    {text}
+                                </button>
+                            }
+                        })
+                        .collect_view()}
+                </div>
+            </div>
+            <div class="lab-settings">
+                <Vocabularies/>
+                <CheckField
+                    label=Signal::derive(move || t_string!(i18n, words.special).to_owned())
+                    hint=Signal::derive(move || t_string!(i18n, words.special_hint).to_owned())
+                    value=session.special
+                    name="special"
+                />
+            </div>
+            <div class="lab-line">
+                <Lengths/>
+                <Actions/>
+            </div>
+        </section>
+    }
+}
+
+/// Every model of the server has a vocabulary; the learned ones stand beside them.
+#[component]
+fn Vocabularies() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let names = Memo::new(move |_| {
+        let models = session.store.models.get().into_ready().unwrap_or_default();
+        let has_words = |name: &str| name == "tokenizer.json" || name.to_lowercase().ends_with(".gguf");
+        let models = models
+            .into_iter()
+            .filter(|model| model.hearth.files.iter().any(|file| has_words(&file.name)))
+            .map(|model| model.id);
+        let lessons = session.lessons.with(|all| all.iter().map(|lesson| lesson.name.clone()).collect::<Vec<_>>());
+        models.chain(lessons).collect::<Vec<String>>()
+    });
+    view! {
+        <fieldset class="words-vocabularies">
+            <legend class="field-label">{t!(i18n, words.vocabularies)}</legend>
+            <div class="words-choices">
+                <For each=move || names.get() key=Clone::clone let:name>
+                    <Choice name=name/>
+                </For>
+            </div>
+            <p class="hint">
+                {move || {
+                    if names.with(Vec::len) < 2 {
+                        t_string!(i18n, words.only_one)
+                    } else {
+                        t_string!(i18n, words.vocabularies_hint)
+                    }
+                }}
+            </p>
+        </fieldset>
+    }
+}
+
+#[component]
+fn Choice(name: String) -> impl IntoView {
+    let session = use_session();
+    let shown = name.clone();
+    let toggled = name.clone();
+    let is_chosen = move || session.chosen.with(|chosen| chosen.contains(&name));
+    view! {
+        <label class="words-choice">
+            <input
+                type="checkbox"
+                name="vocabulary"
+                value=shown.clone()
+                prop:checked=is_chosen
+                on:change=move |_| session.toggle(&toggled)
+            />
+            <span>{shown}</span>
+        </label>
+    }
+}
+
+#[component]
+fn Lengths() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let words = move || {
+        let length = session.length.get();
+        t_string!(
+            i18n,
+            words.lengths,
+            characters = format::group(length.characters),
+            bytes = format::group(length.bytes)
+        )
+    };
+    let computing = move || session.state() == "computing";
+    view! {
+        <span class="hint num words-lengths" aria-live="polite">
+            {words}
+        </span>
+        <Show when=computing>
+            <span class="badge">
+                <span class="spinner" aria-hidden="true"></span>
+                {t!(i18n, lab.computing)}
+            </span>
+        </Show>
+    }
+}
+
+#[component]
+fn Actions() -> impl IntoView {
+    let i18n = use_i18n();
+    let session = use_session();
+    let toasts = use_toasts();
+    let copy = move |_| {
+        // The address follows after a pause; the link is of now.
+        let pairs = session.address().pairs();
+        let short = session.text.with_untracked(|text| fits(text));
+        crate::app::address::replace("/lab/tokenizer", &pairs);
+        let link = window().location().href().unwrap_or_default();
+        spawn_local(async move {
+            let written = JsFuture::from(window().navigator().clipboard().write_text(&link)).await;
+            match written {
+                Ok(_) if short => toasts.good(tu_string!(i18n, common.copied)),
+                Ok(_) => toasts.say(tu_string!(i18n, words.copied_without_text)),
+                Err(_) => toasts.bad(tu_string!(i18n, words.copy_failed)),
+            }
+        });
+    };
+    let save = move |_| {
+        let text = untrack(|| serde_json::to_string_pretty(&export::state(session)).unwrap_or_default());
+        export::download(&text, "tokens.json");
+    };
+    view! {
+        <div class="words-actions">
+            <button class="button small quiet" data-action="link" on:click=copy>
+                <Icon name="copy" size=16/>
+                {t!(i18n, words.copy_link)}
+            </button>
+            <button class="button small quiet" data-action="export" on:click=save>
+                <Icon name="download" size=16/>
+                {t!(i18n, words.export)}
+            </button>
+            <button class="button small quiet" data-action="reset" on:click=move |_| session.reset()>
+                <Icon name="retry" size=16/>
+                {t!(i18n, lab.reset)}
+            </button>
+        </div>
+    }
+}
