@@ -29,7 +29,7 @@ fn siblings() -> Result<(), Box<dyn Error>> {
 
     let folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../public/models/positions");
     println!("cargo::rerun-if-changed={}", folder.display());
-    let mut table = format!("pub const SIBLINGS: [Sibling; {}] = [\n", NAMES.len());
+    let mut table = format!("const TABLE: [Sibling; {}] = [\n", NAMES.len());
     for name in NAMES {
         let json = |file: &str| -> Result<Value, Box<dyn Error>> {
             let path = folder.join(name).join(file);

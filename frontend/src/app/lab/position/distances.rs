@@ -4,7 +4,7 @@ use hearth_shared::lab::position::Distances;
 use leptos::prelude::*;
 
 use super::session::use_session;
-use super::siblings::{SIBLINGS, TRAINED};
+use super::siblings::{COUNT, SIBLINGS, TRAINED};
 use super::word;
 use crate::app::i18n::{t, t_string, use_i18n};
 
@@ -74,7 +74,7 @@ pub fn DistanceCard() -> impl IntoView {
             <div class="section-head">
                 <h2 id="position-distances">{t!(i18n, position.distance_title)}</h2>
                 <div class="segments" role="group" aria-labelledby="position-distances">
-                    {(0..SIBLINGS.len())
+                    {(0..COUNT)
                         .map(|at| {
                             view! {
                                 <button

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 
 use super::question::{Curve, windows};
 use super::session::{Session, use_session};
-use super::siblings::{COLOURS, SIBLINGS, STRETCHED, TRAINED, rope};
+use super::siblings::{COLOURS, COUNT, SIBLINGS, STRETCHED, TRAINED, rope};
 use super::work::WINDOWS;
 use super::{Doing, stretch, word};
 use crate::app::components::chart::{Chart, Series, Stroke};
@@ -19,7 +19,7 @@ pub fn Siblings() -> impl IntoView {
     let session = use_session();
     view! {
         <div class="position-siblings" role="group" aria-label=move || t_string!(i18n, position.siblings)>
-            {(0..SIBLINGS.len())
+            {(0..COUNT)
                 .map(|at| {
                     let sibling = &SIBLINGS[at];
                     let limit = move || {
@@ -59,7 +59,7 @@ struct Row {
 
 fn rows(i18n: I18nContext<Locale>, session: Session) -> Vec<Row> {
     let shown = session.shown.get();
-    let mut rows: Vec<Row> = (0..SIBLINGS.len())
+    let mut rows: Vec<Row> = (0..COUNT)
         .filter(|at| shown[*at])
         .map(|at| Row {
             label: SIBLINGS[at].label(i18n).to_owned(),

@@ -2,7 +2,7 @@
 
 use hearth_shared::lab::position::{Method, Scaling};
 
-use super::siblings::{POSITIONS, SIBLINGS, TRAINED, place};
+use super::siblings::{COUNT, POSITIONS, SIBLINGS, TRAINED, place};
 
 /// How far a rotation can be stretched here.
 pub const FACTORS: (f64, f64) = (1.0, 8.0);
@@ -24,7 +24,7 @@ pub struct Question {
     pub longest: u32,
     pub curve: Curve,
     /// By the place in the table of siblings.
-    pub shown: [bool; SIBLINGS.len()],
+    pub shown: [bool; COUNT],
     pub method: Method,
     pub factor: f64,
     /// The position whose rotation is drawn.
@@ -38,7 +38,7 @@ impl Default for Question {
         Self {
             longest: 4 * TRAINED,
             curve: Curve::Loss,
-            shown: [true; SIBLINGS.len()],
+            shown: [true; COUNT],
             method: Method::None,
             factor: 4.0,
             at: 2 * TRAINED,

@@ -10,7 +10,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::Response;
 
 use super::question::{Curve, Question};
-use super::siblings::{Document, SIBLINGS, addresses, long_documents, rope};
+use super::siblings::{COUNT, Document, addresses, long_documents, rope};
 use super::work::{Had, Job, Wanted};
 use super::{PLACE, share};
 use crate::app::lab::engine::{Answer, Life, engine};
@@ -40,7 +40,7 @@ pub enum Status {
 pub struct Session {
     pub longest: RwSignal<u32>,
     pub curve: RwSignal<Curve>,
-    pub shown: RwSignal<[bool; SIBLINGS.len()]>,
+    pub shown: RwSignal<[bool; COUNT]>,
     pub method: RwSignal<Method>,
     pub factor: RwSignal<f64>,
     pub at: RwSignal<f64>,

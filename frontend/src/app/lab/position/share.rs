@@ -9,7 +9,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::question::Question;
 use super::session::{Session, use_session};
-use super::siblings::{SIBLINGS, TRAINED};
+use super::siblings::{COUNT, SIBLINGS, TRAINED};
 use super::work::WINDOWS;
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
@@ -62,7 +62,7 @@ pub fn Actions() -> impl IntoView {
 /// Everything shown, as numbers.
 fn numbers(session: &Session) -> Value {
     let siblings: Map<String, Value> =
-        (0..SIBLINGS.len()).filter_map(|at| Some((SIBLINGS[at].name.to_owned(), of(&session.losses(at)?)))).collect();
+        (0..COUNT).filter_map(|at| Some((SIBLINGS[at].name.to_owned(), of(&session.losses(at)?)))).collect();
     let documents = session.documents.get().unwrap_or_default();
     let attention = session.attention.get();
     json!({

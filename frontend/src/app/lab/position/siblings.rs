@@ -20,17 +20,22 @@ pub struct Sibling {
     pub files: &'static [(&'static str, u64)],
 }
 
+// `TABLE`, a constant so that other constants can be taken from it.
 include!(concat!(env!("OUT_DIR"), "/siblings.rs"));
 
+/// All four, in the order they are shown in.
+pub static SIBLINGS: [Sibling; COUNT] = TABLE;
+pub const COUNT: usize = TABLE.len();
+
 /// One colour a sibling, in the table's order.
-pub const COLOURS: [&str; SIBLINGS.len()] = ["var(--data-3)", "var(--ink-faint)", "var(--data-2)", "var(--data-1)"];
+pub const COLOURS: [&str; COUNT] = ["var(--data-3)", "var(--ink-faint)", "var(--data-2)", "var(--data-1)"];
 /// The stretched sibling's.
 pub const STRETCHED: &str = "var(--ink)";
 
 /// All four were trained alike.
-pub const TRAINED: u32 = SIBLINGS[0].trained;
+pub const TRAINED: u32 = TABLE[0].trained;
 /// Positions that all four take.
-pub const POSITIONS: u32 = SIBLINGS[0].max_positions;
+pub const POSITIONS: u32 = TABLE[0].max_positions;
 
 /// The sibling's place in the table; the first where there is no such name.
 pub fn place(name: &str) -> usize {

@@ -3,7 +3,7 @@
 
 use hearth_shared::lab::position::{Ask, Distances, Found, Losses, Method, Scaling, Task, Turns, lengths};
 
-use super::siblings::{Document, SIBLINGS, TRAINED, rope};
+use super::siblings::{COUNT, Document, SIBLINGS, TRAINED, rope};
 
 /// Windows that every loss is a mean over.
 pub const WINDOWS: u32 = 8;
@@ -25,7 +25,7 @@ pub enum Job {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wanted {
     pub longest: u32,
-    pub shown: [bool; SIBLINGS.len()],
+    pub shown: [bool; COUNT],
     pub scaling: Scaling,
     pub attention: usize,
 }
@@ -34,7 +34,7 @@ impl Wanted {
     /// Quick ones first.
     pub fn jobs(&self) -> Vec<Job> {
         let losses = |sibling, scaling| Job::Losses { sibling, scaling, longest: self.longest };
-        let shown = (0..SIBLINGS.len()).filter(|sibling| self.shown[*sibling]);
+        let shown = (0..COUNT).filter(|sibling| self.shown[*sibling]);
         let mut jobs = vec![Job::Turns(self.scaling), Job::Distances(self.attention)];
         jobs.extend(shown.map(|sibling| losses(sibling, Scaling::NONE)));
         if self.scaling.method != Method::None {
