@@ -17,7 +17,7 @@ const PLACES: [(&str, &str); 10] = [
     ("/lab/cache", "[data-lab=ready]"),
     ("/lab/tokenizer", "[data-lab=ready]"),
     ("/lab/quantization", "[data-lab=ready]"),
-    ("/playground", ".page"),
+    ("/playground", ".playground"),
     ("/fine-tune/new", ".page"),
     ("/pretrain/new", ".page"),
     ("/planner", ".planner-answers"),

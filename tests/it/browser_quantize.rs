@@ -37,8 +37,12 @@ async fn found(browser: &Browser) -> Result<Found> {
 
 /// Clicks a setting and waits until the model was measured with it.
 async fn set(browser: &Browser, name: &str, value: &str) -> Result<Found> {
-    browser.eval::<serde_json::Value>("delete window.__hearth.quantize; return null").await?;
-    browser.click(&format!("[data-setting={name}] [data-value='{value}']")).await?;
+    // By script: on a phone a tap would have to find its way past the bar at the thumb.
+    let click = format!(
+        "delete window.__hearth.quantize;
+         document.querySelector(\"[data-setting={name}] [data-value='{value}']\").click(); return null"
+    );
+    browser.eval::<serde_json::Value>(&click).await?;
     browser.wait_within("return window.__hearth.quantize !== undefined", PATIENCE).await?;
     found(browser).await
 }

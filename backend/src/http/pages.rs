@@ -19,7 +19,8 @@ const API: [&str; 6] = ["chat", "completions", "files", "fine_tuning", "jobs", "
 pub async fn page(request: Request) -> Response {
     let path = request.uri().path();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    let misses_version = API.contains(&path.split('/').nth(1).unwrap_or_default());
+    // The page brings models of its own, and a folder of that name.
+    let misses_version = API.contains(&path.split('/').nth(1).unwrap_or_default()) && page::get(path).is_none();
     if !reading || misses_version || path.starts_with("/v1/") {
         let hint =
             if misses_version { format!(" The API's paths begin with /v1: try /v1{path}.") } else { String::new() };

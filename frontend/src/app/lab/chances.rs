@@ -161,13 +161,6 @@ fn Chance(candidate: Candidate, top: f32, actual: bool) -> impl IntoView {
     let width = |share: f32| format!("{:.2}%", share / top * 100.0);
     let cut = candidate.after == 0.0;
     let title = t_string!(i18n, lab.append, token = shown.clone());
-    let label = t_string!(
-        i18n,
-        lab.bar_label,
-        token = shown.clone(),
-        after = percent(f64::from(candidate.after)),
-        logit = format!("{:.3}", candidate.logit)
-    );
     view! {
         <li>
             <button
@@ -176,7 +169,6 @@ fn Chance(candidate: Candidate, top: f32, actual: bool) -> impl IntoView {
                 class:actual=actual
                 disabled=partial
                 title=title
-                aria-label=label
                 data-token=candidate.token
                 data-share=candidate.after
                 on:click=move |_| session.append(candidate.token)
