@@ -183,7 +183,7 @@ impl Trail {
             for &place in &step.places {
                 spans.join(place as usize, step.joined);
                 if index + 1 == steps {
-                    fresh[place as usize] = true;
+                    fresh.get_mut(place as usize).into_iter().for_each(|made| *made = true);
                 }
             }
         }
