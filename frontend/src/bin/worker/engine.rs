@@ -118,7 +118,6 @@ impl Lab {
         let Chosen { bundle, report } = self.choose(task, &source, engine).await?;
         drop(source);
         task.check()?;
-        explained(&bundle.config)?;
         Ok(self.opened(&model, bundle, report, port::now() - start))
     }
 
@@ -256,8 +255,11 @@ pub fn lost(error: LookError) -> LabError {
     LabError::DeviceLost { message: error.to_string() }
 }
 
-/// Refuses what the page would explain wrongly: its steps are `q · k / √E`, the causal mask and softmax.
-fn explained(config: &ModelConfig) -> Result<(), LabError> {
+/// Refuses what the attention lab would explain wrongly: its steps are `q · k / √E`, the causal mask and softmax.
+///
+/// # Errors
+/// Names the step.
+pub fn explained(config: &ModelConfig) -> Result<(), LabError> {
     let other_root = config.query_scalar.is_some_and(|scalar| scalar != config.head_dim as f64);
     let steps = [
         (config.position == Position::Alibi, "ALiBi takes distances from its scores"),

@@ -12,13 +12,14 @@ use js_sys::{ArrayBuffer, Float32Array, Uint8Array, Uint32Array};
 
 use crate::{
     desk::{Done, Task},
-    engine::{Open, lost},
+    engine::{Open, explained, lost},
     port,
 };
 
 /// # Errors
 /// The text is empty, the call was stopped, or the device was lost.
 pub async fn trace(task: &Rc<Task>, open: &Open, text: &str) -> Result<Done, LabError> {
+    explained(&open.bundle.config)?;
     let start = port::now();
     let tokenizer = &open.bundle.tokenizer;
     let mut ids = tokenizer.encode(text, Special::Parse);
