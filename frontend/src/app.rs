@@ -3,6 +3,7 @@
 pub mod address;
 pub mod client;
 pub mod components;
+mod download;
 pub mod fine_tune;
 pub mod format;
 pub mod home;

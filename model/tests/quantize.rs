@@ -31,7 +31,11 @@ impl Bench {
     fn new() -> Self {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../public/models/nano");
         let bundle = ModelBundle::load(&folder, &device::cpu(), &mut |_| ControlFlow::Continue(())).unwrap();
-        let texts = held_out::texts(&std::fs::read_to_string(folder.join("heldout.jsonl")).unwrap());
+        let texts = held_out::beginnings(
+            &std::fs::read_to_string(folder.join("heldout.jsonl")).unwrap(),
+            quantize::TEXTS,
+            quantize::CHARACTERS,
+        );
         let windows = windows(&bundle.tokenizer, &texts, quantize::TOKENS / quantize::WINDOW, quantize::WINDOW);
         let weights = block_on(Weights::read(&bundle.transformer)).unwrap();
         let base = nll(&bundle.transformer, &windows);

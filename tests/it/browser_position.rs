@@ -198,7 +198,7 @@ async fn the_address_remembers_and_nothing_is_measured_twice() -> Result<()> {
     let interpolated = after.stretched.context("the stretched model was measured")?;
     // Neighbours closer than training ever had them: that hurts where training was.
     ensure!(interpolated.split.inside > new.split.inside + 0.05, "{interpolated:?} against {new:?}");
-    browser.click("[data-act=reset]").await?;
+    browser.click("[data-action=reset]").await?;
     browser.wait("return location.search === ''").await?;
     browser.close().await
 }

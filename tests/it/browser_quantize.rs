@@ -11,32 +11,20 @@ use hearth_model::bundle::ModelBundle;
 use hearth_model::compress::trial::Weights;
 use hearth_model::device;
 use hearth_model::look::losses::{losses, windows};
-use hearth_shared::lab::{held_out, quantize};
+use hearth_shared::lab::held_out;
+use hearth_shared::lab::quantize::{self, Tried};
 use hearth_shared::spec::{Calibration, Grain, QuantizeSpec};
 use hearth_tests::{Browser, Look, Server};
-use serde::Deserialize;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What `window.__hearth.quantize` says of the last measurement.
-#[derive(Debug, Deserialize)]
-struct Found {
-    base: f64,
-    nll: f64,
-    ms: f64,
-    tokens: usize,
-    bytes: u64,
-    full_bytes: u64,
-    errors: Vec<f64>,
-}
-
-async fn found(browser: &Browser) -> Result<Found> {
+async fn found(browser: &Browser) -> Result<Tried> {
     browser.wait_within("return document.querySelector('.quantize[data-lab=ready]') !== null", PATIENCE).await?;
     browser.eval("return window.__hearth.quantize").await
 }
 
 /// Clicks a setting and waits until the model was measured with it.
-async fn set(browser: &Browser, name: &str, value: &str) -> Result<Found> {
+async fn set(browser: &Browser, name: &str, value: &str) -> Result<Tried> {
     // By script: on a phone a tap would have to find its way past the bar at the thumb.
     let click = format!(
         "delete window.__hearth.quantize;
@@ -51,7 +39,11 @@ async fn set(browser: &Browser, name: &str, value: &str) -> Result<Found> {
 fn native(specs: &[QuantizeSpec]) -> Result<(f64, Vec<(f64, u64)>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../public/models/nano");
     let bundle = ModelBundle::load(&folder, &device::cpu(), &mut |_| ControlFlow::Continue(()))?;
-    let texts = held_out::texts(&std::fs::read_to_string(folder.join("heldout.jsonl"))?);
+    let texts = held_out::beginnings(
+        &std::fs::read_to_string(folder.join("heldout.jsonl"))?,
+        quantize::TEXTS,
+        quantize::CHARACTERS,
+    );
     let windows = windows(&bundle.tokenizer, &texts, quantize::TOKENS / quantize::WINDOW, quantize::WINDOW);
     let nll = |model: &_| -> Result<f64> {
         let mut all = Vec::new();
@@ -87,18 +79,18 @@ async fn every_setting_is_measured_as_the_native_model_measures_it() -> Result<(
     let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }).await?;
     browser.goto(&server.url("/lab/quantization?engine=cpu")).await?;
     let first = found(&browser).await?;
-    near(first.base, base, "as it is")?;
-    near(first.nll, wanted[0].0, "8 bits a row")?;
-    ensure!((first.tokens, first.bytes) == (quantize::TOKENS, wanted[0].1), "{first:?}");
+    near(first.base.nll, base, "as it is")?;
+    near(first.loss.nll, wanted[0].0, "8 bits a row")?;
+    ensure!((first.loss.tokens as usize, first.bytes) == (quantize::TOKENS, wanted[0].1), "{first:?}");
     ensure!(first.bytes * 100 / first.full_bytes == 25, "{first:?} is no quarter");
-    println!("512 tokens measured in {:.0} ms", first.ms);
+    println!("512 tokens measured in {:.0} ms", first.loss.ms);
 
     set(&browser, "grain", "tensor").await?;
     let found_three = set(&browser, "bits", "3").await?;
-    near(found_three.nll, wanted[1].0, "3 bits a matrix")?;
-    ensure!(found_three.errors.iter().all(|error| *error > 0.01), "{:?}", found_three.errors);
+    near(found_three.loss.nll, wanted[1].0, "3 bits a matrix")?;
+    ensure!(found_three.matrices.iter().all(|matrix| matrix.error > 0.01), "{:?}", found_three.matrices);
     let found_least = set(&browser, "calibration", "mse").await?;
-    near(found_least.nll, wanted[2].0, "least error")?;
+    near(found_least.loss.nll, wanted[2].0, "least error")?;
     browser.wait("return location.search.includes('bits=3') && location.search.includes('calibration=mse')").await?;
     let points = browser.count(".cloud-dot").await?;
     ensure!(points == 4, "{points} points for four settings");
@@ -106,7 +98,7 @@ async fn every_setting_is_measured_as_the_native_model_measures_it() -> Result<(
     // Another address, another setting; nothing of the weights is rounded, so nothing is saved.
     browser.goto(&server.url("/lab/quantization?engine=cpu&bits=off&inputs=4")).await?;
     let of_inputs = found(&browser).await?;
-    near(of_inputs.nll, wanted[3].0, "inputs in 4 bits")?;
+    near(of_inputs.loss.nll, wanted[3].0, "inputs in 4 bits")?;
     ensure!(of_inputs.bytes == of_inputs.full_bytes, "{of_inputs:?}");
     browser.close().await
 }
@@ -142,7 +134,11 @@ async fn the_search_keeps_its_bound_and_a_change_stops_it() -> Result<()> {
     browser.click("[data-group=embed]").await?;
     browser.wait_within("return window.__hearth.quantize !== undefined", PATIENCE).await?;
     let spared = found(&browser).await?;
-    ensure!(spared.errors[0] == 0.0 && spared.errors[1..].iter().all(|error| *error > 0.0), "{:?}", spared.errors);
+    ensure!(
+        spared.matrices.iter().all(|matrix| (matrix.error == 0.0) == (matrix.group == "embed")),
+        "{:?}",
+        spared.matrices
+    );
     browser.close().await
 }
 

@@ -2,7 +2,7 @@
 
 mod compare;
 mod data;
-pub(super) mod download;
+mod download;
 mod export;
 mod feed;
 mod launch;
@@ -18,7 +18,6 @@ mod run_parts;
 
 pub use compare::Compare;
 pub use data::read_sample;
-pub use download::save;
 pub use launch::Launch;
 pub use list::{FineTune, Runs};
 pub use new::{NewRun, Step, upload};

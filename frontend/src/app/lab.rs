@@ -6,6 +6,7 @@ pub mod cache;
 mod chances;
 mod controls;
 pub mod engine;
+mod examples;
 pub mod forward;
 mod heads;
 mod heat;
@@ -27,33 +28,24 @@ pub mod words;
 use hearth_shared::lab::Engine;
 use leptos::prelude::*;
 
-use super::i18n::{Locale, t, use_i18n};
-use host::Status;
+use super::i18n::{t, use_i18n};
+use examples::Example;
 
 /// Sentences to begin with: an echo for induction heads, a reference, the other language.
-const EXAMPLES: [(Locale, &str); 4] = [
-    (Locale::en, "The old man and the sea. The old man and the"),
-    (Locale::en, "The Congress gave the President the power, and he used it well."),
-    (Locale::zh, "却说曹操引大军杀来，玄德与孔明商议，孔明曰：“主公勿忧。”"),
-    (Locale::zh, "床前明月光，疑是地上霜。举头望明月，低头"),
+const EXAMPLES: [Example; 4] = [
+    ("en", "The old man and the sea. The old man and the"),
+    ("en", "The Congress gave the President the power, and he used it well."),
+    ("zh", "却说曹操引大军杀来，玄德与孔明商议，孔明曰：“主公勿忧。”"),
+    ("zh", "床前明月光，疑是地上霜。举头望明月，低头"),
 ];
 
 /// The page at `/lab` and `/lab/attention`.
 #[component]
 pub fn Lab() -> impl IntoView {
     let i18n = use_i18n();
-    let first = EXAMPLES
-        .iter()
-        .find(|(locale, _)| *locale == i18n.get_locale_untracked())
-        .map_or(EXAMPLES[0].1, |(_, text)| text);
+    let first = examples::first(&EXAMPLES, i18n.get_locale_untracked());
     let session = session::provide(first.to_owned());
-    let state = move || match session.host.status.get() {
-        Status::Waiting => "waiting",
-        Status::Opening { .. } => "opening",
-        Status::Computing => "tracing",
-        Status::Ready => "ready",
-        Status::Failed(_) => "failed",
-    };
+    let state = move || session.host.status.with(host::Status::word);
     let engine = move || {
         session.host.opened.get().map(|opened| match opened.engine.engine {
             Engine::Cpu => "cpu",

@@ -95,16 +95,46 @@ impl Weights {
         bits: &[Option<u8>],
         spec: &QuantizeSpec,
     ) -> (Transformer, Vec<MatrixError>) {
+        self.each_rounded(model, bits, spec, |_, _| {})
+    }
+
+    /// The same, and how the numbers of one matrix lie and where they went; of the first one where there is none of that name.
+    pub fn pictured(
+        &self,
+        model: &Transformer,
+        bits: &[Option<u8>],
+        spec: &QuantizeSpec,
+        path: &str,
+    ) -> (Transformer, Vec<MatrixError>, Picture) {
+        let shown = self.matrices.iter().position(|matrix| matrix.path == path).unwrap_or(0);
+        let mut seen = None;
+        let (copy, errors) = self.each_rounded(model, bits, spec, |at, rounded| {
+            if at == shown {
+                seen = Some(picture(&self.matrices[at], Some(rounded)));
+            }
+        });
+        let spared = || self.matrices.get(shown).map(|matrix| picture(matrix, None));
+        (copy, errors, seen.or_else(spared).unwrap_or_default())
+    }
+
+    fn each_rounded(
+        &self,
+        model: &Transformer,
+        bits: &[Option<u8>],
+        spec: &QuantizeSpec,
+        mut see: impl FnMut(usize, &Rounded),
+    ) -> (Transformer, Vec<MatrixError>) {
         let mut copy = model.clone();
         let mut errors = Vec::with_capacity(self.matrices.len());
         let mut params: Vec<(String, ParamMut<'_>)> = copy.params_mut();
         params.retain(|(path, param)| matches!(param, ParamMut::Matrix(_)) && is_rounded(path));
-        for ((matrix, bits), (_, param)) in self.matrices.iter().zip(bits).zip(&mut params) {
+        for (at, ((matrix, bits), (_, param))) in self.matrices.iter().zip(bits).zip(&mut params).enumerate() {
             let mut error = 0.0;
             if let (Some(bits), ParamMut::Matrix(param)) = (bits, param) {
-                let Rounded { values, .. } = rounded(&matrix.values, matrix.shape, *bits, spec);
-                error = distance(&values, &matrix.values);
-                let tensor = Tensor::from_data(TensorData::new(values, matrix.shape), &param.lazy_device());
+                let rounded = rounded(&matrix.values, matrix.shape, *bits, spec);
+                see(at, &rounded);
+                error = distance(&rounded.values, &matrix.values);
+                let tensor = Tensor::from_data(TensorData::new(rounded.values, matrix.shape), &param.lazy_device());
                 **param = Param::from_tensor(tensor).set_require_grad(false);
             }
             errors.push(MatrixError {
@@ -126,28 +156,22 @@ impl Weights {
         }
         (copy, errors)
     }
+}
 
-    /// How the numbers of one matrix lie and where they go; of the first one where there is none of that name.
-    pub fn picture(&self, path: &str, bits: Option<u8>, spec: &QuantizeSpec) -> Picture {
-        let found = self.matrices.iter().find(|matrix| matrix.path == path).or(self.matrices.first());
-        let Some(matrix) = found else {
-            let (weights, errors) = (Histogram::default(), Histogram::default());
-            return Picture { path: path.to_owned(), weights, errors, levels: Vec::new(), row_errors: Vec::new() };
-        };
-        let rounded = bits.map(|bits| rounded(&matrix.values, matrix.shape, bits, spec));
-        let values = rounded.as_ref().map_or(&matrix.values, |rounded| &rounded.values);
-        let cols = matrix.shape[1].max(1);
-        let errors: Vec<f32> = values.iter().zip(&matrix.values).map(|(here, was)| here - was).collect();
-        let rows = values.chunks(cols).zip(matrix.values.chunks(cols));
-        let mut row_errors: Vec<f32> = rows.map(|(here, was)| distance(here, was) as f32).collect();
-        row_errors.sort_by(|a, b| b.total_cmp(a));
-        Picture {
-            path: matrix.path.clone(),
-            weights: histogram(&matrix.values),
-            errors: histogram(&errors),
-            levels: rounded.map(|rounded| rounded.levels.all()).unwrap_or_default(),
-            row_errors,
-        }
+/// How a matrix's numbers lie, and where they went; nowhere where it was spared.
+fn picture(matrix: &Matrix, rounded: Option<&Rounded>) -> Picture {
+    let values = rounded.map_or(&matrix.values, |rounded| &rounded.values);
+    let cols = matrix.shape[1].max(1);
+    let errors: Vec<f32> = values.iter().zip(&matrix.values).map(|(here, was)| here - was).collect();
+    let rows = values.chunks(cols).zip(matrix.values.chunks(cols));
+    let mut row_errors: Vec<f32> = rows.map(|(here, was)| distance(here, was) as f32).collect();
+    row_errors.sort_by(|a, b| b.total_cmp(a));
+    Picture {
+        path: matrix.path.clone(),
+        weights: histogram(&matrix.values),
+        errors: histogram(&errors),
+        levels: rounded.map(|rounded| rounded.levels.all()).unwrap_or_default(),
+        row_errors,
     }
 }
 
@@ -200,7 +224,7 @@ mod tests {
             assert_eq!(was.values == is.values, i != 1, "{}", was.path);
             assert_eq!(errors[i].error == 0.0, i != 1);
         }
-        let picture = weights.picture(&weights.matrices[1].path, Some(4), &spec);
+        let (_, _, picture) = weights.pictured(&model, &bits, &spec, &weights.matrices[1].path);
         assert_eq!(picture.levels.len(), 15);
         assert_eq!(picture.weights.counts.iter().sum::<u32>() as usize, weights.matrices[1].values.len());
         assert!(weights.bytes(&bits, &spec) < weights.full_bytes());

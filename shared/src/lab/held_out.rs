@@ -12,7 +12,7 @@ struct Document {
 }
 
 /// The documents' texts, one of each language in turn, so that the first few hold all of them. A line that is no document is left out.
-pub fn texts(lines: &str) -> Vec<String> {
+fn texts(lines: &str) -> Vec<String> {
     let mut by_language: Vec<(String, Vec<String>)> = Vec::new();
     for document in lines.lines().filter_map(|line| serde_json::from_str::<Document>(line).ok()) {
         let place = by_language.iter().position(|(language, _)| *language == document.language);
@@ -27,6 +27,11 @@ pub fn texts(lines: &str) -> Vec<String> {
     (0..most).flat_map(turn).collect()
 }
 
+/// The beginnings of the first so many texts: what a lab sends along with every call has to be short.
+pub fn beginnings(lines: &str, count: usize, characters: usize) -> Vec<String> {
+    texts(lines).into_iter().take(count).map(|text| text.chars().take(characters).collect()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +41,12 @@ mod tests {
         let line = |language: &str, text: &str| format!(r#"{{"id":"x","language":"{language}","text":"{text}"}}"#);
         let lines = [line("en", "a"), line("en", "b"), "nonsense".to_owned(), line("en", "c"), line("zh", "天")];
         assert_eq!(texts(&lines.join("\n")), ["a", "天", "b", "c"]);
+        assert_eq!(beginnings(&lines.join("\n"), 2, 1), ["a", "天"]);
+    }
+
+    #[test]
+    fn a_beginning_is_whole_characters() {
+        let line = r#"{"language":"zh","text":"天地玄黄"}"#;
+        assert_eq!(beginnings(line, 9, 3), ["天地玄"]);
     }
 }

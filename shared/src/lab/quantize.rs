@@ -7,6 +7,9 @@ use crate::spec::QuantizeSpec;
 /// Tokens that are predicted in every measurement: windows of [`WINDOW`].
 pub const TOKENS: usize = 512;
 pub const WINDOW: usize = 128;
+/// Held-out texts that the windows are cut from, and characters of each: more than a window of any vocabulary of ours needs.
+pub const TEXTS: usize = 6;
+pub const CHARACTERS: usize = 2_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ask {
@@ -89,7 +92,7 @@ pub struct MatrixError {
 }
 
 /// How a matrix's numbers lie, and where they went.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Picture {
     pub path: String,
     pub weights: Histogram,

@@ -1,5 +1,7 @@
 //! The lab's state as the query of its address, both ways: a link shows what its sender saw. Pure text.
 
+use std::str::FromStr;
+
 use hearth_shared::lab::EngineChoice;
 
 use super::forward::{Cell, Head, Step};
@@ -34,8 +36,8 @@ impl Address {
                 "step" => address.step = Step::from_word(value).unwrap_or_default(),
                 "row" => row = value.parse().ok(),
                 "col" => col = value.parse().ok(),
-                "temperature" => number(value, 0.0, 2.0, &mut address.sliders.temperature),
-                "top_p" => number(value, 0.0, 1.0, &mut address.sliders.top_p),
+                "temperature" => number(value, (0.0, 2.0), &mut address.sliders.temperature),
+                "top_p" => number(value, (0.0, 1.0), &mut address.sliders.top_p),
                 "top_k" => address.sliders.top_k = value.parse().unwrap_or_default(),
                 _ => {}
             }
@@ -87,8 +89,9 @@ pub fn choice_of(word: &str) -> EngineChoice {
     }
 }
 
-fn number(text: &str, low: f32, high: f32, into: &mut f32) {
-    if let Ok(value) = text.parse::<f32>()
+/// Takes a number over where it is one and within its bounds.
+pub fn number<T: FromStr + PartialOrd>(text: &str, (low, high): (T, T), into: &mut T) {
+    if let Ok(value) = text.parse::<T>()
         && (low..=high).contains(&value)
     {
         *into = value;

@@ -17,9 +17,9 @@ mod work;
 use hearth_shared::lab::Engine;
 use leptos::prelude::*;
 
-use super::host::Status;
-use super::{opening, tabs};
-use crate::app::i18n::{Locale, t, use_i18n};
+use super::examples::{self, Example};
+use super::{host, opening, tabs};
+use crate::app::i18n::{t, use_i18n};
 
 /// A word of this page in the reader's language, as a signal.
 macro_rules! word {
@@ -30,28 +30,20 @@ macro_rules! word {
 use word;
 
 /// Beginnings to go on from.
-const EXAMPLES: [(Locale, &str); 4] = [
-    (Locale::en, "The old man and the sea. The old man"),
-    (Locale::en, "The Congress gave the President the power, and he used it"),
-    (Locale::zh, "却说曹操引大军杀来，玄德与孔明商议，孔明曰：“"),
-    (Locale::zh, "床前明月光，疑是地上霜。"),
+const EXAMPLES: [Example; 4] = [
+    ("en", "The old man and the sea. The old man"),
+    ("en", "The Congress gave the President the power, and he used it"),
+    ("zh", "却说曹操引大军杀来，玄德与孔明商议，孔明曰：“"),
+    ("zh", "床前明月光，疑是地上霜。"),
 ];
 
 /// The page at `/lab/cache`.
 #[component]
 pub fn Cache() -> impl IntoView {
     let i18n = use_i18n();
-    let first = EXAMPLES
-        .iter()
-        .find(|(locale, _)| *locale == i18n.get_locale_untracked())
-        .map_or(EXAMPLES[0].1, |(_, text)| text);
+    let first = examples::first(&EXAMPLES, i18n.get_locale_untracked());
     let session = session::provide(first);
-    let state = move || match session.host.status.get() {
-        Status::Waiting | Status::Opening { .. } => "opening",
-        Status::Computing => "computing",
-        Status::Ready => "ready",
-        Status::Failed(_) => "failed",
-    };
+    let state = move || session.host.status.with(host::Status::word);
     let engine = move || {
         session.host.opened.get().map(|opened| match opened.engine.engine {
             Engine::Cpu => "cpu",

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::examples::Examples;
 use super::host::Status;
 use super::opening::{EngineSwitch, ModelChoice};
 use super::session::use_session;
@@ -27,22 +28,7 @@ pub fn Controls() -> impl IntoView {
                         on:input=move |event| session.text.set(event_target_value(&event))
                     ></textarea>
                 </label>
-                <div class="lab-examples" aria-label=move || t_string!(i18n, lab.examples)>
-                    {EXAMPLES
-                        .into_iter()
-                        .map(|(locale, text)| {
-                            view! {
-                                <button
-                                    class="chip"
-                                    lang=locale.to_string()
-                                    on:click=move |_| session.text.set(text.to_owned())
-                                >
-                                    {text}
-                                </button>
-                            }
-                        })
-                        .collect_view()}
-                </div>
+                <Examples examples=&EXAMPLES choose=move |text: &str| session.text.set(text.to_owned())/>
             </div>
             <div class="lab-settings">
                 <ModelChoice/>

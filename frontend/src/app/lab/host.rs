@@ -36,6 +36,19 @@ pub enum Status {
     Failed(LabError),
 }
 
+impl Status {
+    /// The word for it in the page's attributes.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting | Self::Opening { .. } => "opening",
+            Self::Computing => "computing",
+            Self::Ready => "ready",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 /// A model's words.
 #[derive(Debug, Default)]
 pub struct Vocabulary {

@@ -128,11 +128,33 @@ pub fn Notices() -> impl IntoView {
     let i18n = use_i18n();
     let host = use_host();
     let store = use_store();
-    let life = engine().life();
     let models_error = Signal::derive(move || match store.models.get() {
         Load::Failed(error) => Some(error),
         _ => None,
     });
+    view! {
+        <EngineNotices/>
+        {move || {
+            models_error
+                .get()
+                .map(|error| view! { <Failure error=error retry=move |()| store.refresh()/> })
+        }}
+        {move || match host.status.get() {
+            Status::Waiting if models_error.get().is_none() => {
+                view! { <p class="lab-wait soft">{t!(i18n, lab.starting)}</p> }.into_any()
+            }
+            Status::Opening { .. } => view! { <Opening/> }.into_any(),
+            Status::Failed(error) => failed(error).into_any(),
+            _ => ().into_any(),
+        }}
+    }
+}
+
+/// An engine that is down, or on its way back.
+#[component]
+pub fn EngineNotices() -> impl IntoView {
+    let i18n = use_i18n();
+    let life = engine().life();
     view! {
         {move || match life.get() {
             Life::Down { reason } => {
@@ -159,19 +181,6 @@ pub fn Notices() -> impl IntoView {
                 }
                     .into_any()
             }
-            _ => ().into_any(),
-        }}
-        {move || {
-            models_error
-                .get()
-                .map(|error| view! { <Failure error=error retry=move |()| store.refresh()/> })
-        }}
-        {move || match host.status.get() {
-            Status::Waiting if models_error.get().is_none() => {
-                view! { <p class="lab-wait soft">{t!(i18n, lab.starting)}</p> }.into_any()
-            }
-            Status::Opening { .. } => view! { <Opening/> }.into_any(),
-            Status::Failed(error) => failed(error).into_any(),
             _ => ().into_any(),
         }}
     }

@@ -4,9 +4,9 @@
 mod dials;
 mod distances;
 mod losses;
+mod numbers;
 mod question;
 mod session;
-mod share;
 mod siblings;
 mod stretch;
 mod work;
@@ -14,10 +14,12 @@ mod work;
 use hearth_shared::lab::{LabError, Progress as Told, Stage};
 use leptos::prelude::*;
 
-use super::engine::{Life, engine};
+use super::opening::EngineNotices;
+use super::share::Share;
 use crate::app::components::{Progress, icons::Icon};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
+use question::Question;
 use session::{Status, use_session};
 use siblings::SIBLINGS;
 
@@ -45,7 +47,13 @@ pub fn Position() -> impl IntoView {
                     <h1>{t!(i18n, position.title)}</h1>
                     <p>{t!(i18n, position.lead)}</p>
                 </div>
-                <share::Actions/>
+                <Share
+                    place=PLACE
+                    pairs=move |()| session.question().pairs()
+                    name="hearth-position"
+                    export=move |()| serde_json::to_string_pretty(&numbers::numbers(&session)).ok()
+                    reset=move |()| session.set(&Question::default())
+                />
             </header>
             <Notices/>
             <losses::Siblings/>
@@ -64,53 +72,29 @@ pub fn Position() -> impl IntoView {
 fn Notices() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let life = engine().life();
     let failure = move || match session.status.get() {
         Status::Failed(error) => Some(error),
         _ => None,
     };
     view! {
-        {move || match life.get() {
-            Life::Down { reason } => {
-                let title = t_string!(i18n, lab.down_title).to_owned();
-                let again = t_string!(i18n, lab.down_action);
-                view! { <Notice title text=reason again act=move |()| engine().restart()/> }.into_any()
-            }
-            Life::Restarting { reason } => {
-                view! {
-                    <p class="notice warn">
-                        <Icon name="retry"/>
-                        {t_string!(i18n, lab.restarting, reason = reason)}
-                    </p>
-                }
-                    .into_any()
-            }
-            _ => ().into_any(),
-        }}
+        <EngineNotices/>
         {move || {
             failure()
                 .map(|error: LabError| {
-                    let title = t_string!(i18n, lab.failed_title).to_owned();
-                    let again = t_string!(i18n, common.retry);
-                    view! { <Notice title text=error.to_string() again act=move |()| session.retry()/> }
+                    view! {
+                        <div class="notice bad" role="alert">
+                            <Icon name="warn"/>
+                            <div>
+                                <strong>{t!(i18n, lab.failed_title)}</strong>
+                                <p>{error.to_string()}</p>
+                            </div>
+                            <button class="button small" on:click=move |_| session.retry()>
+                                {t!(i18n, common.retry)}
+                            </button>
+                        </div>
+                    }
                 })
         }}
-    }
-}
-
-#[component]
-fn Notice(title: String, text: String, again: &'static str, #[prop(into)] act: Callback<()>) -> impl IntoView {
-    view! {
-        <div class="notice bad" role="alert">
-            <Icon name="warn"/>
-            <div>
-                <strong>{title}</strong>
-                <p>{text}</p>
-            </div>
-            <button class="button small" on:click=move |_| act.run(())>
-                {again}
-            </button>
-        </div>
     }
 }
 

@@ -87,3 +87,10 @@ pub fn publish(name: &str, value: &JsValue) {
     let _ = Reflect::set(&root, &name.into(), value);
     let _ = Reflect::set(&window, &"__hearth".into(), &root);
 }
+
+/// The same with a value written as JSON.
+pub fn publish_json(name: &str, json: &str) {
+    if let Ok(value) = js_sys::JSON::parse(json) {
+        publish(name, &value);
+    }
+}

@@ -11,22 +11,22 @@ mod summary;
 use gloo::timers::{callback::Timeout, future::TimeoutFuture};
 use hearth_shared::lab::{
     LabError, Progress, Reply, Request, held_out,
-    quantize::{Ask, Found, GroupLoss, Loss, Searched, Task, Tried},
+    quantize::{Ask, CHARACTERS, Found, GroupLoss, Loss, Searched, TEXTS, Task, Tried},
 };
-use js_sys::{Array, Object, Reflect};
 use leptos::prelude::*;
-use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
 
 use super::engine::{Answer, engine};
 use super::host::{self, Host, Status};
 use super::opening::{EngineSwitch, ModelChoice, Notices};
-use super::share::Share;
+use super::share::{Pairs, Share};
 use super::{address::choice_word, publish};
 use crate::app::i18n::{t, use_i18n};
 use crate::app::{address, client};
 use setting::Setting;
 
+/// Where this lab is.
+const PLACE: &str = "/lab/quantization";
 const ADDRESS_MS: u32 = 300;
 /// Pause after a change before the model is measured.
 const PAUSE_MS: u32 = 60;
@@ -76,12 +76,7 @@ fn use_lab() -> Lab {
 pub fn Quantize() -> impl IntoView {
     let i18n = use_i18n();
     let lab = provide();
-    let state = move || match lab.host.status.get() {
-        Status::Waiting | Status::Opening { .. } => "opening",
-        Status::Computing => "computing",
-        Status::Ready => "ready",
-        Status::Failed(_) => "failed",
-    };
+    let state = move || lab.host.status.with(Status::word);
     let long = move || lab.long.with(|long| (*long != Long::Idle).then_some("running"));
     view! {
         <div class="page lab quantize" data-lab=state data-long=long>
@@ -94,6 +89,8 @@ pub fn Quantize() -> impl IntoView {
                 <ModelChoice/>
                 <EngineSwitch/>
                 <Share
+                    place=PLACE
+                    pairs=move |()| lab.pairs()
                     name="hearth-quantization"
                     export=move |()| lab.export()
                     reset=move |()| lab.setting.set(Setting::default())
@@ -131,18 +128,18 @@ fn provide() -> Lab {
         texts: RwSignal::new(Vec::new()),
     };
     provide_context(lab);
-    lab.fetch_texts();
     lab.keep_measured();
     lab.keep_address();
     lab
 }
 
 impl Lab {
+    /// Fetches what is measured on, once a model is open; a failure is tried again with the model.
     fn fetch_texts(self) {
         spawn_local(async move {
             match client::get_text(held_out::SAMPLE).await {
                 Ok(lines) => {
-                    let _ = self.texts.try_set(held_out::texts(&lines));
+                    let _ = self.texts.try_set(held_out::beginnings(&lines, TEXTS, CHARACTERS));
                 }
                 Err(error) => {
                     let error = LabError::Fetch { url: held_out::SAMPLE.to_owned(), message: error.to_string() };
@@ -165,7 +162,11 @@ impl Lab {
                 self.sensitivity.set(None);
                 self.searched.set(None);
             }
-            if now.is_none() || self.texts.with(Vec::is_empty) {
+            if now.is_none() {
+                return now;
+            }
+            if self.texts.with(Vec::is_empty) {
+                self.fetch_texts();
                 return now;
             }
             asked.update_value(|count| *count += 1);
@@ -213,7 +214,7 @@ impl Lab {
             points.retain(|known| known.setting != point.setting);
             points.push(point);
         });
-        publish_tried(&tried);
+        publish_found("quantize", &tried);
         self.tried.set(Some(tried));
         self.host.status.set(Status::Ready);
     }
@@ -240,11 +241,11 @@ impl Lab {
             match outcome {
                 Ok(Answer { reply: Reply::Quantize(found), .. }) => match *found {
                     Found::Sensitivity { base, groups } => {
-                        publish::publish("sensitivity", &json(&groups));
+                        publish_found("sensitivity", &groups);
                         self.sensitivity.set(Some((base, groups)));
                     }
                     Found::Searched(searched) => {
-                        publish::publish("searched", &json(&searched));
+                        publish_found("searched", &searched);
                         self.searched.set(Some(searched));
                     }
                     Found::Tried(_) => {}
@@ -253,6 +254,11 @@ impl Lab {
                 Err(error) => self.host.status.set(Status::Failed(error)),
             }
         });
+    }
+
+    /// A long one would stop the measurement that runs, or another long one.
+    fn is_busy(self) -> bool {
+        self.host.status.get() != Status::Ready || self.long.with(|long| *long != Long::Idle)
     }
 
     fn cancel(self) {
@@ -284,39 +290,28 @@ impl Lab {
         serde_json::to_string_pretty(&all).ok()
     }
 
+    /// What the address says.
+    fn pairs(self) -> Pairs {
+        let mut pairs = self.setting.with(Setting::pairs);
+        pairs.extend(self.host.model_word().map(|model| ("model", model)));
+        let choice = choice_word(self.host.choice.get());
+        pairs.extend((choice != "auto").then(|| ("engine", choice.to_owned())));
+        pairs
+    }
+
     fn keep_address(self) {
         let timer = StoredValue::new_local(None::<Timeout>);
         Effect::new(move |first: Option<()>| {
-            let mut pairs = self.setting.with(Setting::pairs);
-            pairs.extend(self.host.model_word().map(|model| ("model", model)));
-            let choice = choice_word(self.host.choice.get());
-            pairs.extend((choice != "auto").then(|| ("engine", choice.to_owned())));
+            let pairs = self.pairs();
             if first.is_some() {
-                let later = Timeout::new(ADDRESS_MS, move || address::replace("/lab/quantization", &pairs));
+                let later = Timeout::new(ADDRESS_MS, move || address::replace(PLACE, &pairs));
                 timer.set_value(Some(later));
             }
         });
     }
 }
 
-fn json(value: &impl serde::Serialize) -> JsValue {
-    let text = serde_json::to_string(value).unwrap_or_default();
-    js_sys::JSON::parse(&text).unwrap_or(JsValue::NULL)
-}
-
-/// Puts the numbers on `window.__hearth.quantize`.
-fn publish_tried(tried: &Tried) {
-    let found = Object::new();
-    let set = |name: &str, value: JsValue| {
-        // A plain object takes any property.
-        let _ = Reflect::set(&found, &name.into(), &value);
-    };
-    set("base", tried.base.nll.into());
-    set("nll", tried.loss.nll.into());
-    set("ms", tried.loss.ms.into());
-    set("tokens", tried.loss.tokens.into());
-    set("bytes", (tried.bytes as f64).into());
-    set("full_bytes", (tried.full_bytes as f64).into());
-    set("errors", tried.matrices.iter().map(|matrix| JsValue::from(matrix.error)).collect::<Array>().into());
-    publish::publish("quantize", &found);
+/// Puts what was found on `window.__hearth`.
+fn publish_found(name: &str, found: &impl serde::Serialize) {
+    publish::publish_json(name, &serde_json::to_string(found).unwrap_or_default());
 }

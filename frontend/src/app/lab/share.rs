@@ -1,53 +1,62 @@
 //! What a person takes away from a lab: the link to what they see, its numbers as a file; and the way back to the beginning.
 
-use js_sys::Array;
+use js_sys::Reflect;
 use leptos::prelude::*;
+use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Blob, BlobPropertyBag};
 
-use crate::app::components::{icons::Icon, toast};
-use crate::app::fine_tune::download;
+use crate::app::components::{icons::Icon, toast::use_toasts};
 use crate::app::i18n::{t, tu_string, use_i18n};
+use crate::app::{address, download};
+
+/// The query of an address: names, and values not yet escaped.
+pub type Pairs = Vec<(&'static str, String)>;
 
 #[component]
 pub fn Share(
+    /// The lab's path.
+    place: &'static str,
+    /// What the address says of the lab now.
+    #[prop(into)]
+    pairs: Callback<(), Pairs>,
     /// Of the file, without its ending.
     name: &'static str,
     /// The numbers as JSON; none before there are any.
     #[prop(into)]
     export: Callback<(), Option<String>>,
     #[prop(into)] reset: Callback<()>,
+    /// What the link leaves out, where it leaves something out.
+    #[prop(optional, into)]
+    missing: Option<Callback<(), Option<String>>>,
 ) -> impl IntoView {
     let i18n = use_i18n();
-    let toasts = toast::use_toasts();
+    let toasts = use_toasts();
     let copy = move |_| {
+        // The address follows after a pause; the link is of now.
+        address::replace(place, &untrack(|| pairs.run(())));
+        let link = window().location().href().unwrap_or_default();
+        let missing = missing.and_then(|missing| untrack(|| missing.run(())));
         spawn_local(async move {
-            let link = window().location().href().unwrap_or_default();
-            let written = JsFuture::from(window().navigator().clipboard().write_text(&link)).await;
-            match written {
-                Ok(_) => toasts.good(tu_string!(i18n, lab.link_copied)),
-                Err(_) => toasts.bad(tu_string!(i18n, lab.link_not_copied, link = link)),
+            match (written(&link).await, missing) {
+                (Ok(()), None) => toasts.good(tu_string!(i18n, lab.link_copied)),
+                (Ok(()), Some(missing)) => toasts.say(missing),
+                (Err(_), _) => toasts.bad(tu_string!(i18n, lab.link_not_copied, link = link)),
             }
         });
     };
     let save = move |_| {
-        if let Some(text) = export.run(()) {
-            let options = BlobPropertyBag::new();
-            options.set_type("application/json");
-            let parts = Array::of1(&text.into());
-            if let Ok(blob) = Blob::new_with_str_sequence_and_options(&parts, &options) {
-                download::save(&blob, &format!("{name}.json"));
-            }
+        if let Some(text) = untrack(|| export.run(())) {
+            download::save_text(&text, &format!("{name}.json"));
         }
     };
     view! {
         <div class="lab-share">
-            <button class="button small quiet" data-action="copy-link" on:click=copy>
+            <button class="button small quiet" data-action="link" on:click=copy>
                 <Icon name="copy" size=16/>
                 {t!(i18n, lab.copy_link)}
             </button>
             <button class="button small quiet" data-action="export" on:click=save>
-                <Icon name="file" size=16/>
+                <Icon name="download" size=16/>
                 {t!(i18n, lab.export)}
             </button>
             <button class="button small quiet" data-action="reset" on:click=move |_| reset.run(())>
@@ -56,4 +65,14 @@ pub fn Share(
             </button>
         </div>
     }
+}
+
+/// Puts a text into the clipboard. A page that is neither HTTPS nor this machine has none.
+async fn written(text: &str) -> Result<(), JsValue> {
+    let navigator = window().navigator();
+    if Reflect::get(&navigator, &"clipboard".into())?.is_undefined() {
+        return Err(JsValue::UNDEFINED);
+    }
+    JsFuture::from(navigator.clipboard().write_text(text)).await?;
+    Ok(())
 }

@@ -20,7 +20,7 @@ use crate::app::i18n::{t, use_i18n};
 #[component]
 pub fn Words() -> impl IntoView {
     let i18n = use_i18n();
-    let session = session::provide(controls::first_text(i18n.get_locale_untracked()));
+    let session = session::provide(super::examples::first(&controls::EXAMPLES, i18n.get_locale_untracked()));
     let answered = Memo::new(move |_| session.rows.with(|rows| !rows.is_empty()));
     view! {
         <div class="page lab words" data-lab=move || session.state()>

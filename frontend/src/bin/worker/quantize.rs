@@ -102,15 +102,14 @@ impl Trial<'_> {
         let weights = &self.ready.weights;
         let bits = self.bits();
         self.task.tell(Stage::Forward, 0, None, None);
-        let (model, matrices) = weights.rounded(&self.open.bundle.transformer, &bits, &self.spec);
+        let (model, matrices, picture) = weights.pictured(&self.open.bundle.transformer, &bits, &self.spec, matrix);
         let loss = measure(self.task, &model, &self.ready.windows).await?;
-        let shown = matrices.iter().position(|found| found.path == matrix).unwrap_or(0);
         Ok(Tried {
             base: self.ready.base,
             loss,
             full_bytes: weights.full_bytes(),
             bytes: weights.bytes(&bits, &self.spec),
-            picture: weights.picture(matrix, bits.get(shown).copied().flatten(), &self.spec),
+            picture,
             matrices,
         })
     }

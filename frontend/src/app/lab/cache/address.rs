@@ -3,7 +3,7 @@
 use hearth_shared::lab::cache::{NEW, WhatIf};
 use hearth_shared::lab::{EngineChoice, ModelFacts};
 
-use crate::app::lab::address::choice_word;
+use crate::app::lab::address::{choice_of, choice_word, number};
 
 /// Tokens that are generated unless somebody says otherwise.
 const COUNT: u32 = 48;
@@ -108,7 +108,7 @@ impl Address {
             match name {
                 "text" => address.text = Some(value.to_owned()),
                 "model" => address.model = Some(value.to_owned()),
-                "engine" => address.choice = serde_json::from_value(value.into()).unwrap_or_default(),
+                "engine" => address.choice = choice_of(value),
                 "tokens" => number(value, NEW, &mut address.count),
                 "window" => number(value, (0, NEW.1), &mut address.window),
                 "context" => number(value, (1, MOST_CONTEXT), &mut imagined.context),
@@ -142,14 +142,6 @@ impl Address {
         say("ring", unless(usual.window, now.window));
         say("batch", unless(usual.batch, now.batch));
         pairs
-    }
-}
-
-fn number(text: &str, (low, high): (u32, u32), into: &mut u32) {
-    if let Ok(value) = text.parse::<u32>()
-        && (low..=high).contains(&value)
-    {
-        *into = value;
     }
 }
 

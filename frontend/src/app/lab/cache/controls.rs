@@ -3,22 +3,28 @@
 
 use hearth_shared::lab::cache::NEW;
 use leptos::prelude::*;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::session::{Session, use_session};
-use super::{EXAMPLES, document, word};
+use super::session::{PLACE, Session, use_session};
+use super::{EXAMPLES, word};
 use crate::app::components::Progress;
 use crate::app::components::field::Slider;
 use crate::app::components::icons::Icon;
-use crate::app::components::toast::use_toasts;
-use crate::app::i18n::{t, t_string, tu_string, use_i18n};
+use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::lab::examples::Examples;
 use crate::app::lab::host::Status;
 use crate::app::lab::opening::{EngineSwitch, ModelChoice};
+use crate::app::lab::share::Share;
 
 #[component]
 pub fn Controls() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let begin = move |text: &str| {
+        session.text.set(text.to_owned());
+        if session.host.opened.with_untracked(Option::is_some) {
+            session.start();
+        }
+    };
     view! {
         <section class="lab-controls card">
             <div class="lab-text">
@@ -33,27 +39,7 @@ pub fn Controls() -> impl IntoView {
                         on:input=move |event| session.text.set(event_target_value(&event))
                     ></textarea>
                 </label>
-                <div class="lab-examples" role="group" aria-label=move || t_string!(i18n, lab.examples)>
-                    {EXAMPLES
-                        .into_iter()
-                        .map(|(locale, text)| {
-                            view! {
-                                <button
-                                    class="chip"
-                                    lang=locale.to_string()
-                                    on:click=move |_| {
-                                        session.text.set(text.to_owned());
-                                        if session.host.opened.with_untracked(Option::is_some) {
-                                            session.start();
-                                        }
-                                    }
-                                >
-                                    {text}
-                                </button>
-                            }
-                        })
-                        .collect_view()}
-                </div>
+                <Examples examples=&EXAMPLES choose=begin/>
                 <Slider
                     label=word!(i18n, count)
                     hint=word!(i18n, count_hint)
@@ -102,7 +88,13 @@ fn Line() -> impl IntoView {
     view! {
         <div class="lab-line">
             <RunButton/>
-            <Keep session/>
+            <Share
+                place=PLACE
+                pairs=move |()| session.address().pairs()
+                name="hearth-kv-cache"
+                export=move |()| session.document()
+                reset=move |()| session.reset()
+            />
             <Show when=move || runs.get()>
                 <HowFar session/>
             </Show>
@@ -171,48 +163,6 @@ fn HowFar(session: Session) -> impl IntoView {
         <div class="cache-progress">
             <span class="hint num" aria-hidden="true">{label}</span>
             <Progress value=share label=label/>
-        </div>
-    }
-}
-
-/// Link, file, and back to the beginning.
-#[component]
-fn Keep(session: Session) -> impl IntoView {
-    let i18n = use_i18n();
-    let toasts = use_toasts();
-    let empty = move || session.run.with(|run| run.as_ref().is_none_or(|run| run.steps.is_empty()));
-    let copy = move |_| {
-        session.write_address();
-        spawn_local(async move {
-            let link = window().location().href().unwrap_or_default();
-            let written = JsFuture::from(window().navigator().clipboard().write_text(&link)).await;
-            match written {
-                Ok(_) => toasts.good(tu_string!(i18n, common.copied)),
-                Err(_) => toasts.bad(tu_string!(i18n, cache.copy_failed)),
-            }
-        });
-    };
-    let save = move |_| {
-        session.run.with_untracked(|run| {
-            if let Some(run) = run {
-                document::save(run, session.imagined.get_untracked());
-            }
-        });
-    };
-    view! {
-        <div class="cache-keep">
-            <button class="button small quiet" data-action="link" on:click=copy>
-                <Icon name="copy" size=16/>
-                {t!(i18n, cache.link)}
-            </button>
-            <button class="button small quiet" data-action="export" disabled=empty on:click=save>
-                <Icon name="download" size=16/>
-                {t!(i18n, cache.export)}
-            </button>
-            <button class="button small quiet" data-action="reset" on:click=move |_| session.reset()>
-                <Icon name="retry" size=16/>
-                {t!(i18n, cache.reset)}
-            </button>
         </div>
     }
 }

@@ -3,10 +3,7 @@
 
 use hearth_shared::lab::cache::{Held, WhatIf, Work};
 use hearth_shared::lab::{Engine, cache::Token};
-use leptos::prelude::*;
 use serde::Serialize;
-use wasm_bindgen::JsCast;
-use web_sys::{Blob, HtmlAnchorElement, Url};
 
 use super::address::Imagined;
 use super::run::{Run, Side};
@@ -93,7 +90,7 @@ impl Counted {
 }
 
 /// The document's text.
-fn text(run: &Run, imagined: Imagined) -> String {
+pub fn text(run: &Run, imagined: Imagined) -> String {
     let begun = &run.begun;
     let document = Document {
         model: &begun.model,
@@ -119,28 +116,7 @@ fn text(run: &Run, imagined: Imagined) -> String {
 
 /// Puts the document on `window.__hearth.cache`.
 pub fn publish(run: &Run, imagined: Imagined) {
-    if let Ok(value) = js_sys::JSON::parse(&text(run, imagined)) {
-        publish::publish("cache", &value);
-    }
-}
-
-/// Hands the document to the browser's downloads.
-pub fn save(run: &Run, imagined: Imagined) {
-    let parts = js_sys::Array::of1(&text(run, imagined).into());
-    let Ok(blob) = Blob::new_with_str_sequence(&parts) else {
-        return;
-    };
-    let Ok(url) = Url::create_object_url_with_blob(&blob) else {
-        return;
-    };
-    let link = document().create_element("a").ok().and_then(|link| link.dyn_into::<HtmlAnchorElement>().ok());
-    if let Some(link) = link {
-        link.set_href(&url);
-        link.set_download("hearth-kv-cache.json");
-        link.click();
-    }
-    // Refused only for what is no address of ours.
-    let _ = Url::revoke_object_url(&url);
+    publish::publish_json("cache", &text(run, imagined));
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::app::lab::engine::{Answer, engine};
 use crate::app::lab::host::{self, Host, Status};
 
 /// Where this lab is.
-const PLACE: &str = "/lab/cache";
+pub const PLACE: &str = "/lab/cache";
 /// The address follows the state after this long.
 const ADDRESS_MS: u32 = 300;
 
@@ -117,9 +117,12 @@ impl Session {
         }
     }
 
-    /// Writes the state into the address now.
-    pub fn write_address(&self) {
-        address::replace(PLACE, &untrack(|| self.address()).pairs());
+    /// The run as a JSON document; none before its first token.
+    pub fn document(&self) -> Option<String> {
+        self.run.with(|run| {
+            let run = run.as_ref().filter(|run| !run.steps.is_empty())?;
+            Some(document::text(run, self.imagined.get()))
+        })
     }
 
     fn stopped(self) {
@@ -209,7 +212,7 @@ impl Session {
         });
     }
 
-    fn address(&self) -> Address {
+    pub fn address(&self) -> Address {
         let Wanted { text, count, window } = self.wanted();
         Address {
             // Said even when it is the first one: that depends on the reader's language.

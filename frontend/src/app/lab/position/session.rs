@@ -12,7 +12,7 @@ use web_sys::Response;
 use super::question::{Curve, Question};
 use super::siblings::{COUNT, Document, addresses, long_documents, rope};
 use super::work::{Had, Job, Wanted};
-use super::{PLACE, share};
+use super::{PLACE, numbers};
 use crate::app::lab::engine::{Answer, Life, engine};
 use crate::app::{address, release};
 
@@ -79,7 +79,7 @@ pub fn provide() -> Session {
     session.keep_scaling();
     session.keep_working();
     session.keep_address();
-    Effect::new(move |_| share::publish(&session));
+    Effect::new(move |_| numbers::publish(&session));
     // The first visit fetches the models before the service worker stands between page and server.
     release::keep_offline(&addresses());
     on_cleanup(move || {

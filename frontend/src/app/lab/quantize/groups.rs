@@ -26,7 +26,7 @@ pub fn Groups() -> impl IntoView {
 fn Sensitivity() -> impl IntoView {
     let i18n = use_i18n();
     let lab = use_lab();
-    let busy = move || lab.long.with(|long| *long != Long::Idle);
+    let busy = move || lab.is_busy();
     let bars = move || {
         lab.sensitivity.get().map(|(base, groups)| {
             let rises: Vec<f64> = groups.iter().map(|group| rise(base.nll, group.loss.nll)).collect();
@@ -78,7 +78,7 @@ fn GroupBar(group: GroupLoss, cost: f64, most: f64) -> impl IntoView {
 fn Search() -> impl IntoView {
     let i18n = use_i18n();
     let lab = use_lab();
-    let busy = move || lab.long.with(|long| *long != Long::Idle);
+    let busy = move || lab.is_busy();
     let start = move |_| lab.run_long(Task::Search { bound: lab.bound.get_untracked() / 100.0 });
     view! {
         <section class="card" aria-labelledby="search-title">

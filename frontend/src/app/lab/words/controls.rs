@@ -3,7 +3,6 @@
 
 use hearth_shared::lab::words::MOST_CHARACTERS;
 use leptos::prelude::*;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::HtmlTextAreaElement;
 
 use super::address::fits;
@@ -11,12 +10,13 @@ use super::export;
 use super::session::use_session;
 use crate::app::components::field::CheckField;
 use crate::app::components::icons::Icon;
-use crate::app::components::toast::use_toasts;
 use crate::app::format;
-use crate::app::i18n::{Locale, t, t_string, tu_string, use_i18n};
+use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::lab::examples::{Example, Examples};
+use crate::app::lab::share::Share;
 
 /// Texts that show what vocabularies do differently. The first two are what the page begins with.
-const EXAMPLES: [(&str, &str); 9] = [
+pub const EXAMPLES: [Example; 9] = [
     ("en", "A tokenizer cuts text into tokens. 分词器把文字切成词元。 1234567 naïve 👩‍🚀"),
     ("zh", "分词器把文字切成词元。A tokenizer cuts text into tokens. 1234567 龘 👩‍🚀"),
     ("en", "Unbelievably, the antidisestablishmentarianists tokenized everything."),
@@ -27,14 +27,6 @@ const EXAMPLES: [(&str, &str); 9] = [
     ("en", "0 12 123 1234 12345 3.14159 1,234,567 2026-11-26 −40 °C"),
     ("en", "one space  two   three\n\n\n\tTab, then  \n end   "),
 ];
-
-/// What the page begins with.
-pub fn first_text(locale: Locale) -> &'static str {
-    match locale {
-        Locale::en => EXAMPLES[0].1,
-        Locale::zh => EXAMPLES[1].1,
-    }
-}
 
 #[component]
 pub fn Controls() -> impl IntoView {
@@ -54,6 +46,10 @@ pub fn Controls() -> impl IntoView {
             view! { <p class="notice warn words-cut" role="status"><Icon name="info"/><span>{words}</span></p> }
         })
     };
+    let without_text = move |()| {
+        let long = session.text.with(|text| !fits(text));
+        long.then(|| t_string!(i18n, words.copied_without_text).to_owned())
+    };
     view! {
         <section class="lab-controls words-controls card">
             <div class="lab-text">
@@ -70,25 +66,12 @@ pub fn Controls() -> impl IntoView {
                     ></textarea>
                 </label>
                 {cut}
-                <div class="lab-examples" role="group" aria-label=move || t_string!(i18n, lab.examples)>
-                    {EXAMPLES
-                        .into_iter()
-                        .map(|(language, text)| {
-                            view! {
-                                <button
-                                    class="chip"
-                                    lang=language
-                                    dir="auto"
-                                    on:click=move |_| {
-                                        session.write(text);
-                                    }
-                                >
-                                    {text}
-                                </button>
-                            }
-                        })
-                        .collect_view()}
-                </div>
+                <Examples
+                    examples=&EXAMPLES
+                    choose=move |text: &str| {
+                        session.write(text);
+                    }
+                />
             </div>
             <div class="lab-settings">
                 <Vocabularies/>
@@ -101,7 +84,14 @@ pub fn Controls() -> impl IntoView {
             </div>
             <div class="lab-line">
                 <Lengths/>
-                <Actions/>
+                <Share
+                    place="/lab/tokenizer"
+                    pairs=move |()| session.address().pairs()
+                    name="hearth-tokens"
+                    export=move |()| serde_json::to_string_pretty(&export::state(session)).ok()
+                    reset=move |()| session.reset()
+                    missing=Callback::new(without_text)
+                />
             </div>
         </section>
     }
@@ -187,47 +177,5 @@ fn Lengths() -> impl IntoView {
                 {t!(i18n, lab.computing)}
             </span>
         </Show>
-    }
-}
-
-#[component]
-fn Actions() -> impl IntoView {
-    let i18n = use_i18n();
-    let session = use_session();
-    let toasts = use_toasts();
-    let copy = move |_| {
-        // The address follows after a pause; the link is of now.
-        let pairs = session.address().pairs();
-        let short = session.text.with_untracked(|text| fits(text));
-        crate::app::address::replace("/lab/tokenizer", &pairs);
-        let link = window().location().href().unwrap_or_default();
-        spawn_local(async move {
-            let written = JsFuture::from(window().navigator().clipboard().write_text(&link)).await;
-            match written {
-                Ok(_) if short => toasts.good(tu_string!(i18n, common.copied)),
-                Ok(_) => toasts.say(tu_string!(i18n, words.copied_without_text)),
-                Err(_) => toasts.bad(tu_string!(i18n, words.copy_failed)),
-            }
-        });
-    };
-    let save = move |_| {
-        let text = untrack(|| serde_json::to_string_pretty(&export::state(session)).unwrap_or_default());
-        export::download(&text, "tokens.json");
-    };
-    view! {
-        <div class="words-actions">
-            <button class="button small quiet" data-action="link" on:click=copy>
-                <Icon name="copy" size=16/>
-                {t!(i18n, words.copy_link)}
-            </button>
-            <button class="button small quiet" data-action="export" on:click=save>
-                <Icon name="download" size=16/>
-                {t!(i18n, words.export)}
-            </button>
-            <button class="button small quiet" data-action="reset" on:click=move |_| session.reset()>
-                <Icon name="retry" size=16/>
-                {t!(i18n, lab.reset)}
-            </button>
-        </div>
     }
 }

@@ -2,14 +2,12 @@
 //! person as a file.
 
 use hearth_shared::lab::words::{PARALLEL, STEPPED_CHARACTERS};
-use js_sys::Array;
 use leptos::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::publish;
 use super::session::{Lesson, Merged, Row, Session};
 use super::shown::hex;
-use crate::app::fine_tune::save;
 
 /// The numbers on the page. Bytes are written in hexadecimal.
 pub fn state(session: Session) -> Value {
@@ -80,16 +78,5 @@ fn lesson(lesson: &Lesson) -> Value {
 
 /// Puts the state on `window.__hearth.words`.
 pub fn publish_state(session: Session) {
-    let text = untrack(|| state(session)).to_string();
-    // What was just written as JSON reads as JSON.
-    if let Ok(value) = js_sys::JSON::parse(&text) {
-        publish::publish("words", &value);
-    }
-}
-
-/// Hands a text to the browser's downloads.
-pub fn download(text: &str, name: &str) {
-    if let Ok(blob) = web_sys::Blob::new_with_str_sequence(&Array::of1(&text.into())) {
-        save(&blob, name);
-    }
+    publish::publish_json("words", &untrack(|| state(session)).to_string());
 }

@@ -11,10 +11,10 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::super::engine::engine;
 use super::super::milliseconds;
-use super::export;
 use super::session::{Lesson as Entry, Session, Texts, use_session};
 use super::shown::seen;
 use crate::app::components::{Progress as Bar, field::Slider, icons::Icon};
+use crate::app::download;
 use crate::app::fine_tune::read_sample;
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -250,7 +250,7 @@ fn Taught(lesson: Entry) -> impl IntoView {
                 <span class="words-actions">
                     <button
                         class="button small quiet"
-                        on:click=move |_| export::download(&json, "tokenizer.json")
+                        on:click=move |_| download::save_text(&json, "tokenizer.json")
                     >
                         <Icon name="download" size=16/>
                         "tokenizer.json"

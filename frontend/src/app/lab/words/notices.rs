@@ -5,6 +5,7 @@ use hearth_shared::lab::{LabError, Stage};
 use leptos::prelude::*;
 
 use super::super::engine::{Life, engine};
+use super::super::opening::EngineNotices;
 use super::session::{Status, use_session};
 use crate::app::components::{Failure, Progress, icons::Icon};
 use crate::app::format;
@@ -16,39 +17,20 @@ pub fn Notices() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let life = engine().life();
-    let down = Memo::new(move |_| match life.get() {
-        Life::Down { reason } => Some(reason),
-        _ => None,
-    });
+    let down = Memo::new(move |_| matches!(life.get(), Life::Down { .. }));
     let models_error = Signal::derive(move || match session.store.models.get() {
         Load::Failed(error) => Some(error),
         _ => None,
     });
     view! {
-        {move || {
-            down.get()
-                .map(|reason| {
-                    view! {
-                        <div class="notice bad" role="alert">
-                            <Icon name="warn"/>
-                            <div>
-                                <strong>{t!(i18n, lab.down_title)}</strong>
-                                <p>{reason}</p>
-                            </div>
-                            <button class="button small" on:click=move |_| engine().restart()>
-                                {t!(i18n, lab.down_action)}
-                            </button>
-                        </div>
-                    }
-                })
-        }}
+        <EngineNotices/>
         {move || {
             models_error
                 .get()
                 .map(|error| view! { <Failure error=error retry=move |()| session.retry()/> })
         }}
         {move || match session.status.get() {
-            Status::Waiting if models_error.get().is_none() && down.get().is_none() => {
+            Status::Waiting if models_error.get().is_none() && !down.get() => {
                 view! { <p class="lab-wait soft">{t!(i18n, lab.starting)}</p> }.into_any()
             }
             Status::Fetching { .. } => view! { <Fetching/> }.into_any(),
