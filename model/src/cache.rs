@@ -91,6 +91,13 @@ impl KvCache {
         self.length += time;
     }
 
+    /// What this holds of one sequence, for `batch` that go on from it, with room for `room` more positions.
+    pub fn repeated(&self, batch: usize, room: usize) -> Self {
+        let capacity = (self.length + room).max(1);
+        let layers = self.layers.iter().map(|layer| layer.repeated(batch, self.length, capacity)).collect();
+        Self { layers, length: self.length, capacity, left_pad: self.left_pad.repeat(batch) }
+    }
+
     /// Forgets everything after the first `length` positions.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
@@ -98,6 +105,17 @@ impl KvCache {
 }
 
 impl LayerCache {
+    fn repeated(&self, batch: usize, length: usize, capacity: usize) -> Self {
+        let [_, heads, _, size] = self.shape;
+        let shape = [batch, heads, capacity, size];
+        let copies = |slot: &Option<Tensor<4>>| {
+            let held = slot.as_ref().filter(|_| length > 0)?;
+            let rows = held.clone().slice(s![.., .., 0..length, ..]).repeat_dim(0, batch);
+            Some(Tensor::<4>::zeros(shape, &held.device()).slice_assign(s![.., .., 0..length, ..], rows))
+        };
+        Self { k: copies(&self.k), v: copies(&self.v), shape }
+    }
+
     fn resize(&mut self, capacity: usize, length: usize, device: &Device) {
         if self.k.is_some() && self.shape[2] == capacity {
             return;

@@ -1,5 +1,7 @@
 //! From one row of logits to one token, on the CPU. It knows no tensors, tokenizer or model.
 
+pub mod stages;
+
 use hearth_shared::spec::Sampling;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -45,7 +47,7 @@ impl Sampler {
         if self.spec.temperature <= 0.0 {
             return argmax(logits);
         }
-        let candidates = self.candidates(logits);
+        let candidates = candidates(&self.spec, logits);
         let total: f64 = candidates.iter().map(|(_, p)| f64::from(*p)).sum();
         let mut target = uniform(&mut self.rng) * total;
         for (id, p) in &candidates {
@@ -57,41 +59,50 @@ impl Sampler {
         // Rounding left a crumb of probability behind the last candidate.
         candidates.last().map_or(0, |(id, _)| *id)
     }
-
-    /// The tokens that may be drawn with their unnormalised probabilities, by transformers' order: temperature, top-k,
-    /// top-p, min-p.
-    fn candidates(&self, logits: &[f32]) -> Vec<(u32, f32)> {
-        let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |logit: f32| ((logit - best) / self.spec.temperature).exp();
-        let k = self.spec.top_k.map_or(logits.len(), |k| k as usize);
-        let truncated = k < logits.len() || self.spec.top_p < 1.0;
-        let mut out: Vec<(u32, f32)> = if truncated {
-            // Sorting a few hundred instead of a vocabulary: what weighs less than a millionth of a millionth can
-            // neither reach the nucleus nor be drawn.
-            let floor = if k < logits.len() { f32::NEG_INFINITY } else { best - 28.0 * self.spec.temperature };
-            let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|id| logits[*id as usize] >= floor).collect();
-            if k < ids.len() {
-                ids.select_nth_unstable_by(k, |a, b| better(logits, *a, *b));
-                ids.truncate(k);
-            }
-            ids.sort_unstable_by(|a, b| better(logits, *a, *b));
-            ids.into_iter().map(|id| (id, weight(logits[id as usize]))).collect()
-        } else {
-            (0..).zip(logits).map(|(id, logit)| (id, weight(*logit))).collect()
-        };
-        if self.spec.top_p < 1.0 {
-            nucleus(&mut out, self.spec.top_p);
-        }
-        if self.spec.min_p > 0.0 {
-            // The best token weighs exactly 1, so weights are already relative to it.
-            out.retain(|(_, p)| *p >= self.spec.min_p);
-        }
-        out
-    }
 }
 
-/// Keeps the shortest front of a sorted list whose share reaches `top_p`; always the first.
+/// The tokens that may be drawn with their unnormalised probabilities, by transformers' order: temperature, top-k, top-p, min-p.
+fn candidates(spec: &Sampling, logits: &[f32]) -> Vec<(u32, f32)> {
+    let mut out = likeliest(spec, logits);
+    nucleus(&mut out, spec.top_p);
+    near_the_best(&mut out, spec.min_p);
+    out
+}
+
+/// Temperature and top-k. The best token weighs exactly 1; where some will be cut, the best come first.
+fn likeliest(spec: &Sampling, logits: &[f32]) -> Vec<(u32, f32)> {
+    let best = best(logits);
+    let weight = |logit: f32| weight(logit, best, spec.temperature);
+    let k = spec.top_k.map_or(logits.len(), |k| k as usize);
+    if k >= logits.len() && spec.top_p >= 1.0 {
+        return (0..).zip(logits).map(|(id, logit)| (id, weight(*logit))).collect();
+    }
+    // Sorting a few hundred instead of a vocabulary: what weighs less than a millionth of a millionth can neither reach the
+    // nucleus nor be drawn.
+    let floor = if k < logits.len() { f32::NEG_INFINITY } else { best - 28.0 * spec.temperature };
+    let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|id| logits[*id as usize] >= floor).collect();
+    if k < ids.len() {
+        ids.select_nth_unstable_by(k, |a, b| better(logits, *a, *b));
+        ids.truncate(k);
+    }
+    ids.sort_unstable_by(|a, b| better(logits, *a, *b));
+    ids.into_iter().map(|id| (id, weight(logits[id as usize]))).collect()
+}
+
+fn best(logits: &[f32]) -> f32 {
+    logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// What a token weighs beside the best one.
+fn weight(logit: f32, best: f32, temperature: f32) -> f32 {
+    ((logit - best) / temperature).exp()
+}
+
+/// Keeps the shortest front of a sorted list whose share reaches `top_p`; always the first. 1 keeps all.
 fn nucleus(sorted: &mut Vec<(u32, f32)>, top_p: f32) {
+    if top_p >= 1.0 {
+        return;
+    }
     let total: f64 = sorted.iter().map(|(_, p)| f64::from(*p)).sum();
     let mut before = 0.0;
     let keep = sorted
@@ -103,6 +114,13 @@ fn nucleus(sorted: &mut Vec<(u32, f32)>, top_p: f32) {
         })
         .count();
     sorted.truncate(keep.max(1));
+}
+
+/// Keeps what weighs at least this share of the best token's weight, which is 1; 0 keeps all.
+fn near_the_best(candidates: &mut Vec<(u32, f32)>, min_p: f32) {
+    if min_p > 0.0 {
+        candidates.retain(|(_, p)| *p >= min_p);
+    }
 }
 
 /// None where nothing changes.
@@ -153,7 +171,7 @@ pub fn top(logits: &[f32], n: usize) -> Vec<u32> {
 
 /// `ln Σ exp(x)`, without overflow.
 pub fn log_sum_exp(logits: &[f32]) -> f32 {
-    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let best = best(logits);
     let sum: f64 = logits.iter().map(|x| f64::from((x - best).exp())).sum();
     best + sum.ln() as f32
 }
@@ -210,7 +228,10 @@ mod tests {
     #[test]
     fn top_p_keeps_the_token_that_crosses_the_line() {
         let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
-        let ids = |p| sampler(|s| s.top_p = p).candidates(&logits).iter().map(|c| c.0).collect::<Vec<_>>();
+        let ids = |top_p| {
+            let spec = Sampling { top_p, ..Sampling::default() };
+            candidates(&spec, &logits).iter().map(|c| c.0).collect::<Vec<_>>()
+        };
         assert_eq!(ids(0.0), [0]);
         assert_eq!(ids(0.45), [0]);
         assert_eq!(ids(0.6), [0, 1]);

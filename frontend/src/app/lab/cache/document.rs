@@ -2,7 +2,7 @@
 //! measured or the arithmetic of `hearth_shared` gave.
 
 use hearth_shared::lab::cache::{Held, WhatIf, Work};
-use hearth_shared::lab::{Engine, cache::Token};
+use hearth_shared::lab::{Engine, ModelFacts, cache::Token};
 use serde::Serialize;
 
 use super::address::Imagined;
@@ -15,6 +15,7 @@ pub const FORMATS: [(&str, u64); 3] = [("f32", 4), ("f16", 2), ("int8", 1)];
 #[derive(Serialize)]
 struct Document<'a> {
     model: &'a str,
+    facts: &'a ModelFacts,
     engine: Engine,
     text: &'a str,
     /// Token ids.
@@ -94,6 +95,7 @@ pub fn text(run: &Run, imagined: Imagined) -> String {
     let begun = &run.begun;
     let document = Document {
         model: &begun.model,
+        facts: &begun.facts,
         engine: begun.engine,
         text: &run.wanted.text,
         prompt: &begun.prompt,
@@ -136,5 +138,6 @@ mod tests {
         // 4096 positions, one layer, one head of 4, keys and values.
         assert_eq!(document["imagined"]["bytes"][1]["total"], 4096 * 2 * 4 * 2);
         assert_eq!(document["imagined"]["context"], 4096);
+        assert_eq!(document["facts"]["kv_heads"], 1);
     }
 }

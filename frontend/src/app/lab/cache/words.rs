@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::run::Side;
 use super::session::use_session;
 use crate::app::i18n::{t, use_i18n};
+use crate::app::lab::pieces::joined;
 use crate::app::lab::visible;
 
 /// A token as it is shown.
@@ -54,34 +55,5 @@ pub fn Words(side: Side, #[prop(into)] title: Signal<String>, name: &'static str
                 {text}
             </p>
         </div>
-    }
-}
-
-/// The text of tokens as the worker writes them: a part of a character stands as its bytes, `⟨E6 9D⟩`.
-fn joined(words: impl Iterator<Item = String>) -> String {
-    let mut bytes = Vec::new();
-    for word in words {
-        match hex(&word) {
-            Some(part) => bytes.extend(part),
-            None => bytes.extend(word.bytes()),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex(word: &str) -> Option<Vec<u8>> {
-    let inside = word.strip_prefix('⟨')?.strip_suffix('⟩')?;
-    inside.split(' ').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_of_characters_come_together() {
-        let words = ["a ", "⟨E6 9D⟩", "⟨8E⟩", "⟨", "b"].map(str::to_owned);
-        assert_eq!(joined(words.into_iter()), "a 李⟨b");
-        assert_eq!(joined(["⟨E6⟩".to_owned()].into_iter()), "\u{fffd}");
     }
 }
