@@ -7,7 +7,7 @@ use crate::tokenizer::{Special, Tokenizer};
 use crate::transformer::{Forward, Transformer};
 
 /// Positions whose logits are in memory at once: a large vocabulary would else need more than a tab has.
-const POSITIONS: usize = 128;
+pub(super) const POSITIONS: usize = 128;
 
 /// Loss of every token but the first of a window, in nats.
 ///

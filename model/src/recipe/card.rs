@@ -1,19 +1,17 @@
 //! What a model's card says, and two of its measures: bits per byte of held-out text, and what each attention head does.
 
-use burn::tensor::{Int, Tensor, TensorData};
-
 use serde::{Deserialize, Serialize};
 
 use super::corpus::{Document, Language};
 use super::lengths::LengthLoss;
 use super::{Recipe, bpe};
+use crate::look::heads;
 use crate::projection::floats;
 use crate::tokenizer::{Special, Tokenizer};
-use crate::trace::Trace;
 use crate::train::batches::MicroBatch;
 use crate::train::ngram::KneserNey;
 use crate::train::run::evaluate;
-use crate::transformer::{Forward, Transformer};
+use crate::transformer::Transformer;
 
 /// What stands in `card.json`: enough to make the model again and to check what is said of it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -147,21 +145,15 @@ pub struct HeadScore {
 
 /// Scores of every head: `previous` on `text`, `induction` on `random` repeated once.
 pub fn head_scores(model: &Transformer, text: &[u32], random: &[u32]) -> Vec<HeadScore> {
-    let twice: Vec<u32> = random.iter().chain(random).copied().collect();
-    let previous = weights(model, text);
-    let induction = weights(model, &twice);
-    let period = random.len();
+    let twice = heads::twice(random);
+    let both = weights(model, text).into_iter().zip(weights(model, &twice));
     let mut out = Vec::new();
-    for (layer, (on_text, on_twice)) in previous.iter().zip(&induction).enumerate() {
-        let heads = model.config().n_heads;
-        for head in 0..heads {
-            let t = text.len();
-            let at = |w: &[f32], t: usize, q: usize, k: usize| f64::from(w[(head * t + q) * t + k]);
-            let mean = |sum: f64, n: usize| sum / n.max(1) as f64;
-            let before = mean((1..t).map(|q| at(on_text, t, q, q - 1)).sum(), t - 1);
-            let two = twice.len();
-            let copied = (period..two).map(|q| at(on_twice, two, q, q - period + 1)).sum();
-            out.push(HeadScore { layer, head, previous: before, induction: mean(copied, period) });
+    for (layer, (on_text, on_twice)) in both.enumerate() {
+        let on_text = on_text.chunks_exact(text.len() * text.len());
+        let on_twice = on_twice.chunks_exact(twice.len() * twice.len());
+        for (head, (on_text, on_twice)) in on_text.zip(on_twice).enumerate() {
+            let previous = heads::previous(on_text, text.len());
+            out.push(HeadScore { layer, head, previous, induction: heads::induction(on_twice, twice.len()) });
         }
     }
     out
@@ -169,10 +161,5 @@ pub fn head_scores(model: &Transformer, text: &[u32], random: &[u32]) -> Vec<Hea
 
 /// `[H, T, T]` of every layer.
 fn weights(model: &Transformer, ids: &[u32]) -> Vec<Vec<f32>> {
-    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-    let count = ids.len();
-    let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &model.device());
-    let mut trace = Trace::default();
-    model.hidden(tokens, Forward { trace: Some(&mut trace), ..Forward::default() });
-    trace.layers.into_iter().map(|layer| floats(layer.weights.into_data())).collect()
+    heads::traced(model, ids).into_iter().map(|weights| floats(weights.into_data())).collect()
 }

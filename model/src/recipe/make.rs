@@ -10,6 +10,7 @@ use super::{Prepared, Recipe, RecipeError, Stage, bpe, encode, lengths};
 use crate::bundle::{ModelBundle, Precision};
 use crate::config::{Dropout, Position};
 use crate::device;
+use crate::look::heads;
 use crate::train::data::Sequence;
 use crate::train::ngram::KneserNey;
 use crate::train::{Batches, Run, StepReport, save};
@@ -197,10 +198,7 @@ impl Recipe {
             .into_iter()
             .take(self.pretrain.context)
             .collect();
-        // Any fixed tokens without a pattern: a multiplicative walk through the vocabulary.
-        let random: Vec<u32> =
-            (1..=64u64).map(|i| (i * 2_654_435_761 % (self.vocab_size as u64 - 3) + 3) as u32).collect();
-        card::head_scores(model, &text, &random)
+        card::head_scores(model, &text, &heads::random(self.vocab_size, 64))
     }
 }
 
