@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use futures::executor::block_on;
 use hearth_model::bundle::ModelBundle;
 use hearth_model::compress::search::Search;
-use hearth_model::compress::trial::Weights;
+use hearth_model::compress::trial::{Matrix, Weights};
 use hearth_model::device;
 use hearth_model::look::losses::{losses, windows};
 use hearth_model::transformer::Transformer;
 use hearth_shared::lab::{held_out, quantize};
+use hearth_shared::learn::exercise::find;
 use hearth_shared::spec::{Calibration, Grain, QuantizeSpec};
 
 struct Bench {
@@ -91,4 +92,46 @@ fn the_search_keeps_its_bound() {
     assert!(within && (loss - bench.base).exp() - 1.0 <= 0.02);
     let few = bits.iter().filter(|bits| **bits == 4).count();
     assert!(few > 0 && few < bits.len(), "{few} of {} in 4 bits", bits.len());
+}
+
+/// What the lab publishes, as far as the course's exercises read it.
+fn tried(bench: &Bench, spec: &QuantizeSpec, spared: &str) -> String {
+    let matrices = &bench.weights.matrices;
+    let bits: Vec<Option<u8>> =
+        matrices.iter().map(|matrix| spec.weight_bits.filter(|_| matrix.group() != spared)).collect();
+    let (model, _) = bench.weights.rounded(&bench.bundle.transformer, &bits, spec);
+    let loss = |nll| quantize::Loss { nll, tokens: quantize::TOKENS as u32, ms: 0.0 };
+    let error = |(matrix, bits): (&Matrix, &Option<u8>)| quantize::MatrixError {
+        path: matrix.path.clone(),
+        group: matrix.group().to_owned(),
+        rows: 0,
+        cols: 0,
+        bits: *bits,
+        bytes: 0,
+        error: 0.0,
+    };
+    let tried = quantize::Tried {
+        base: loss(bench.base),
+        loss: loss(nll(&model, &bench.windows)),
+        full_bytes: bench.weights.full_bytes(),
+        bytes: bench.weights.bytes(&bits, spec),
+        matrices: matrices.iter().zip(&bits).map(error).collect(),
+        picture: quantize::Picture::default(),
+    };
+    serde_json::to_string(&tried).unwrap()
+}
+
+#[test]
+fn the_courses_exercises_can_be_solved_and_not_by_anything() {
+    let bench = Bench::new();
+    let solved = |id, spec: &QuantizeSpec, spared| {
+        find(id).unwrap().judge(&tried(&bench, spec, spared)).unwrap().unwrap().is_solved()
+    };
+    let four = QuantizeSpec { weight_bits: Some(4), ..QuantizeSpec::default() };
+    let coarse = QuantizeSpec { grain: Grain::Tensor, ..four };
+    let fine = QuantizeSpec { grain: Grain::Block, symmetric: false, ..four };
+    assert!(!solved("quantize-four", &coarse, "") && !solved("quantize-four", &four, ""));
+    assert!(solved("quantize-four", &fine, "") && solved("quantize-four", &fine, "embed"));
+    assert!(!solved("quantize-eight", &four, "") && !solved("quantize-eight", &QuantizeSpec::default(), "embed"));
+    assert!(solved("quantize-eight", &QuantizeSpec::default(), ""));
 }

@@ -195,6 +195,12 @@ async fn the_page_is_isolated_and_no_path_leaves_the_data_directory() -> Result<
     ensure!(page.status == 200 && page.header("content-type").starts_with("text/html"));
     ensure!(page.header("cross-origin-opener-policy") == "same-origin");
     ensure!(page.header("cross-origin-embedder-policy") == "require-corp");
+    // The learning path has the labs in a frame; nobody else may.
+    let lab = server.get("/lab/quantization?embed=1").await?;
+    for framed in [&page, &lab] {
+        ensure!(framed.header("x-frame-options") == "SAMEORIGIN");
+        ensure!(framed.header("content-security-policy") == "frame-ancestors 'self'");
+    }
     ensure!(page.header("cache-control") == "no-cache");
     if !page.header("etag").is_empty() {
         let again = server.client().get(server.url("/")).header("if-none-match", page.header("etag"));

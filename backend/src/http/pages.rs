@@ -42,13 +42,15 @@ pub async fn page(request: Request) -> Response {
     response
 }
 
-/// Shared memory between page and worker needs a page that lets nobody else in.
+/// Shared memory between page and worker needs a page that lets nobody else in. Only the page itself may have itself in a frame: the
+/// learning path shows the labs so.
 fn isolate(headers: &mut HeaderMap) {
     headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
     headers.insert("cross-origin-embedder-policy", HeaderValue::from_static("require-corp"));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
+    headers.insert("x-frame-options", HeaderValue::from_static("SAMEORIGIN"));
+    headers.insert("content-security-policy", HeaderValue::from_static("frame-ancestors 'self'"));
 }
 
 /// The page's own router takes paths such as `/lab/attention`.

@@ -1,0 +1,140 @@
+//! An exercise on the page: what is asked, and where the reader stands: not tried, tried and what is missing, or solved and what was
+//! reached. The verdict is the exercise's own; nothing is judged here.
+
+use hearth_shared::learn::chapter::{Task, filled};
+use hearth_shared::learn::exercise::{Exercise, Facts, Verdict};
+use leptos::prelude::*;
+
+use super::course::{Course, use_course};
+use super::frame::Seen;
+use super::markdown::html;
+use crate::app::components::icons::Icon;
+use crate::app::i18n::{t, t_string, use_i18n};
+
+/// Where the reader stands.
+#[derive(Clone, Debug, PartialEq)]
+enum Standing {
+    Untried,
+    /// Earlier; now there is nothing to judge.
+    Tried,
+    Missing {
+        line: &'static str,
+        facts: Facts,
+    },
+    Solved(Facts),
+}
+
+impl Standing {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Untried => "untried",
+            Self::Tried | Self::Missing { .. } => "tried",
+            Self::Solved(_) => "solved",
+        }
+    }
+}
+
+/// The verdict on what was seen; none before the reader did something, or where there is nothing to judge.
+fn verdict(exercise: &Exercise, seen: Option<&Seen>) -> Option<Verdict> {
+    let seen = seen.filter(|seen| seen.moved)?;
+    match exercise.judge(&seen.json) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            leptos::logging::warn!("{}: {error}", exercise.id);
+            None
+        }
+    }
+}
+
+#[component]
+pub fn ExerciseCard(
+    task: Task,
+    /// Of the chapter, from 1.
+    number: usize,
+    #[prop(into)] seen: Signal<Option<Seen>>,
+) -> impl IntoView {
+    let i18n = use_i18n();
+    let course = use_course();
+    let exercise = task.exercise;
+    let verdict = Memo::new(move |_| seen.with(|seen| verdict(exercise, seen.as_ref())));
+    Effect::new(move |_| {
+        let verdict = verdict.get();
+        note(course, exercise, verdict.as_ref());
+    });
+    let standing = Memo::new(move |_| {
+        let (tried, solved) = course
+            .progress
+            .with(|progress| (progress.tried.contains(exercise.id), progress.solved.get(exercise.id).cloned()));
+        match (solved, verdict.get()) {
+            (Some(facts), _) | (None, Some(Verdict::Solved { facts })) => Standing::Solved(facts),
+            (None, Some(Verdict::Missing { line, facts })) => Standing::Missing { line, facts },
+            (None, None) if tried => Standing::Tried,
+            (None, None) => Standing::Untried,
+        }
+    });
+    let asked = filled(&html(task.task()), &exercise.asked());
+    let hint = filled(&html(task.hint()), &exercise.asked());
+    let answer = move || {
+        standing.with(|standing| match standing {
+            Standing::Missing { line, facts } => filled(&html(task.line(line)), facts),
+            Standing::Solved(facts) => filled(&html(task.solved()), facts),
+            Standing::Tried | Standing::Untried => String::new(),
+        })
+    };
+    let misses = move || standing.with(|standing| matches!(standing, Standing::Missing { .. }));
+    let title = format!("exercise-{}", exercise.id);
+    view! {
+        <section
+            class="learn-exercise"
+            data-exercise=exercise.id
+            data-state=move || standing.with(Standing::word)
+            aria-labelledby=title.clone()
+        >
+            <h3 id=title.clone()>
+                {move || t_string!(i18n, learn.exercise, number = number)}
+                " "
+                <Badge standing/>
+            </h3>
+            <div class="learn-task" inner_html=asked></div>
+            <div class="learn-answer" aria-live="polite" inner_html=answer></div>
+            <div class="learn-hint" hidden=move || !misses()>
+                <strong>{t!(i18n, learn.hint)}</strong>
+                <div inner_html=hint></div>
+            </div>
+        </section>
+    }
+}
+
+/// Remembers what was reached. The first solution stays.
+fn note(course: Course, exercise: &Exercise, verdict: Option<&Verdict>) {
+    let Some(verdict) = verdict else { return };
+    let known = course.progress.with_untracked(|progress| match verdict {
+        Verdict::Solved { .. } => progress.is_solved(exercise.id),
+        Verdict::Missing { .. } => progress.tried.contains(exercise.id),
+    });
+    if known {
+        return;
+    }
+    course.change(|progress| match verdict {
+        Verdict::Solved { facts } => progress.solve(exercise.id, facts.clone()),
+        Verdict::Missing { .. } => {
+            progress.tried.insert(exercise.id.to_owned());
+        }
+    });
+}
+
+#[component]
+fn Badge(standing: Memo<Standing>) -> impl IntoView {
+    let i18n = use_i18n();
+    move || match standing.with(Standing::word) {
+        "solved" => view! {
+            <span class="badge good">
+                <Icon name="check" size=14/>
+                {t!(i18n, learn.solved)}
+            </span>
+        }
+        .into_any(),
+        "tried" => view! { <span class="badge warn">{t!(i18n, learn.tried)}</span> }.into_any(),
+        _ => view! { <span class="badge">{t!(i18n, learn.untried)}</span> }.into_any(),
+    }
+}
