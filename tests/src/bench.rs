@@ -1,5 +1,6 @@
-//! What benches share: the other sides, one race of training steps, and the table.
+//! What benches share: the other sides, one race of training steps, the attention lab's answer, and the table.
 
+pub mod lab;
 pub mod peers;
 pub mod race;
 pub mod table;

@@ -213,6 +213,22 @@ impl Browser {
         Ok(())
     }
 
+    /// A download's bytes, once the browser has written it.
+    pub async fn saved(&self, file: &Path) -> Result<Vec<u8>> {
+        let started = Instant::now();
+        loop {
+            if let Ok(bytes) = std::fs::read(file)
+                && !bytes.is_empty()
+            {
+                return Ok(bytes);
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(self.complain(&format!("{} was not saved", file.display())).await);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// An element's visible text.
     pub async fn text(&self, css: &str) -> Result<String> {
         Ok(self.find(css).await?.text().await?)

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::paths::Paths;
+use crate::setup::npm;
 use crate::step::step;
 use crate::{parity, server, setup};
 
@@ -18,6 +19,7 @@ pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
     setup::for_tests(paths)?;
     parity::environment(paths)?;
     parity::llama_cpp(paths)?;
+    npm::wllama(paths)?;
     let binary = format!("bench-{name}");
     let hint = "read the compiler's message above";
     step(paths, &binary, hint, |step| step.run(paths.cargo_native("build").args(["--release", "--bin", &binary])))?;

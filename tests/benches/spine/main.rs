@@ -3,7 +3,6 @@
 //!
 //! `bench spine PART` runs one part: `speed`, `lora`, `tune`, `start`, `lab`.
 
-mod lab;
 mod lora;
 mod speed;
 mod start;
@@ -11,6 +10,7 @@ mod tune;
 
 use anyhow::{Result, bail};
 
+use hearth_tests::bench::lab;
 use hearth_tests::bench::table::Table;
 
 const PARTS: [&str; 5] = ["start", "lab", "speed", "lora", "tune"];

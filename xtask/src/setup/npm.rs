@@ -11,6 +11,9 @@ use crate::step::{Step, step};
 /// Finds what people of assistive technology would stumble over.
 const AXE: &str = "axe-core";
 const AXE_VERSION: &str = "4.14.1";
+/// llama.cpp compiled to wasm.
+const WLLAMA: &str = "@wllama/wllama";
+const WLLAMA_VERSION: &str = "3.13.0";
 
 /// Installs packages, `name@version`, without what they would run or might like.
 pub fn install(paths: &Paths, step: &Step, folder: &Path, packages: &[String]) -> Result<()> {
@@ -28,13 +31,24 @@ pub fn install(paths: &Paths, step: &Step, folder: &Path, packages: &[String]) -
 
 /// axe-core for the browser tests: one script, which they put into a page.
 pub fn axe(paths: &Paths) -> Result<()> {
-    let folder = paths.tools().join("axe");
-    step(paths, AXE, "install Node.js with npm, and see that npm reaches its registry", |step| {
-        let package = fs::read_to_string(folder.join("node_modules/axe-core/package.json")).unwrap_or_default();
-        if package.contains(&format!("\"version\": \"{AXE_VERSION}\"")) {
+    one(paths, AXE, AXE_VERSION, "axe")
+}
+
+/// llama.cpp for a browser, which `bench browser` measures beside ours.
+pub fn wllama(paths: &Paths) -> Result<()> {
+    one(paths, WLLAMA, WLLAMA_VERSION, "wllama")
+}
+
+/// One package in `folder` below the tools.
+fn one(paths: &Paths, name: &str, version: &str, folder: &str) -> Result<()> {
+    let folder = paths.tools().join(folder);
+    step(paths, name, "install Node.js with npm, and see that npm reaches its registry", |step| {
+        let manifest = folder.join("node_modules").join(name).join("package.json");
+        let package = fs::read_to_string(manifest).unwrap_or_default();
+        if package.contains(&format!("\"version\": \"{version}\"")) {
             step.unchanged();
             return Ok(());
         }
-        install(paths, step, &folder, &[format!("{AXE}@{AXE_VERSION}")])
+        install(paths, step, &folder, &[format!("{name}@{version}")])
     })
 }

@@ -5,6 +5,7 @@ use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
 
 use super::forward::{Forward, Head, Matrix, Step};
+use super::publish;
 
 /// Red, green, blue.
 type Colour = [f32; 3];
@@ -36,6 +37,27 @@ impl Palette {
         let share = share.abs().min(1.0);
         std::array::from_fn(|i| self.zero[i] + (end[i] - self.zero[i]) * share)
     }
+
+    /// Its colours as pixels: as many steps as a pixel has, on either side of zero.
+    fn table(&self) -> [Pixel; 2 * STEPS + 1] {
+        std::array::from_fn(|index| pixel(self.at((index as f32 - STEPS as f32) / STEPS as f32)))
+    }
+}
+
+/// Red, green, blue and opacity.
+type Pixel = [u8; 4];
+
+/// Of the colour table, from zero to either end.
+const STEPS: usize = 255;
+
+fn pixel(colour: Colour) -> Pixel {
+    let [red, green, blue] = colour.map(|part| part.round() as u8);
+    [red, green, blue, 255]
+}
+
+/// The place of a share, from -1 to 1, in the table.
+fn place(share: f32) -> usize {
+    (share.clamp(-1.0, 1.0) * STEPS as f32 + STEPS as f32 + 0.5) as usize
 }
 
 /// A custom property as the browser computes it: a probe element takes it as its colour, because `light-dark()` has no
@@ -68,6 +90,8 @@ pub enum Scale {
     Around(f32),
     /// Weights from 0 to 1 by their square root, so that small ones are seen too.
     Root,
+    /// From 0 to a limit by the square root.
+    RootTo(f32),
 }
 
 impl Scale {
@@ -79,11 +103,14 @@ impl Scale {
         Self::Around(limit(step, picture))
     }
 
-    fn share(self, value: f32) -> f32 {
+    /// From -1 to 1.
+    pub fn share(self, value: f32) -> f32 {
         match self {
             Self::Around(limit) if limit > 0.0 => value / limit,
             Self::Around(_) => 0.0,
             Self::Root => value.max(0.0).sqrt(),
+            Self::RootTo(limit) if limit > 0.0 => (value / limit).max(0.0).sqrt(),
+            Self::RootTo(_) => 0.0,
         }
     }
 }
@@ -107,16 +134,34 @@ pub fn paint(canvas: &HtmlCanvasElement, forward: &Forward, at: Head, step: Step
     if rows == 0 || cols == 0 {
         return;
     }
+    publish::timed(&format!("heat {rows} x {cols}"), || {
+        put(canvas, &pixels(picture, step, palette), cols as u32, rows as u32);
+    });
+}
+
+/// The pixels of every cell, row by row. A colour is looked up, not mixed: there are many cells.
+fn pixels(picture: Matrix<'_>, step: Step, palette: Palette) -> Vec<u8> {
     let scale = Scale::of(step, picture);
     let masked = matches!(step, Step::Mask | Step::Weights);
-    let mut pixels = Vec::with_capacity(rows * cols * 4);
-    for row in 0..rows {
-        for (col, &value) in picture.row(row).iter().enumerate() {
-            let colour = if masked && col > row { palette.hidden } else { palette.at(scale.share(value)) };
-            pixels.extend(colour.map(|part| part.round() as u8));
-            pixels.push(255);
+    let (table, hidden) = (palette.table(), pixel(palette.hidden));
+    let mut pixels = vec![0; picture.rows * picture.cols * hidden.len()];
+    for (row, line) in pixels.chunks_exact_mut(picture.cols * hidden.len()).enumerate() {
+        let shown = if masked { row + 1 } else { picture.cols };
+        for (col, (cell, &value)) in line.chunks_exact_mut(hidden.len()).zip(picture.row(row)).enumerate() {
+            cell.copy_from_slice(if col < shown { &table[place(scale.share(value))] } else { &hidden });
         }
     }
+    pixels
+}
+
+/// Paints shares from -1 to 1, `cols` of them a row.
+pub fn paint_shares(canvas: &HtmlCanvasElement, shares: &[f32], cols: usize, palette: Palette) {
+    let rows = shares.len().checked_div(cols).unwrap_or(0);
+    if rows == 0 {
+        return;
+    }
+    let table = palette.table();
+    let pixels: Vec<u8> = shares[..rows * cols].iter().flat_map(|share| table[place(*share)]).collect();
     put(canvas, &pixels, cols as u32, rows as u32);
 }
 
@@ -159,9 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn a_colour_looked_up_is_the_one_that_would_be_mixed() {
+        let palette = Palette {
+            zero: [250.0, 247.0, 242.0],
+            above: [191.0, 74.0, 22.0],
+            below: [36.0, 105.0, 148.0],
+            hidden: [1.0, 2.0, 3.0],
+        };
+        let table = palette.table();
+        for share in [-2.0, -1.0, -0.731, -0.002, 0.0, 0.0019, 0.5, 0.99, 1.0, 7.0, f32::NAN] {
+            let (found, mixed) = (table[place(share)], pixel(palette.at(share)));
+            let apart = found.iter().zip(mixed).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(share.is_nan() || apart <= Some(1), "{share}: {found:?} instead of {mixed:?}");
+        }
+    }
+
+    #[test]
     fn scales_map_the_ends_to_the_ends() {
         assert_eq!(Scale::Around(2.0).share(-2.0), -1.0);
         assert_eq!(Scale::Around(0.0).share(3.0), 0.0);
         assert_eq!(Scale::Root.share(0.25), 0.5);
+        assert_eq!((Scale::RootTo(4.0).share(1.0), Scale::RootTo(0.0).share(1.0)), (0.5, 0.0));
     }
 }

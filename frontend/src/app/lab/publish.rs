@@ -1,11 +1,13 @@
 //! What the lab shares with the browser around it: the address, the clock, the system's theme, and `window.__hearth`,
 //! where tests and curious people find the numbers of the last pass.
 
-use hearth_shared::lab::Engine;
+use hearth_shared::lab::{Engine, attention::Looked};
 use js_sys::{Array, Float32Array, Object, Reflect};
 use leptos::prelude::*;
+use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 
+use super::PLACE;
 use super::address::Address;
 use super::forward::{Forward, Head, Step};
 use crate::app::address;
@@ -14,6 +16,21 @@ use crate::app::address;
 #[must_use]
 pub fn now() -> f64 {
     window().performance().map_or_else(js_sys::Date::now, |clock| clock.now())
+}
+
+/// Runs `work` between two marks of the browser's own profile; the last run of a name is kept there.
+pub fn timed(name: &str, work: impl FnOnce()) {
+    let clock = window().performance();
+    if let Some(clock) = &clock {
+        clock.clear_marks_with_mark_name(name);
+        // A profile without an entry is no reason to stop.
+        let _ = clock.mark(name);
+    }
+    work();
+    if let Some(clock) = clock {
+        clock.clear_measures_with_measure_name(name);
+        let _ = clock.measure_with_start_mark(name, name);
+    }
 }
 
 /// The state in the address now.
@@ -27,8 +44,8 @@ pub fn address() -> Address {
 pub fn set_address(address: &Address) {
     // `/lab` alone is the attention lab; below it are the others too.
     let path = window().location().pathname().unwrap_or_default();
-    if path == "/lab" || path == "/lab/attention" {
-        address::replace("/lab", &address.pairs());
+    if path == PLACE || path == "/lab/attention" {
+        address::replace(PLACE, &address.pairs());
     }
 }
 
@@ -86,6 +103,25 @@ pub fn publish(name: &str, value: &JsValue) {
         .unwrap_or_else(|| Object::new().into());
     let _ = Reflect::set(&root, &name.into(), value);
     let _ = Reflect::set(&window, &"__hearth".into(), &root);
+}
+
+/// Puts the head and the token in hand on `window.__hearth.attention`.
+pub fn publish_looked(forward: &Forward, at: Head, row: usize) {
+    let looked = Looked {
+        model: forward.traced.model.clone(),
+        layer: at.layer as u32,
+        head: at.head as u32,
+        row: row as u32,
+        weights: forward.picture(at, Step::Weights).row(row).to_vec(),
+    };
+    publish_value("attention", &looked);
+}
+
+/// The same with a value of Rust.
+pub fn publish_value(name: &str, value: &impl Serialize) {
+    if let Ok(json) = serde_json::to_string(value) {
+        publish_json(name, &json);
+    }
 }
 
 /// The same with a value written as JSON.

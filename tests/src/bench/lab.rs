@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use hearth_model::bundle::ModelHead;
 use hearth_model::tokenizer::{Special, Tokenizer};
-use hearth_tests::{Browser, Look, Server, places};
 use serde::Deserialize;
 
-use hearth_tests::bench::table::{Table, median};
+use super::table::{Table, median};
+use crate::{Browser, Look, Server, places};
 
 const ROUNDS: usize = 7;
 const TOKENS: usize = 64;
@@ -32,7 +32,11 @@ fn texts<'t>(tokenizer: &'t Tokenizer, all: &'t str) -> impl Iterator<Item = Str
     starts.map(part).filter(|text| tokenizer.encode(text, Special::Plain).len() == TOKENS)
 }
 
-pub(crate) async fn run(table: &mut Table) -> Result<()> {
+/// Adds the row.
+///
+/// # Errors
+/// The lab does not answer, or answers something else.
+pub async fn run(table: &mut Table) -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look::desktop()).await?;
     let (mut answers, mut forwards) = (Vec::new(), Vec::new());
