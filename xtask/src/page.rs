@@ -47,6 +47,7 @@ pub fn build(paths: &Paths, lint: bool) -> Result<()> {
                 .arg(&dist),
         )?;
         let mut site = Site::read(&dist)?;
+        site.drop_names()?;
         site.name_worker()?;
         site.tell_service_worker(&id);
         let size = store(paths, step, &site, &archive, &id)?;
@@ -77,6 +78,14 @@ impl Site {
             bail!("Trunk wrote no index.html into {}", dist.display());
         }
         Ok(Self { files })
+    }
+
+    /// Takes the functions' names out of the programs: a quarter of their bytes, and nobody reads them.
+    fn drop_names(&mut self) -> Result<()> {
+        for (path, bytes) in self.files.iter_mut().filter(|(path, _)| path.ends_with(".wasm")) {
+            *bytes = without_names(bytes).with_context(|| format!("{path} is no whole module"))?;
+        }
+        Ok(())
     }
 
     /// Puts a hash into the names of the worker's files and into everything that names them.
@@ -117,6 +126,31 @@ impl Site {
                 .into_bytes();
         }
     }
+}
+
+/// A module without its custom section `name` (WebAssembly core specification, 5.5 and appendix "Name Section"); none for what is no
+/// whole module.
+fn without_names(module: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = module.split_at_checked(8)?;
+    let mut kept = head.starts_with(b"\0asm").then(|| head.to_vec())?;
+    while let Some((kind, after)) = rest.split_first() {
+        let (size, body) = number(after)?;
+        let (body, behind) = body.split_at_checked(size)?;
+        let named = number(body).and_then(|(length, text)| text.get(..length));
+        if *kind != 0 || named != Some(b"name") {
+            kept.extend_from_slice(&rest[..rest.len() - behind.len()]);
+        }
+        rest = behind;
+    }
+    Some(kept)
+}
+
+/// An unsigned LEB128 number and what follows it.
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let length = bytes.iter().take(5).position(|byte| byte & 0x80 == 0)? + 1;
+    let (digits, rest) = bytes.split_at(length);
+    let value = digits.iter().rev().fold(0_usize, |value, byte| value << 7 | usize::from(byte & 0x7f));
+    Some((value, rest))
 }
 
 /// Replaces `name` where it is a whole file name: `worker.js`, not the end of `my-worker.js`.
@@ -234,6 +268,23 @@ fn content_type(path: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_go_and_everything_else_stays() {
+        let head = b"\0asm\x01\0\0\0";
+        let code = [10, 2, 1, 0];
+        let names = [0, 7, 4, b'n', b'a', b'm', b'e', 1, 2];
+        let other = [0, 6, 4, b'n', b'o', b't', b'e', 9];
+        let module = [&head[..], &code, &names, &other].concat();
+        assert_eq!(without_names(&module), Some([&head[..], &code, &other].concat()));
+        // A size of more than one byte.
+        let large = [&[10, 0x80, 0x01][..], &[0; 128]].concat();
+        let module = [&head[..], &large, &names].concat();
+        assert_eq!(without_names(&module), Some([&head[..], &large].concat()));
+        for broken in [&module[..7], &module[..40], b"no module at all"] {
+            assert_eq!(without_names(broken), None);
+        }
+    }
 
     #[test]
     fn worker_names_are_hashed_everywhere() -> Result<()> {

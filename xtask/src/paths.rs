@@ -39,11 +39,6 @@ impl Paths {
         self.cache.join("tools")
     }
 
-    /// Where `npm install` puts its programs.
-    pub fn node_bin(&self) -> PathBuf {
-        self.tools().join("node").join("node_modules").join(".bin")
-    }
-
     /// Models and texts that tests read.
     pub fn models(&self) -> PathBuf {
         self.cache.join("models")
@@ -104,7 +99,7 @@ impl Paths {
     }
 
     fn search_path(&self) -> OsString {
-        let ours = [self.tools().join("bin"), self.node_bin()];
+        let ours = [self.tools().join("bin")];
         let theirs = env::var_os("PATH").unwrap_or_default();
         let all = ours.into_iter().chain(env::split_paths(&theirs));
         env::join_paths(all).unwrap_or(theirs)

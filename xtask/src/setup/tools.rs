@@ -1,19 +1,14 @@
-//! wasm-bindgen's CLI, Trunk and wasm-opt, each in the version the page is built with.
+//! wasm-bindgen's CLI and Trunk, each in the version the page is built with.
 
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::npm;
 use crate::paths::{Paths, which};
 use crate::step::{output_of, step};
 
 const TRUNK: &str = "0.21.14";
-/// The npm package that carries wasm-opt; Debian's binaryen is too old for what rustc emits.
-const BINARYEN: &str = "132.0.0";
-/// The oldest wasm-opt on PATH that is good enough.
-const OLDEST_WASM_OPT: u32 = 120;
 
 /// Installs what is missing into the cache.
 pub fn ensure(paths: &Paths) -> Result<()> {
@@ -24,7 +19,7 @@ pub fn ensure(paths: &Paths) -> Result<()> {
     cargo_tool(paths, "trunk", "trunk", TRUNK, &["--locked", "--no-default-features"])?;
     // Both installations share it; afterwards nothing reads these hundreds of megabytes again.
     let _ = fs::remove_dir_all(paths.cache.join("tools-target"));
-    wasm_opt(paths)
+    Ok(())
 }
 
 /// The version of `package` in Cargo.lock: the CLI must be of the same one.
@@ -75,38 +70,4 @@ fn installed_version(paths: &Paths, program: &str) -> Option<String> {
     let program = which(paths, &[program])?;
     let text = output_of(Command::new(program).arg("--version"))?;
     text.split_whitespace().nth(1).map(str::to_owned)
-}
-
-fn wasm_opt(paths: &Paths) -> Result<()> {
-    let hint = "install Node.js with npm (the package `binaryen` carries wasm-opt), or put a wasm-opt of version 120 or newer on PATH";
-    step(paths, "wasm-opt", hint, |step| {
-        if let Some(version) = wasm_opt_version(paths)
-            && version >= OLDEST_WASM_OPT
-        {
-            step.note(format!("version {version}, unchanged"));
-            return Ok(());
-        }
-        npm::install(paths, step, &paths.tools().join("node"), &[format!("binaryen@{BINARYEN}")])?;
-        let version = wasm_opt_version(paths).context("the installed wasm-opt does not run")?;
-        step.note(format!("version {version}"));
-        Ok(())
-    })
-}
-
-/// `wasm-opt version 132` → 132. It starts Node, so the answer for an unchanged file is kept.
-fn wasm_opt_version(paths: &Paths) -> Option<u32> {
-    let program = which(paths, &["wasm-opt"])?;
-    let changed = fs::metadata(&program).ok()?.modified().ok()?;
-    let state = format!("{} {changed:?}", program.display());
-    let stamp = paths.tools().join("wasm-opt.txt");
-    if let Ok(text) = fs::read_to_string(&stamp)
-        && let Some((known, version)) = text.split_once('\n')
-        && known == state
-    {
-        return version.trim().parse().ok();
-    }
-    let text = output_of(paths.command(program).arg("--version"))?;
-    let version = text.split_whitespace().find_map(|word| word.parse::<u32>().ok())?;
-    let _ = fs::create_dir_all(paths.tools()).and_then(|()| fs::write(&stamp, format!("{state}\n{version}")));
-    Some(version)
 }
