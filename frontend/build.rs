@@ -75,7 +75,7 @@ fn languages() -> Result<(), Box<dyn Error>> {
     use std::{env, fs, path::PathBuf};
 
     /// One file a part of the page, so that people who work on different parts do not meet in one file.
-    const PARTS: [&str; 12] = [
+    const PARTS: [&str; 15] = [
         "common",
         "shell",
         "home",
@@ -84,10 +84,13 @@ fn languages() -> Result<(), Box<dyn Error>> {
         "pretrain",
         "plan",
         "lab",
+        "inside",
         "position",
         "cache",
+        "sampling",
         "words",
         "quantize",
+        "learn",
     ];
 
     let out = PathBuf::from(env::var("OUT_DIR")?).join("i18n.rs");

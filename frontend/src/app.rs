@@ -4,11 +4,13 @@ pub mod address;
 pub mod client;
 pub mod components;
 mod download;
+mod embed;
 pub mod fine_tune;
 pub mod format;
 pub mod home;
 pub mod i18n;
 pub mod lab;
+pub mod learn;
 pub mod planner;
 pub mod playground;
 pub mod pretrain;
@@ -50,6 +52,8 @@ fn Page() -> impl IntoView {
     dialog::provide();
     store::provide();
     playground::provide();
+    learn::provide();
+    embed::provide();
     release::provide();
     view! {
         <Router>
@@ -60,8 +64,11 @@ fn Page() -> impl IntoView {
                     <Route path=path!("/lab/attention") view=lab::Lab/>
                     <Route path=path!("/lab/position") view=lab::position::Position/>
                     <Route path=path!("/lab/cache") view=lab::cache::Cache/>
+                    <Route path=path!("/lab/sampling") view=lab::sampling::Sampling/>
                     <Route path=path!("/lab/tokenizer") view=lab::words::Words/>
                     <Route path=path!("/lab/quantization") view=lab::quantize::Quantize/>
+                    <Route path=path!("/learn") view=learn::Learn/>
+                    <Route path=path!("/learn/:chapter") view=learn::Reading/>
                     <Route path=path!("/playground") view=playground::Playground/>
                     <Route path=path!("/planner") view=planner::Planner/>
                     <Route path=path!("/fine-tune") view=fine_tune::FineTune/>

@@ -2,9 +2,17 @@
 //!
 //! It reads asynchronously, because a graphics device in a browser allows nothing else. It knows no protocol and no page.
 
+pub mod ablate;
 pub mod decode;
 pub mod distance;
+pub mod heads;
+pub mod lens;
 pub mod losses;
+pub mod reading;
+pub mod runs;
+pub mod stack;
+pub mod stream;
+pub mod tree;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};
 
@@ -82,11 +90,36 @@ pub async fn last_logits(model: &Transformer, ids: &[u32]) -> Result<Vec<f32>, L
 
 /// `[1, T]`
 fn tokens(ids: &[u32], device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-    let shape = [1, ids.len()];
+    rows(&[ids], device)
+}
+
+/// `[B, T]`, of texts that are equally long
+fn rows(texts: &[impl AsRef<[u32]>], device: &Device) -> Tensor<2, Int> {
+    let shape = [texts.len(), texts.first().map_or(0, |text| text.as_ref().len())];
+    let ids: Vec<i32> = texts.iter().flat_map(|text| text.as_ref()).map(|&id| id as i32).collect();
     Tensor::from_data(TensorData::new(ids, shape), device)
 }
 
 pub(crate) fn numbers(data: TensorData) -> Result<Vec<f32>, LookError> {
     data.try_to_vec().map_err(|error| LookError::new(&error))
+}
+
+#[cfg(test)]
+mod small {
+    use super::Transformer;
+    use crate::config::ModelConfig;
+    use crate::device;
+
+    /// Two query heads to a key head. Weights are drawn small: enlarged, so that a wrong number shows in the logits.
+    pub(super) fn model() -> Transformer {
+        let config = ModelConfig::llama(60, 32, 3, (4, 2), 64);
+        let mut model = Transformer::new(&config, 5, &device::cpu());
+        for (_, mut param) in model.params_mut() {
+            if param.shape().len() == 2 {
+                let values = param.to_vec().into_iter().map(|value| value * 15.0).collect();
+                param.set(values);
+            }
+        }
+        model
+    }
 }

@@ -6,16 +6,23 @@
 //!
 //! It does not know how a buffer crosses (that is `postMessage`), nor what a tensor is.
 
+pub mod attention;
 pub mod cache;
 pub mod fit;
 pub mod held_out;
+pub mod inside;
+pub mod map_reduce;
 pub mod position;
 pub mod quantize;
+pub mod sampling;
 pub mod words;
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::Example;
+
+/// The model that every server carries and every lab begins with.
+pub const NANO: &str = "hearth-nano";
 
 /// One call from the page. `generation` grows by one with every call of the same kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +40,8 @@ pub enum Request {
     Open(OpenModel),
     /// Run the current model over a text and return everything attention computed. Answered by [`Reply::Traced`].
     Trace { text: String },
+    /// Look deeper into a pass: depth by depth, or without a head. Answered by [`Reply::Inside`].
+    Inside(inside::Ask),
     /// What a model loses by position, and how its queries turn. Answered by [`Reply::Position`].
     Position(position::Ask),
     /// Generate with the current model, with a cache of keys and values or without. Answered by [`Reply::Cache`].
@@ -41,6 +50,8 @@ pub enum Request {
     Words(words::Ask),
     /// Round the current model's numbers and see what that costs. Answered by [`Reply::Quantize`].
     Quantize(quantize::Ask),
+    /// What can follow a text, and what would have. Answered by [`Reply::Sampling`].
+    Sampling(sampling::Ask),
     /// Check a chat data set that comes as the call's only buffer. Answered by [`Reply::Checked`].
     Check(CheckDataset),
     /// Stop the call with this id, wherever it is. Never answered; the stopped call fails with [`LabError::Cancelled`].
@@ -54,10 +65,12 @@ impl Request {
         match self {
             Self::Open(_) => "open",
             Self::Trace { .. } => "trace",
+            Self::Inside(ask) => ask.kind(),
             Self::Position(_) => "position",
             Self::Cache(_) => "cache",
             Self::Words(ask) => ask.kind(),
             Self::Quantize(_) => "quantize",
+            Self::Sampling(ask) => ask.kind(),
             Self::Check(_) => "check",
             Self::Cancel { .. } => "cancel",
         }
@@ -214,10 +227,12 @@ pub enum Stage {
 pub enum Reply {
     Opened(Box<Opened>),
     Traced(Box<Traced>),
+    Inside(Box<inside::Found>),
     Position(Box<position::Found>),
     Cache(Box<cache::Found>),
     Words(Box<words::Found>),
     Quantize(Box<quantize::Found>),
+    Sampling(Box<sampling::Found>),
     /// The validator's report as the JSON text the server would write, and what was asked to be previewed; an example that the
     /// model's template refuses has no pieces.
     Checked {

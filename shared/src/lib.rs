@@ -4,6 +4,7 @@
 pub mod api;
 pub mod event;
 pub mod lab;
+pub mod learn;
 pub mod plan;
 pub mod spec;
 pub mod text;

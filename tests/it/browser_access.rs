@@ -10,13 +10,21 @@ use serde::Deserialize;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Address, and what is there when there is something to look at.
-const PLACES: [(&str, &str); 10] = [
+const PLACES: [(&str, &str); 18] = [
     ("/", ".page"),
     ("/lab/attention", "[data-lab=ready]"),
+    ("/lab/attention?part=stack&block=0", "[data-inside=ready]"),
+    ("/lab/attention?part=lens", "[data-inside=ready]"),
+    ("/lab/attention?part=ablate", "[data-inside=ready]"),
+    ("/lab/attention?part=heads", "[data-inside=ready]"),
+    ("/lab/attention?part=job", "[data-inside=ready]"),
     ("/lab/position", "[data-lab=ready]"),
     ("/lab/cache", "[data-lab=ready]"),
+    ("/lab/sampling", "[data-lab=ready][data-tree=ready][data-runs=ready]"),
     ("/lab/tokenizer", "[data-lab=ready]"),
     ("/lab/quantization", "[data-lab=ready]"),
+    ("/learn", ".learn-card"),
+    ("/learn/quantization", "iframe[data-frame=ready]"),
     ("/playground", ".playground"),
     ("/fine-tune/new", ".page"),
     ("/pretrain/new", ".page"),

@@ -10,9 +10,14 @@ use serde_json::json;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A page, what must stand on it before it is whole, and the picture's name.
-fn pages(run: &str) -> [(String, &'static str, &'static str); 8] {
+fn pages(run: &str) -> [(String, &'static str, &'static str); 9] {
     [
         ("/".to_owned(), "document.querySelector('li.model') !== null", "home"),
+        (
+            "/learn/tuning".to_owned(),
+            "document.querySelector('[data-state=tried], [data-state=solved]') !== null",
+            "learn-tuning",
+        ),
         ("/playground".to_owned(), "document.querySelector('.composer-input') !== null", "playground"),
         ("/fine-tune".to_owned(), "document.querySelector('.run-row') !== null", "runs"),
         ("/fine-tune/new".to_owned(), "document.querySelector('input[type=file]') !== null", "new-run"),

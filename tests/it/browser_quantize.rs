@@ -94,6 +94,7 @@ async fn every_setting_is_measured_as_the_native_model_measures_it() -> Result<(
     browser.wait("return location.search.includes('bits=3') && location.search.includes('calibration=mse')").await?;
     let points = browser.count(".cloud-dot").await?;
     ensure!(points == 4, "{points} points for four settings");
+    the_drawing_is_saved(&browser).await?;
 
     // Another address, another setting; nothing of the weights is rounded, so nothing is saved.
     browser.goto(&server.url("/lab/quantization?engine=cpu&bits=off&inputs=4")).await?;
@@ -139,6 +140,49 @@ async fn the_search_keeps_its_bound_and_a_change_stops_it() -> Result<()> {
         "{:?}",
         spared.matrices
     );
+    browser.close().await
+}
+
+/// As a PNG file that shows more than an empty sheet.
+async fn the_drawing_is_saved(browser: &Browser) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    browser.save_into(folder.path()).await?;
+    browser.click("[data-action=picture]").await?;
+    let picture = browser.saved(&folder.path().join("hearth-quantization.png")).await?;
+    ensure!(picture.starts_with(b"\x89PNG\r\n"), "no PNG: {:?}", &picture[..8.min(picture.len())]);
+    std::fs::write(hearth_tests::places::output("quantize-picture.png")?, &picture)?;
+    ensure!(picture.len() > 8_000, "{} bytes are an empty sheet", picture.len());
+    Ok(())
+}
+
+/// A worker that does not hear the cancel goes on computing; the page says at once that it stopped, and then makes it true.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_stop_is_replaced_and_the_model_is_back() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look::desktop()).await?;
+    browser.goto(&server.url("/lab/quantization?engine=cpu&bits=4")).await?;
+    let before = found(&browser).await?;
+    browser
+        .eval::<serde_json::Value>(
+            "const post = Worker.prototype.postMessage;
+             Worker.prototype.postMessage = function (message, transfer) {
+                 if (message.json.includes('\"cancel\"')) { window.deafened = true; return; }
+                 return post.call(this, message, transfer);
+             };
+             const terminate = Worker.prototype.terminate;
+             Worker.prototype.terminate = function () { window.terminated = true; return terminate.call(this); };
+             return null",
+        )
+        .await?;
+    browser.click("[data-action=search]").await?;
+    browser.wait_within("return document.querySelector('[data-long=running]') !== null", PATIENCE).await?;
+    browser.eval::<serde_json::Value>("delete window.__hearth.quantize; return null").await?;
+    browser.click("[data-action=cancel]").await?;
+    ensure!(browser.count("[data-long=running]").await? == 0, "the page still shows what was cancelled");
+    browser.wait_within("return window.deafened && window.terminated", PATIENCE).await?;
+    browser.wait_within("return window.__hearth.quantize !== undefined", PATIENCE).await?;
+    let after = found(&browser).await?;
+    ensure!(after.loss.nll == before.loss.nll, "{} before, {} after", before.loss.nll, after.loss.nll);
     browser.close().await
 }
 

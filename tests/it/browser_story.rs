@@ -2,7 +2,7 @@
 //! pauses, goes on and survives a reload, and the tuned model talks beside the one it came from.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use hearth_tests::{Browser, Look, Server};
@@ -116,7 +116,7 @@ async fn a_run_pauses_goes_on_and_learns(browser: &Browser) -> Result<()> {
 /// As files that safetensors can read.
 async fn the_adapter_is_saved(browser: &Browser, folder: &Path) -> Result<()> {
     browser.click("[data-act=download]").await?;
-    let weights = saved(&folder.join("adapter_model.safetensors")).await?;
+    let weights = browser.saved(&folder.join("adapter_model.safetensors")).await?;
     hearth_model::checkpoint::safetensors::parse("adapter_model.safetensors", &weights)?;
     Ok(())
 }
@@ -150,18 +150,4 @@ async fn both_models_answer_and_stop(browser: &Browser) -> Result<()> {
         "return [...document.querySelectorAll('.exchange:last-child .badge')].some(b => b.textContent === 'Stopped')";
     browser.wait(stopped).await?;
     Ok(())
-}
-
-/// A download's bytes, once the browser has written it.
-async fn saved(path: &Path) -> Result<Vec<u8>> {
-    let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(30) {
-        if let Ok(bytes) = std::fs::read(path)
-            && !bytes.is_empty()
-        {
-            return Ok(bytes);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    anyhow::bail!("{} was not saved", path.display())
 }

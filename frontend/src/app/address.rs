@@ -5,6 +5,8 @@ use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::UrlSearchParams;
 
+use super::embed;
+
 /// Names and decoded values, in their order.
 pub fn query() -> Vec<(String, String)> {
     let query = window().location().search().unwrap_or_default();
@@ -20,6 +22,23 @@ pub fn query() -> Vec<(String, String)> {
         .collect()
 }
 
+/// The address as a person passes it on: without what only a page in a frame needs.
+pub fn link() -> String {
+    let location = window().location();
+    let whole = location.href().unwrap_or_default();
+    if !embed::is_embedded() {
+        return whole;
+    }
+    let search = location.search().unwrap_or_default();
+    let Ok(query) = UrlSearchParams::new_with_str(&search) else {
+        return whole;
+    };
+    query.delete(embed::NAME);
+    let query = String::from(query.to_string());
+    let bare = whole.split('?').next().unwrap_or_default();
+    if query.is_empty() { bare.to_owned() } else { format!("{bare}?{query}") }
+}
+
 /// Replaces the query without a new entry in the history, if the person is still at `place` or below it.
 pub fn replace(place: &str, pairs: &[(&'static str, String)]) {
     let Ok(query) = UrlSearchParams::new() else {
@@ -27,6 +46,9 @@ pub fn replace(place: &str, pairs: &[(&'static str, String)]) {
     };
     for (name, value) in pairs {
         query.append(name, value);
+    }
+    if embed::is_embedded() {
+        query.append(embed::NAME, "1");
     }
     let path = window().location().pathname().unwrap_or_default();
     // A timer may fire after the person has gone to another place of ours.

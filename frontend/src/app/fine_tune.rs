@@ -17,7 +17,7 @@ mod run_charts;
 mod run_parts;
 
 pub use compare::Compare;
-pub use data::read_sample;
+pub use data::{read_file, read_sample};
 pub use launch::Launch;
 pub use list::{FineTune, Runs};
 pub use new::{NewRun, Step, upload};
@@ -32,7 +32,7 @@ use leptos_i18n::I18nContext;
 use super::i18n::{Locale, t_string, use_i18n};
 
 /// Where fine-tunes are made.
-const JOBS: &str = "/v1/fine_tuning/jobs";
+pub const JOBS: &str = "/v1/fine_tuning/jobs";
 /// Where jobs of every kind are followed.
 const ALL_JOBS: &str = "/v1/jobs";
 

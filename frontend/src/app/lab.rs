@@ -11,12 +11,16 @@ pub mod forward;
 mod heads;
 mod heat;
 pub mod host;
+mod inside;
 mod inspect;
 mod next;
 mod opening;
+mod picture;
+mod pieces;
 pub mod position;
 pub mod publish;
 pub mod quantize;
+pub mod sampling;
 pub mod session;
 mod share;
 mod steps;
@@ -31,6 +35,9 @@ use leptos::prelude::*;
 use super::i18n::{t, use_i18n};
 use examples::Example;
 
+/// Where this lab is; `/lab/attention` is below it.
+const PLACE: &str = "/lab";
+
 /// Sentences to begin with: an echo for induction heads, a reference, the other language.
 const EXAMPLES: [Example; 4] = [
     ("en", "The old man and the sea. The old man and the"),
@@ -44,7 +51,8 @@ const EXAMPLES: [Example; 4] = [
 pub fn Lab() -> impl IntoView {
     let i18n = use_i18n();
     let first = examples::first(&EXAMPLES, i18n.get_locale_untracked());
-    let session = session::provide(first.to_owned());
+    let session = session::provide(first);
+    inside::state::provide(session);
     let state = move || session.host.status.with(host::Status::word);
     let engine = move || {
         session.host.opened.get().map(|opened| match opened.engine.engine {
@@ -77,6 +85,7 @@ pub fn Lab() -> impl IntoView {
                     <steps::Steps/>
                 </div>
                 <chances::Chances/>
+                <inside::Deeper/>
             </Show>
         </div>
     }

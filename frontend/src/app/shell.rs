@@ -6,14 +6,16 @@ use leptos_router::hooks::use_location;
 
 use super::client;
 use super::components::icons::{Icon, Mark};
+use super::embed;
 use super::format;
 use super::i18n::{Locale, t, t_string, use_i18n};
 use super::store::{Load, use_store};
 use super::theme::{Theme, use_theme};
 
 /// Path, icon.
-const PLACES: [(&str, &str); 6] = [
+const PLACES: [(&str, &str); 7] = [
     ("/", "home"),
+    ("/learn", "learn"),
     ("/lab", "lab"),
     ("/playground", "chat"),
     ("/fine-tune", "tune"),
@@ -23,25 +25,13 @@ const PLACES: [(&str, &str); 6] = [
 
 #[component]
 pub fn Shell(children: Children) -> impl IntoView {
-    let i18n = use_i18n();
     let store = use_store();
+    // The page around a frame has all of it.
+    let alone = !embed::is_embedded();
     view! {
-        <a class="skip" href="#content">{t!(i18n, shell.skip)}</a>
+        {alone.then(|| view! { <Skip/> })}
         <div class="shell">
-            <header class="rail">
-                <a class="brand" href="/" aria-label="Hearth">
-                    <Mark/>
-                    <span class="brand-name">"Hearth"</span>
-                </a>
-                <Places/>
-                <div class="rail-foot">
-                    <Server/>
-                    <div class="rail-switches">
-                        <LanguageSwitch/>
-                        <ThemeSwitch/>
-                    </div>
-                </div>
-            </header>
+            {alone.then(|| view! { <Rail/> })}
             <main id="content" tabindex="-1">
                 <Show when=move || store.locked.get()>
                     <KeyPrompt/>
@@ -53,10 +43,37 @@ pub fn Shell(children: Children) -> impl IntoView {
 }
 
 #[component]
+fn Skip() -> impl IntoView {
+    let i18n = use_i18n();
+    view! { <a class="skip" href="#content">{t!(i18n, shell.skip)}</a> }
+}
+
+#[component]
+fn Rail() -> impl IntoView {
+    view! {
+        <header class="rail">
+            <a class="brand" href="/" aria-label="Hearth">
+                <Mark/>
+                <span class="brand-name">"Hearth"</span>
+            </a>
+            <Places/>
+            <div class="rail-foot">
+                <Server/>
+                <div class="rail-switches">
+                    <LanguageSwitch/>
+                    <ThemeSwitch/>
+                </div>
+            </div>
+        </header>
+    }
+}
+
+#[component]
 fn Places() -> impl IntoView {
     let i18n = use_i18n();
     let location = use_location();
     let label = move |path: &str| match path {
+        "/learn" => t_string!(i18n, shell.learn),
         "/lab" => t_string!(i18n, shell.lab),
         "/playground" => t_string!(i18n, shell.playground),
         "/fine-tune" => t_string!(i18n, shell.fine_tune),

@@ -2,14 +2,13 @@
 
 use gloo::timers::future::TimeoutFuture;
 use hearth_shared::api::{List, models::Model, system::SystemInfo};
+/// The lab's own model: small enough to keep in every browser.
+pub use hearth_shared::lab::NANO;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 use super::client::{self, ClientError};
 use super::release;
-
-/// The lab's own model: small enough to keep in every browser.
-pub const NANO: &str = "hearth-nano";
 
 /// Something that comes from the server.
 #[derive(Clone, Debug, Default, PartialEq)]

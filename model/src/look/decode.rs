@@ -91,24 +91,11 @@ pub fn furthest(left: &[f32], right: &[f32]) -> f32 {
 mod tests {
     use futures::executor::block_on;
 
+    use super::super::small::model;
     use super::*;
-    use crate::device;
 
     const PROMPT: [u32; 5] = [3, 17, 4, 44, 9];
     const COUNT: usize = 24;
-
-    /// Two query heads to a key head. Weights are drawn small: enlarged, so that a wrong number shows in the logits.
-    fn model() -> Transformer {
-        let config = ModelConfig::llama(60, 32, 3, (4, 2), 64);
-        let mut model = Transformer::new(&config, 5, &device::cpu());
-        for (_, mut param) in model.params_mut() {
-            if param.shape().len() == 2 {
-                let values = param.to_vec().into_iter().map(|value| value * 15.0).collect();
-                param.set(values);
-            }
-        }
-        model
-    }
 
     fn decoded(model: &Transformer, mut decoder: Decoder) -> Vec<Decoded> {
         (0..COUNT).map(|_| block_on(decoder.step(model)).unwrap()).collect()

@@ -57,6 +57,12 @@ impl Loss {
     }
 }
 
+/// How much the perplexity rises between two losses in nats a token, as a share.
+#[must_use]
+pub fn rise(base: f64, nll: f64) -> f64 {
+    (nll - base).exp() - 1.0
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupLoss {
     pub group: String,

@@ -49,12 +49,16 @@ fn paths(name: &str) -> &'static str {
     PATHS.iter().find(|(drawn, _)| *drawn == name).map_or(r#"<circle cx="12" cy="12" r="3"/>"#, |(_, paths)| paths)
 }
 
-const PATHS: [(&str, &str); 40] = [
+const PATHS: [(&str, &str); 43] = [
     ("plan", r#"<path d="M4 19.5h16"/><path d="M6.5 16v-4M11 16V7.5M15.5 16v-6M20 16V4.5"/>"#),
     ("home", r#"<path d="M4 11.2 12 4.5l8 6.7"/><path d="M6 9.8V19.5h12V9.8"/><path d="M10 19.5v-5h4v5"/>"#),
     (
         "lab",
         r#"<rect x="3.5" y="3.5" width="17" height="17" rx="3"/><path d="M3.5 9.2h17M3.5 14.8h17M9.2 3.5v17M14.8 3.5v17"/><rect x="9.2" y="9.2" width="5.6" height="5.6" fill="currentColor" stroke="none"/>"#,
+    ),
+    (
+        "learn",
+        r#"<path d="M12 6.8C10 5.3 7.3 4.8 3.8 4.8v12.6c3.5 0 6.2.5 8.2 2 2-1.5 4.7-2 8.2-2V4.8c-3.5 0-6.2.5-8.2 2z"/><path d="M12 6.8v12.6"/>"#,
     ),
     (
         "chat",
@@ -88,6 +92,10 @@ const PATHS: [(&str, &str); 40] = [
     ),
     ("cube", r#"<path d="M12 3.3 4.5 7.5v9L12 20.7l7.5-4.2v-9z"/><path d="M4.5 7.5 12 11.7l7.5-4.2M12 11.7v9"/>"#),
     ("download", r#"<path d="M12 4v10.5M7.5 10.5 12 15l4.5-4.5"/><path d="M4.5 19.5h15"/>"#),
+    (
+        "image",
+        r#"<rect x="4" y="5" width="16" height="14" rx="2"/><circle cx="9" cy="10" r="1.6"/><path d="m5 17.5 4.8-4.2 3.2 2.7 3-2.6 3.5 3.1"/>"#,
+    ),
     (
         "upload",
         r#"<path d="M12 15V4.5M7.5 8.8 12 4.3l4.5 4.5"/><path d="M4.5 15v3a2 2 0 0 0 2 2h11a2 2 0 0 0 2-2v-3"/>"#,
@@ -133,6 +141,10 @@ const PATHS: [(&str, &str); 40] = [
     (
         "cloud-off",
         r#"<path d="M8.2 8.1A5 5 0 0 1 16.8 11a3.8 3.8 0 0 1 2.4 6.6M16 18.5H7.5a4 4 0 0 1-.9-7.9M4 4l16 16"/>"#,
+    ),
+    (
+        "dice",
+        r#"<rect x="4" y="4" width="16" height="16" rx="3.5"/><path d="M8.6 8.6h.01M15.4 8.6h.01M12 12h.01M8.6 15.4h.01M15.4 15.4h.01" stroke-width="2.6"/>"#,
     ),
     ("note", r#"<path d="M5.5 4.5h13v10l-5 5h-8z"/><path d="M13.5 19.5v-5h5M8.5 8.5h7M8.5 12h4"/>"#),
 ];

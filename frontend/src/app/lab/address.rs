@@ -5,6 +5,7 @@ use std::str::FromStr;
 use hearth_shared::lab::EngineChoice;
 
 use super::forward::{Cell, Head, Step};
+use super::inside::part::Part;
 use super::next::Sliders;
 
 /// What an address says. Nothing said is the default.
@@ -18,6 +19,10 @@ pub struct Address {
     /// Row and column in hand; none is the last token.
     pub cell: Option<Cell>,
     pub sliders: Sliders,
+    /// What is open of what lies deeper.
+    pub part: Option<Part>,
+    /// The block of the stack that is open.
+    pub block: Option<usize>,
 }
 
 impl Address {
@@ -38,6 +43,8 @@ impl Address {
                 "col" => col = value.parse().ok(),
                 "temperature" => number(value, (0.0, 2.0), &mut address.sliders.temperature),
                 "top_p" => number(value, (0.0, 1.0), &mut address.sliders.top_p),
+                "part" => address.part = Part::from_word(value),
+                "block" => address.block = value.parse().ok(),
                 "top_k" => address.sliders.top_k = value.parse().unwrap_or_default(),
                 _ => {}
             }
@@ -61,6 +68,8 @@ impl Address {
         say("step", unless(self.step == plain.step, self.step.word().to_owned()));
         say("row", self.cell.map(|cell| cell.row.to_string()));
         say("col", self.cell.map(|cell| cell.col.to_string()));
+        say("part", self.part.map(|part| part.word().to_owned()));
+        say("block", self.block.map(|block| block.to_string()));
         let (now, none) = (self.sliders, plain.sliders);
         say("temperature", unless(now.temperature == none.temperature, now.temperature.to_string()));
         say("top_k", unless(now.top_k == none.top_k, now.top_k.to_string()));
@@ -112,6 +121,8 @@ mod tests {
             step: Step::Values,
             cell: Some(Cell { row: 4, col: 0 }),
             sliders: Sliders { temperature: 0.7, top_k: 40, top_p: 0.95 },
+            part: Some(Part::Lens),
+            block: Some(2),
         };
         let pairs = address.pairs();
         let read = Address::read(pairs.iter().map(|(name, value)| (*name, value.as_str())));
@@ -127,6 +138,8 @@ mod tests {
             ("layer", "-1"),
             ("step", "dance"),
             ("engine", "steam"),
+            ("part", "cellar"),
+            ("block", "top"),
         ]);
         assert_eq!(read, Address::default());
     }

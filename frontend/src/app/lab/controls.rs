@@ -4,9 +4,12 @@ use leptos::prelude::*;
 
 use super::examples::Examples;
 use super::host::Status;
+use super::inside::document;
+use super::inside::state::use_inside;
 use super::opening::{EngineSwitch, ModelChoice};
 use super::session::use_session;
-use super::{EXAMPLES, milliseconds};
+use super::share::Share;
+use super::{EXAMPLES, PLACE, milliseconds};
 use crate::app::components::icons::Icon;
 use crate::app::i18n::{t, t_string, use_i18n};
 
@@ -39,11 +42,12 @@ pub fn Controls() -> impl IntoView {
     }
 }
 
-/// One line on the answer: its time, or what is being done.
+/// One line on the answer: its time, or what is being done; and what can be taken away.
 #[component]
 fn Line() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let inside = use_inside();
     let answered = move || {
         let forward = session.forward()?;
         let ms = milliseconds(session.answer_ms.get()?);
@@ -71,21 +75,30 @@ fn Line() -> impl IntoView {
         })
     };
     view! {
-        <div class="lab-line" aria-live="polite">
-            {move || match session.host.status.get() {
-                Status::Ready => answered().into_any(),
-                Status::Computing => {
-                    view! {
-                        <span class="badge">
-                            <span class="spinner"></span>
-                            {t!(i18n, lab.computing)}
-                        </span>
+        <div class="lab-line">
+            <div class="lab-state" aria-live="polite">
+                {move || match session.host.status.get() {
+                    Status::Ready => answered().into_any(),
+                    Status::Computing => {
+                        view! {
+                            <span class="badge">
+                                <span class="spinner"></span>
+                                {t!(i18n, lab.computing)}
+                            </span>
+                        }
+                            .into_any()
                     }
-                        .into_any()
-                }
-                _ => ().into_any(),
-            }}
-            {cut}
+                    _ => ().into_any(),
+                }}
+                {cut}
+            </div>
+            <Share
+                place=PLACE
+                pairs=move |()| session.address().pairs()
+                name="hearth-attention"
+                export=move |()| document::file(inside)
+                reset=move |()| session.reset()
+            />
         </div>
     }
 }

@@ -1,7 +1,11 @@
 //! The page's side of the lab engine: starts the worker, keeps calls until it is ready, brings answers to their callers,
 //! and starts another worker when one panics or loses its device. It knows no model and no tensor.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use futures::channel::oneshot;
 use gloo::timers::callback::Timeout;
@@ -20,6 +24,8 @@ const WORKER: &str = "/worker_loader.js";
 const WORKER_META: &str = "meta[name='hearth-worker']";
 /// Restarts without a successful answer between them, after which the engine stays down until the person asks.
 const PATIENCE: u32 = 3;
+/// Milliseconds that a cancelled call may go on in the worker.
+const STOP_MS: u32 = 2_000;
 
 /// Where the worker is in its life. `epoch` counts the workers, so that whoever needs an open model opens it again.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,8 +36,9 @@ pub enum Life {
         epoch: u32,
         webgpu: WebGpu,
     },
+    /// Without a reason where a cancelled call did not stop by itself.
     Restarting {
-        reason: String,
+        reason: Option<String>,
     },
     Down {
         reason: String,
@@ -65,6 +72,8 @@ struct Desk {
     /// Calls made before the worker was ready: it would never see them.
     waiting: Vec<(Call, Vec<ArrayBuffer>)>,
     pending: HashMap<u64, Pending>,
+    /// Cancelled calls that the worker has not let go of yet.
+    stopping: HashSet<u64>,
     last_id: u64,
     generations: HashMap<&'static str, u64>,
     epoch: u32,
@@ -127,17 +136,41 @@ impl Engine {
         (id, answer)
     }
 
-    /// Asks the worker to stop a call; the call then fails with [`LabError::Cancelled`].
+    /// Ends a call: it fails with [`LabError::Cancelled`] at once, and the worker stops it between two pieces of its work. A
+    /// worker that goes on for longer than [`STOP_MS`] is replaced.
     pub fn cancel(&self, id: u64) {
-        let mut desk = self.desk.borrow_mut();
-        let call = Call { id: 0, generation: 0, request: Request::Cancel { id } };
-        desk.send(call, Vec::new());
+        let (pending, sent) = {
+            let mut desk = self.desk.borrow_mut();
+            let Some(pending) = desk.pending.remove(&id) else { return };
+            let waiting = desk.waiting.len();
+            desk.waiting.retain(|(call, _)| call.id != id);
+            let sent = desk.waiting.len() == waiting;
+            if sent {
+                desk.stopping.insert(id);
+                desk.send(Call { id: 0, generation: 0, request: Request::Cancel { id } }, Vec::new());
+            }
+            (pending, sent)
+        };
+        // The caller may have gone.
+        let _ = pending.sender.send(Err(LabError::Cancelled));
+        if sent {
+            let engine = self.clone();
+            Timeout::new(STOP_MS, move || engine.insist(id)).forget();
+        }
+    }
+
+    /// Replaces a worker that still computes what was cancelled.
+    fn insist(&self, id: u64) {
+        let stopping = self.desk.borrow().stopping.contains(&id);
+        if stopping {
+            self.replace(None);
+        }
     }
 
     /// Starts a worker where none lives, for example after the person asked to try again.
     pub fn restart(&self) {
         self.desk.borrow_mut().failures = 0;
-        self.replace("restarted by hand".to_owned());
+        self.replace(Some("restarted by hand".to_owned()));
     }
 
     fn spawn(&self) {
@@ -179,6 +212,7 @@ impl Engine {
                 let pending = {
                     let mut desk = self.desk.borrow_mut();
                     desk.failures = 0;
+                    desk.stopping.remove(&id);
                     desk.pending.remove(&id)
                 };
                 if let Some(pending) = pending {
@@ -189,7 +223,11 @@ impl Engine {
             Event::Failed { id, error, .. } => {
                 let lost = matches!(error, LabError::DeviceLost { .. });
                 let reason = error.to_string();
-                let pending = self.desk.borrow_mut().pending.remove(&id);
+                let pending = {
+                    let mut desk = self.desk.borrow_mut();
+                    desk.stopping.remove(&id);
+                    desk.pending.remove(&id)
+                };
                 if let Some(pending) = pending {
                     let _ = pending.sender.send(Err(error));
                 }
@@ -233,12 +271,12 @@ impl Engine {
             self.retire(&reason);
             self.life.set(Life::Down { reason });
         } else {
-            self.replace(reason);
+            self.replace(Some(reason));
         }
     }
 
-    fn replace(&self, reason: String) {
-        self.retire(&reason);
+    fn replace(&self, reason: Option<String>) {
+        self.retire(reason.as_deref().unwrap_or("another call did not stop"));
         self.life.set(Life::Restarting { reason });
         let engine = self.clone();
         let delay = 200 * self.desk.borrow().failures;
@@ -251,6 +289,7 @@ impl Engine {
             let mut desk = self.desk.borrow_mut();
             desk.ready = false;
             desk.waiting.clear();
+            desk.stopping.clear();
             (desk.running.take(), std::mem::take(&mut desk.pending))
         };
         if let Some(running) = running {

@@ -1,6 +1,7 @@
 //! All heads of all layers as small pictures of their weights; one is chosen. Query heads that share a key/value head stand
 //! under one bracket.
 
+use hearth_shared::lab::ModelFacts;
 use leptos::ev::KeyboardEvent;
 use leptos::html;
 use leptos::prelude::*;
@@ -11,20 +12,26 @@ use super::heat;
 use super::session::use_session;
 use crate::app::i18n::{t, t_string, use_i18n};
 
-/// What the grid is made of.
+/// What a grid of heads is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Shape {
-    layers: usize,
-    heads: usize,
-    kv_heads: usize,
+pub(super) struct Shape {
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
 }
 
 impl Shape {
-    fn group(self) -> usize {
+    pub fn of(facts: &ModelFacts) -> Self {
+        Self { layers: facts.n_layers as usize, heads: facts.n_heads as usize, kv_heads: facts.kv_heads as usize }
+    }
+
+    /// Query heads that share a key/value head.
+    pub fn group(self) -> usize {
         (self.heads / self.kv_heads.max(1)).max(1)
     }
 
-    fn step(self, at: Head, key: &str) -> Option<Head> {
+    /// The head that a key leads to from another one; none at an edge, and for other keys.
+    pub fn step(self, at: Head, key: &str) -> Option<Head> {
         let Head { layer, head } = at;
         Some(match key {
             "ArrowLeft" => Head { head: head.checked_sub(1)?, layer },
@@ -42,13 +49,7 @@ impl Shape {
 pub fn Heads() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let shape = Memo::new(move |_| {
-        session.forward().map_or_else(Shape::default, |forward| Shape {
-            layers: forward.facts.n_layers as usize,
-            heads: forward.facts.n_heads as usize,
-            kv_heads: forward.facts.kv_heads as usize,
-        })
-    });
+    let shape = Memo::new(move |_| session.forward().map_or_else(Shape::default, |forward| Shape::of(&forward.facts)));
     let grouped = move || shape.with(|shape| shape.group() > 1);
     let on_key = move |event: KeyboardEvent| {
         let keys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"];

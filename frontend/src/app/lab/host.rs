@@ -134,7 +134,9 @@ impl Host {
             let epoch = match life.get() {
                 Life::Ready { epoch, .. } => epoch,
                 Life::Restarting { reason } => {
-                    crashed.set_value(Some(reason));
+                    if reason.is_some() {
+                        crashed.set_value(reason);
+                    }
                     self.opened.set(None);
                     return before.unwrap_or_default();
                 }
@@ -143,8 +145,15 @@ impl Host {
             if !models_known {
                 return before.unwrap_or_default();
             }
-            if before.is_some_and(|(.., chosen)| chosen != choice) {
-                crashed.set_value(None);
+            if let Some((known, before, chosen)) = before {
+                if chosen != choice {
+                    crashed.set_value(None);
+                }
+                // Another worker in the place of one that did not stop: what was cancelled stays so.
+                let cancelled = self.status.with_untracked(|status| *status == Status::Failed(LabError::Cancelled));
+                if cancelled && known != epoch && before == model && chosen == choice {
+                    return (epoch, model, choice);
+                }
             }
             self.open(&model, choice, crashed.get_value());
             (epoch, model, choice)

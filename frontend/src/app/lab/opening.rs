@@ -173,10 +173,14 @@ pub fn EngineNotices() -> impl IntoView {
                     .into_any()
             }
             Life::Restarting { reason } => {
+                let words = match reason {
+                    Some(reason) => t_string!(i18n, lab.restarting, reason = reason),
+                    None => t_string!(i18n, lab.restarting_stopped).to_owned(),
+                };
                 view! {
                     <p class="notice warn">
                         <Icon name="retry"/>
-                        {t_string!(i18n, lab.restarting, reason = reason)}
+                        {words}
                     </p>
                 }
                     .into_any()

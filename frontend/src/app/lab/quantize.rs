@@ -214,7 +214,7 @@ impl Lab {
             points.retain(|known| known.setting != point.setting);
             points.push(point);
         });
-        publish_found("quantize", &tried);
+        publish::publish_value("quantize", &tried);
         self.tried.set(Some(tried));
         self.host.status.set(Status::Ready);
     }
@@ -241,11 +241,11 @@ impl Lab {
             match outcome {
                 Ok(Answer { reply: Reply::Quantize(found), .. }) => match *found {
                     Found::Sensitivity { base, groups } => {
-                        publish_found("sensitivity", &groups);
+                        publish::publish_value("sensitivity", &groups);
                         self.sensitivity.set(Some((base, groups)));
                     }
                     Found::Searched(searched) => {
-                        publish_found("searched", &searched);
+                        publish::publish_value("searched", &searched);
                         self.searched.set(Some(searched));
                     }
                     Found::Tried(_) => {}
@@ -309,9 +309,4 @@ impl Lab {
             }
         });
     }
-}
-
-/// Puts what was found on `window.__hearth`.
-fn publish_found(name: &str, found: &impl serde::Serialize) {
-    publish::publish_json(name, &serde_json::to_string(found).unwrap_or_default());
 }

@@ -14,6 +14,7 @@ use super::address::Address;
 use super::engine::{Answer, engine};
 use super::forward::{Cell, Forward, Head, Step};
 use super::host::{self, Host, Status};
+use super::inside::part::Part;
 use super::next::{Ranking, Sliders};
 use super::publish;
 
@@ -36,6 +37,10 @@ pub struct Session {
     pub temperature: RwSignal<f64>,
     pub top_k: RwSignal<f64>,
     pub top_p: RwSignal<f64>,
+    /// What is open of what lies deeper; its numbers are in `inside`.
+    pub part: RwSignal<Option<Part>>,
+    /// The block of the stack that is open.
+    pub block: RwSignal<Option<usize>>,
     /// Milliseconds from asking to having the numbers on the page.
     pub answer_ms: RwSignal<Option<f64>>,
     /// Counts passes; [`Session::forward`] is the pass itself.
@@ -44,15 +49,16 @@ pub struct Session {
     ranking: StoredValue<Option<(u32, usize, Rc<Ranking>)>, LocalStorage>,
     /// The row was never chosen: it follows the end of the text.
     follows_end: StoredValue<bool>,
+    first_text: &'static str,
 }
 
 /// Makes the state from the address, and keeps engine and address in step with it.
-pub fn provide(first_text: String) -> Session {
+pub fn provide(first_text: &'static str) -> Session {
     let address = publish::address();
     let sliders = address.sliders;
     let session = Session {
         host: host::provide(address.model, address.choice),
-        text: RwSignal::new(address.text.unwrap_or(first_text)),
+        text: RwSignal::new(address.text.unwrap_or_else(|| first_text.to_owned())),
         at: RwSignal::new(address.at),
         step: RwSignal::new(address.step),
         pinned: RwSignal::new(address.cell.unwrap_or_default()),
@@ -60,15 +66,19 @@ pub fn provide(first_text: String) -> Session {
         temperature: RwSignal::new(round(sliders.temperature)),
         top_k: RwSignal::new(f64::from(sliders.top_k)),
         top_p: RwSignal::new(round(sliders.top_p)),
+        part: RwSignal::new(address.part),
+        block: RwSignal::new(address.block),
         answer_ms: RwSignal::new(None),
         version: RwSignal::new(0),
         forward: StoredValue::new_local(None),
         ranking: StoredValue::new_local(None),
         follows_end: StoredValue::new(address.cell.is_none()),
+        first_text,
     };
     provide_context(session);
     session.keep_traced();
     session.keep_address();
+    session.keep_published();
     session
 }
 
@@ -86,6 +96,11 @@ impl Session {
     pub fn forward(&self) -> Option<Rc<Forward>> {
         self.version.track();
         self.forward.get_value()
+    }
+
+    /// Grows with every pass.
+    pub fn version(&self) -> u32 {
+        self.version.get()
     }
 
     pub fn sliders(&self) -> Sliders {
@@ -209,19 +224,52 @@ impl Session {
         self.host.status.set(Status::Ready);
     }
 
+    /// What is published of the head and the token in hand follows them.
+    fn keep_published(self) {
+        Effect::new(move |_| {
+            let (at, row) = (self.at.get(), self.row());
+            if let Some(forward) = self.forward() {
+                publish::publish_looked(&forward, at, row);
+            }
+        });
+    }
+
+    /// Everything as it was at first; model and engine stay.
+    pub fn reset(self) {
+        let plain = Address::default();
+        let tokens = untrack(|| self.forward()).map_or(0, |forward| forward.tokens().len());
+        self.follows_end.set_value(true);
+        self.pinned.set(Cell { row: tokens.saturating_sub(1), col: 0 });
+        self.at.set(plain.at);
+        self.step.set(plain.step);
+        self.temperature.set(round(plain.sliders.temperature));
+        self.top_k.set(f64::from(plain.sliders.top_k));
+        self.top_p.set(round(plain.sliders.top_p));
+        self.part.set(plain.part);
+        self.block.set(plain.block);
+        self.text.set(self.first_text.to_owned());
+    }
+
+    /// What a link says of the lab now.
+    pub fn address(&self) -> Address {
+        let pinned = self.pinned.get();
+        Address {
+            text: Some(self.text.get()),
+            model: self.host.model_word(),
+            choice: self.host.choice.get(),
+            at: self.at.get(),
+            step: self.step.get(),
+            cell: (!self.follows_end.get_value()).then_some(pinned),
+            sliders: self.sliders(),
+            part: self.part.get(),
+            block: self.block.get(),
+        }
+    }
+
     fn keep_address(self) {
         let timer = StoredValue::new_local(None::<Timeout>);
         Effect::new(move |first: Option<()>| {
-            let pinned = self.pinned.get();
-            let address = Address {
-                text: Some(self.text.get()),
-                model: self.host.model_word(),
-                choice: self.host.choice.get(),
-                at: self.at.get(),
-                step: self.step.get(),
-                cell: (!self.follows_end.get_value()).then_some(pinned),
-                sliders: self.sliders(),
-            };
+            let address = self.address();
             if first.is_some() {
                 let later = Timeout::new(ADDRESS_MS, move || publish::set_address(&address));
                 timer.set_value(Some(later));

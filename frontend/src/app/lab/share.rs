@@ -1,10 +1,12 @@
-//! What a person takes away from a lab: the link to what they see, its numbers as a file; and the way back to the beginning.
+//! What a person takes away from a lab: the link to what they see, its numbers and its drawing as files; and the way back to the
+//! beginning.
 
 use js_sys::Reflect;
 use leptos::prelude::*;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
+use super::picture;
 use crate::app::components::{icons::Icon, toast::use_toasts};
 use crate::app::i18n::{t, tu_string, use_i18n};
 use crate::app::{address, download};
@@ -28,13 +30,16 @@ pub fn Share(
     /// What the link leaves out, where it leaves something out.
     #[prop(optional, into)]
     missing: Option<Callback<(), Option<String>>>,
+    /// The lab shows everything in words: there is no drawing to take away.
+    #[prop(optional)]
+    words_only: bool,
 ) -> impl IntoView {
     let i18n = use_i18n();
     let toasts = use_toasts();
     let copy = move |_| {
         // The address follows after a pause; the link is of now.
         address::replace(place, &untrack(|| pairs.run(())));
-        let link = window().location().href().unwrap_or_default();
+        let link = address::link();
         let missing = missing.and_then(|missing| untrack(|| missing.run(())));
         spawn_local(async move {
             match (written(&link).await, missing) {
@@ -49,6 +54,15 @@ pub fn Share(
             download::save_text(&text, &format!("{name}.json"));
         }
     };
+    let draw = move |_| {
+        spawn_local(async move {
+            match picture::save(&format!("{name}.png")).await {
+                Ok(true) => {}
+                Ok(false) => toasts.bad(tu_string!(i18n, lab.no_picture)),
+                Err(_) => toasts.bad(tu_string!(i18n, lab.picture_failed)),
+            }
+        });
+    };
     view! {
         <div class="lab-share">
             <button class="button small quiet" data-action="link" on:click=copy>
@@ -59,6 +73,12 @@ pub fn Share(
                 <Icon name="download" size=16/>
                 {t!(i18n, lab.export)}
             </button>
+            <Show when=move || !words_only>
+                <button class="button small quiet" data-action="picture" on:click=draw>
+                    <Icon name="image" size=16/>
+                    {t!(i18n, lab.picture)}
+                </button>
+            </Show>
             <button class="button small quiet" data-action="reset" on:click=move |_| reset.run(())>
                 <Icon name="retry" size=16/>
                 {t!(i18n, lab.reset)}

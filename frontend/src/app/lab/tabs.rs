@@ -6,7 +6,8 @@ use leptos_router::hooks::use_location;
 use crate::app::i18n::{t_string, use_i18n};
 
 /// Addresses, the first for the lab that `/lab` opens.
-const LABS: [&str; 5] = ["/lab/attention", "/lab/position", "/lab/cache", "/lab/tokenizer", "/lab/quantization"];
+const LABS: [&str; 6] =
+    ["/lab/attention", "/lab/position", "/lab/cache", "/lab/sampling", "/lab/tokenizer", "/lab/quantization"];
 
 #[component]
 pub fn Tabs() -> impl IntoView {
@@ -15,6 +16,7 @@ pub fn Tabs() -> impl IntoView {
     let name = move |path| match path {
         "/lab/position" => t_string!(i18n, lab.tab_position),
         "/lab/cache" => t_string!(i18n, lab.tab_cache),
+        "/lab/sampling" => t_string!(i18n, lab.tab_sampling),
         "/lab/tokenizer" => t_string!(i18n, lab.tab_tokenizer),
         "/lab/quantization" => t_string!(i18n, lab.tab_quantization),
         _ => t_string!(i18n, lab.tab_attention),

@@ -62,7 +62,7 @@ pub fn Tokens() -> impl IntoView {
 }
 
 /// Makes a token the chosen one, keeping the column where the picture in hand has one.
-fn choose(session: Session, row: usize) {
+pub(super) fn choose(session: Session, row: usize) {
     let pinned = session.pinned.get_untracked();
     let col = if session.step.get_untracked().is_square() { pinned.col.min(row) } else { pinned.col };
     session.pin(Cell { row, col });

@@ -17,6 +17,8 @@ use crate::{engine::Lab, port};
 
 /// Progress is told this often at most.
 const PROGRESS_MS: f64 = 80.0;
+/// Work between two looks at the mailbox.
+const BREATH_MS: f64 = 24.0;
 
 /// A finished call.
 pub struct Done {
@@ -88,6 +90,26 @@ impl Task {
             },
             &[],
         );
+    }
+}
+
+/// Lets messages in now and then, between steps that are short.
+pub struct Pace(f64);
+
+impl Pace {
+    pub fn begin() -> Self {
+        Self(port::now())
+    }
+
+    /// # Errors
+    /// As [`Task::check`].
+    pub async fn breathe(&mut self, task: &Task) -> Result<(), LabError> {
+        if port::now() - self.0 < BREATH_MS {
+            return Ok(());
+        }
+        let stopped = task.breathe().await;
+        self.0 = port::now();
+        stopped
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     cache, check,
     desk::{Done, Task},
     fetch::{self, Fetched},
-    port, position, probe, quantize, traced, words,
+    inside, port, position, probe, quantize, sampling, traced, words,
 };
 
 /// Tokens of the forward pass that is timed.
@@ -31,12 +31,15 @@ pub struct Lab {
     open: RefCell<Option<Rc<Open>>>,
     gpu: RefCell<Option<Result<Device, String>>>,
     pub quantize: quantize::Bench,
+    pub inside: inside::Bench,
     /// Small models of the position lab, by their hash; they stay.
     pub siblings: RefCell<HashMap<String, Rc<ModelBundle>>>,
     /// Vocabularies of models that are not open, and learned ones.
     pub shelf: words::Shelf,
     /// The cache lab's run between two of its calls.
     pub decoding: RefCell<Option<cache::Run>>,
+    /// The text that the sampling lab read last.
+    pub reading: RefCell<Option<sampling::Kept>>,
 }
 
 /// A model ready to compute.
@@ -82,10 +85,12 @@ impl Lab {
                 let open = self.current()?;
                 traced::trace(task, &open, &text).await
             }
+            Request::Inside(ask) => inside::answer(task, self, ask).await,
             Request::Position(ask) => position::answer(task, self, ask).await,
             Request::Cache(ask) => cache::answer(task, self, ask).await,
             Request::Words(ask) => words::answer(task, self, ask, &buffers).await,
             Request::Quantize(ask) => quantize::answer(task, self, ask).await,
+            Request::Sampling(ask) => sampling::answer(task, self, ask).await,
             Request::Check(request) => {
                 let open = self.open.borrow().clone();
                 check::check(task, open, request, &buffers).await

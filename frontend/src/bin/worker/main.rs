@@ -11,6 +11,8 @@ mod engine;
 #[cfg(target_arch = "wasm32")]
 mod fetch;
 #[cfg(target_arch = "wasm32")]
+mod inside;
+#[cfg(target_arch = "wasm32")]
 mod keep;
 #[cfg(target_arch = "wasm32")]
 mod port;
@@ -20,6 +22,8 @@ mod position;
 mod probe;
 #[cfg(target_arch = "wasm32")]
 mod quantize;
+#[cfg(target_arch = "wasm32")]
+mod sampling;
 #[cfg(target_arch = "wasm32")]
 mod traced;
 #[cfg(target_arch = "wasm32")]

@@ -18,7 +18,7 @@ use js_sys::{ArrayBuffer, Uint8Array};
 use serde::Deserialize;
 
 use crate::{
-    desk::{Done, Task},
+    desk::{Done, Pace, Task},
     engine::{Files, Lab, Open},
     fetch, port,
 };
@@ -27,8 +27,6 @@ const JSON: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 /// Vocabularies that stay in memory; a large one takes tens of megabytes.
 const KEPT: usize = 8;
-/// Work between two looks at the mailbox.
-const BREATH_MS: f64 = 24.0;
 
 /// Vocabularies and their merges, the last used ones last.
 #[derive(Default)]
@@ -143,23 +141,9 @@ fn lines(buffers: &[ArrayBuffer]) -> Result<Vec<String>, LabError> {
     .collect()
 }
 
-/// Lets messages in now and then.
-struct Pace(f64);
-
-impl Pace {
-    async fn breathe(&mut self, task: &Task) -> Result<(), LabError> {
-        if port::now() - self.0 < BREATH_MS {
-            return Ok(());
-        }
-        let stopped = task.breathe().await;
-        self.0 = port::now();
-        stopped
-    }
-}
-
 async fn learn(task: &Rc<Task>, vocab_size: u32, texts: &[String]) -> Result<Learned, LabError> {
     let start = port::now();
-    let mut pace = Pace(start);
+    let mut pace = Pace::begin();
     let mut counter = Counter::default();
     for (text, done) in texts.iter().zip(1..) {
         counter.feed(text);

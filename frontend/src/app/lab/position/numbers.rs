@@ -15,9 +15,12 @@ pub fn numbers(session: &Session) -> Value {
         (0..COUNT).filter_map(|at| Some((SIBLINGS[at].name.to_owned(), of(&session.losses(at)?)))).collect();
     let documents = session.documents.get().unwrap_or_default();
     let attention = session.attention.get();
+    let shown = session.shown.get();
+    let shown: Vec<&str> = (0..COUNT).filter(|at| shown[*at]).map(|at| SIBLINGS[at].name).collect();
     json!({
         "trained": TRAINED,
         "window": session.longest.get(),
+        "shown": shown,
         "windows": WINDOWS,
         "texts": documents.iter().map(|document| document.id.as_str()).collect::<Vec<_>>(),
         "scaling": session.scaling.get(),

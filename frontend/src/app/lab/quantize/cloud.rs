@@ -1,8 +1,9 @@
 //! Every setting tried on this model, as a point: size across, perplexity up. The line joins those that nothing else beats in both.
 
+use hearth_shared::lab::quantize::rise;
 use leptos::prelude::*;
 
-use super::summary::{change, rise};
+use super::summary::change;
 use super::{Point, use_lab};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};

@@ -1,11 +1,11 @@
 //! What takes many measurements: which layer suffers most, and which matrices can do with 4 bits within a bound.
 
 use hearth_shared::lab::Progress as Told;
-use hearth_shared::lab::quantize::{GroupLoss, Searched, Task};
+use hearth_shared::lab::quantize::{GroupLoss, Searched, Task, rise};
 use leptos::prelude::*;
 
 use super::controls::{group_name, toggle};
-use super::summary::{change, rise};
+use super::summary::change;
 use super::{Long, use_lab};
 use crate::app::components::Progress;
 use crate::app::components::field::Slider;

@@ -1,6 +1,6 @@
 //! What the setting costs and saves, in three numbers; and an honest word on speed.
 
-use hearth_shared::lab::quantize::Tried;
+use hearth_shared::lab::quantize::{Tried, rise};
 use leptos::prelude::*;
 
 use super::super::milliseconds;
@@ -13,11 +13,6 @@ pub fn change(share: f64) -> String {
     let per_cent = share * 100.0;
     let digits = if per_cent.abs() >= 100.0 { 0 } else { 2 };
     format!("{per_cent:+.digits$} %").replace('-', "−")
-}
-
-/// How much the perplexity rises, as a share.
-pub fn rise(base: f64, nll: f64) -> f64 {
-    (nll - base).exp() - 1.0
 }
 
 #[component]

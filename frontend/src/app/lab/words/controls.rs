@@ -91,6 +91,7 @@ pub fn Controls() -> impl IntoView {
                     export=move |()| serde_json::to_string_pretty(&export::state(session)).ok()
                     reset=move |()| session.reset()
                     missing=Callback::new(without_text)
+                    words_only=true
                 />
             </div>
         </section>
