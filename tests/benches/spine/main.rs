@@ -8,25 +8,17 @@ mod speed;
 mod start;
 mod tune;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use hearth_tests::bench::lab;
 use hearth_tests::bench::table::Table;
+use hearth_tests::bench::{lab, parts};
 
 const PARTS: [&str; 5] = ["start", "lab", "speed", "lora", "tune"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|name| !PARTS.contains(&name.as_str())) {
-        bail!("there is no part {unknown:?}, only: {}", PARTS.join(", "));
-    }
     let mut table = Table::default();
-    for part in PARTS {
-        if !asked.is_empty() && !asked.iter().any(|name| name == part) {
-            continue;
-        }
-        eprintln!("— {part}");
+    for part in parts(PARTS)? {
         match part {
             "start" => start::run(&mut table).await?,
             "lab" => lab::run(&mut table).await?,

@@ -8,12 +8,13 @@ mod lora;
 
 use std::ops::ControlFlow;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use hearth_model::bundle::{ModelBundle, Precision};
 use hearth_model::config::ModelConfig;
 use hearth_model::device;
 use hearth_model::transformer::Transformer;
 use hearth_shared::spec::TrainSpec;
+use hearth_tests::bench::parts;
 use hearth_tests::bench::peers::{exported, smollm2, text};
 use hearth_tests::bench::race::Race;
 use hearth_tests::bench::table::Table;
@@ -22,17 +23,10 @@ use hearth_tests::places;
 const PARTS: [&str; 3] = ["small", "large", "lora"];
 
 fn main() -> Result<()> {
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|name| !PARTS.contains(&name.as_str())) {
-        bail!("there is no part {unknown:?}, only: {}", PARTS.join(", "));
-    }
+    let parts = parts(PARTS)?;
     device::keep_memory();
     let mut table = Table::default();
-    for part in PARTS {
-        if !asked.is_empty() && !asked.iter().any(|name| name == part) {
-            continue;
-        }
-        eprintln!("— {part}");
+    for part in parts {
         match part {
             "small" => small(&mut table)?,
             "large" => large(&mut table)?,
