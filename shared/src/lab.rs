@@ -148,6 +148,17 @@ pub enum Engine {
     WebGpu,
 }
 
+impl Engine {
+    /// As it is written.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::WebGpu => "webgpu",
+        }
+    }
+}
+
 /// Everything the worker says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -401,6 +412,13 @@ pub enum LabError {
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_is_written_as_its_word() {
+        for engine in [Engine::Cpu, Engine::WebGpu] {
+            assert_eq!(serde_json::to_value(engine).unwrap(), engine.word());
+        }
+    }
 
     #[test]
     fn messages_survive_the_crossing() {

@@ -1,11 +1,18 @@
 //! The query of the page's address, where a place keeps the state that a link should carry.
 
+use gloo::timers::callback::Timeout;
 use js_sys::Array;
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::UrlSearchParams;
 
 use super::embed;
+
+/// A query to be written: names, and values not yet escaped.
+pub type Pairs = Vec<(&'static str, String)>;
+
+/// The address follows what it says after this long: browsers refuse to rewrite it with every move of a slider.
+const FOLLOW_MS: u32 = 300;
 
 /// Names and decoded values, in their order.
 pub fn query() -> Vec<(String, String)> {
@@ -62,4 +69,15 @@ pub fn replace(place: &str, pairs: &[(&'static str, String)]) {
         // A sandboxed frame may forbid it; the page works without.
         let _ = history.replace_state_with_url(&state, "", Some(&url));
     }
+}
+
+/// Calls `write` with what `pairs` say, a moment after they change.
+pub fn follow(pairs: impl Fn() -> Pairs + 'static, write: fn(&Pairs)) {
+    let timer = StoredValue::new_local(None::<Timeout>);
+    Effect::new(move |first: Option<()>| {
+        let pairs = pairs();
+        if first.is_some() {
+            timer.set_value(Some(Timeout::new(FOLLOW_MS, move || write(&pairs))));
+        }
+    });
 }

@@ -29,7 +29,6 @@ mod tokens;
 mod wire;
 pub mod words;
 
-use hearth_shared::lab::Engine;
 use leptos::prelude::*;
 
 use super::i18n::{t, use_i18n};
@@ -54,12 +53,7 @@ pub fn Lab() -> impl IntoView {
     let session = session::provide(first);
     inside::state::provide(session);
     let state = move || session.host.status.with(host::Status::word);
-    let engine = move || {
-        session.host.opened.get().map(|opened| match opened.engine.engine {
-            Engine::Cpu => "cpu",
-            Engine::WebGpu => "webgpu",
-        })
-    };
+    let engine = move || session.host.engine_word();
     let of_pass = move |read: fn(&forward::Forward) -> String| session.forward().map(|forward| read(&forward));
     view! {
         <div

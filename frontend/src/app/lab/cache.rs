@@ -14,7 +14,6 @@ mod timed;
 mod words;
 mod work;
 
-use hearth_shared::lab::Engine;
 use leptos::prelude::*;
 
 use super::examples::{self, Example};
@@ -44,12 +43,7 @@ pub fn Cache() -> impl IntoView {
     let first = examples::first(&EXAMPLES, i18n.get_locale_untracked());
     let session = session::provide(first);
     let state = move || session.host.status.with(host::Status::word);
-    let engine = move || {
-        session.host.opened.get().map(|opened| match opened.engine.engine {
-            Engine::Cpu => "cpu",
-            Engine::WebGpu => "webgpu",
-        })
-    };
+    let engine = move || session.host.engine_word();
     let begun = Memo::new(move |_| session.run.with(Option::is_some));
     view! {
         <div class="page lab lab-cache" data-lab=state data-engine=engine>

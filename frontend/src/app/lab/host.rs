@@ -110,6 +110,11 @@ impl Host {
         Some(self.model.get()).filter(|model| model != NANO)
     }
 
+    /// The word for the engine that has the model; none before it is open.
+    pub fn engine_word(&self) -> Option<&'static str> {
+        self.opened.with(|opened| opened.as_ref().map(|opened| opened.engine.engine.word()))
+    }
+
     /// Opens the model again, after a failure or a cancel.
     pub fn reopen(&self) {
         self.model.notify();

@@ -1,7 +1,7 @@
 //! What the lab shares with the browser around it: the address, the clock, the system's theme, and `window.__hearth`,
 //! where tests and curious people find the numbers of the last pass.
 
-use hearth_shared::lab::{Engine, attention::Looked};
+use hearth_shared::lab::attention::Looked;
 use js_sys::{Array, Float32Array, Object, Reflect};
 use leptos::prelude::*;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use super::PLACE;
 use super::address::Address;
 use super::forward::{Forward, Head, Step};
-use crate::app::address;
+use crate::app::address::{self, Pairs};
 
 /// Milliseconds by the page's clock.
 #[must_use]
@@ -41,11 +41,11 @@ pub fn address() -> Address {
 }
 
 /// Replaces the address without a new entry in the history.
-pub fn set_address(address: &Address) {
+pub fn set_address(pairs: &Pairs) {
     // `/lab` alone is the attention lab; below it are the others too.
     let path = window().location().pathname().unwrap_or_default();
     if path == PLACE || path == "/lab/attention" {
-        address::replace(PLACE, &address.pairs());
+        address::replace(PLACE, pairs);
     }
 }
 
@@ -74,14 +74,7 @@ pub fn publish_pass(forward: &Forward, answer_ms: f64) {
         let _ = Reflect::set(&lab, &name.into(), &value);
     };
     set("model", traced.model.as_str().into());
-    set(
-        "engine",
-        match traced.engine {
-            Engine::Cpu => "cpu",
-            Engine::WebGpu => "webgpu",
-        }
-        .into(),
-    );
+    set("engine", traced.engine.word().into());
     set("tokens", traced.tokens.iter().map(|token| JsValue::from(token.id)).collect::<Array>().into());
     set("forward_ms", traced.timing.forward_ms.into());
     set("answer_ms", answer_ms.into());

@@ -8,7 +8,7 @@ mod matrices;
 mod setting;
 mod summary;
 
-use gloo::timers::{callback::Timeout, future::TimeoutFuture};
+use gloo::timers::future::TimeoutFuture;
 use hearth_shared::lab::{
     LabError, Progress, Reply, Request, held_out,
     quantize::{Ask, CHARACTERS, Found, GroupLoss, Loss, Searched, TEXTS, Task, Tried},
@@ -19,15 +19,15 @@ use wasm_bindgen_futures::spawn_local;
 use super::engine::{Answer, engine};
 use super::host::{self, Host, Status};
 use super::opening::{EngineSwitch, ModelChoice, Notices};
-use super::share::{Pairs, Share};
+use super::share::Share;
 use super::{address::choice_word, publish};
+use crate::app::address::{self, Pairs};
+use crate::app::client;
 use crate::app::i18n::{t, use_i18n};
-use crate::app::{address, client};
 use setting::Setting;
 
 /// Where this lab is.
 const PLACE: &str = "/lab/quantization";
-const ADDRESS_MS: u32 = 300;
 /// Pause after a change before the model is measured.
 const PAUSE_MS: u32 = 60;
 
@@ -300,13 +300,6 @@ impl Lab {
     }
 
     fn keep_address(self) {
-        let timer = StoredValue::new_local(None::<Timeout>);
-        Effect::new(move |first: Option<()>| {
-            let pairs = self.pairs();
-            if first.is_some() {
-                let later = Timeout::new(ADDRESS_MS, move || address::replace(PLACE, &pairs));
-                timer.set_value(Some(later));
-            }
-        });
+        address::follow(move || self.pairs(), |pairs| address::replace(PLACE, pairs));
     }
 }

@@ -14,7 +14,6 @@ mod session;
 mod summary;
 mod waterfall;
 
-use hearth_shared::lab::Engine;
 use leptos::prelude::*;
 
 use super::examples::{self, Example};
@@ -45,12 +44,7 @@ pub fn Sampling() -> impl IntoView {
     let first = examples::first(&EXAMPLES, i18n.get_locale_untracked());
     let session = session::provide(first);
     let state = move || session.host.status.with(host::Status::word);
-    let engine = move || {
-        session.host.opened.get().map(|opened| match opened.engine.engine {
-            Engine::Cpu => "cpu",
-            Engine::WebGpu => "webgpu",
-        })
-    };
+    let engine = move || session.host.engine_word();
     let answered = Memo::new(move |_| session.answered.with(Option::is_some));
     view! {
         <div

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use gloo::timers::{callback::Timeout, future::TimeoutFuture};
+use gloo::timers::future::TimeoutFuture;
 use hearth_shared::lab::{LabError, Reply, Request};
 use js_sys::Float32Array;
 use leptos::prelude::*;
@@ -17,11 +17,10 @@ use super::host::{self, Host, Status};
 use super::inside::part::Part;
 use super::next::{Ranking, Sliders};
 use super::publish;
+use crate::app::address;
 
 /// The page waits this long for the next keystroke before it asks for a pass.
 const PAUSE_MS: u32 = 90;
-/// The address follows the state after this long.
-const ADDRESS_MS: u32 = 300;
 
 /// See the top of the file. Copies are handles to the same state.
 #[derive(Clone, Copy)]
@@ -267,13 +266,6 @@ impl Session {
     }
 
     fn keep_address(self) {
-        let timer = StoredValue::new_local(None::<Timeout>);
-        Effect::new(move |first: Option<()>| {
-            let address = self.address();
-            if first.is_some() {
-                let later = Timeout::new(ADDRESS_MS, move || publish::set_address(&address));
-                timer.set_value(Some(later));
-            }
-        });
+        address::follow(move || self.address().pairs(), publish::set_address);
     }
 }

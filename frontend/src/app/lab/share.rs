@@ -7,12 +7,10 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::picture;
+use crate::app::address::{self, Pairs};
 use crate::app::components::{icons::Icon, toast::use_toasts};
+use crate::app::download;
 use crate::app::i18n::{t, tu_string, use_i18n};
-use crate::app::{address, download};
-
-/// The query of an address: names, and values not yet escaped.
-pub type Pairs = Vec<(&'static str, String)>;
 
 #[component]
 pub fn Share(

@@ -1,7 +1,6 @@
 //! The cache lab's state and what moves it: what is asked for, the run that grows piece by piece, and the cache that is only
 //! counted. Views read it; the worker is reached through `engine` only from here.
 
-use gloo::timers::callback::Timeout;
 use hearth_shared::lab::cache::{Advanced, Ask, Begun, Found};
 use hearth_shared::lab::{LabError, Reply, Request};
 use leptos::prelude::*;
@@ -16,8 +15,6 @@ use crate::app::lab::host::{self, Host, Status};
 
 /// Where this lab is.
 pub const PLACE: &str = "/lab/cache";
-/// The address follows the state after this long.
-const ADDRESS_MS: u32 = 300;
 
 /// See the top of the file. Copies are handles to the same state.
 #[derive(Clone, Copy)]
@@ -226,14 +223,7 @@ impl Session {
     }
 
     fn keep_address(self) {
-        let timer = StoredValue::new_local(None::<Timeout>);
-        Effect::new(move |first: Option<()>| {
-            let address = self.address();
-            if first.is_some() {
-                let later = Timeout::new(ADDRESS_MS, move || address::replace(PLACE, &address.pairs()));
-                timer.set_value(Some(later));
-            }
-        });
+        address::follow(move || self.address().pairs(), |pairs| address::replace(PLACE, pairs));
     }
 
     /// What is counted is published as the dials move; a run's own numbers when it ends.

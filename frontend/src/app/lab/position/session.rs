@@ -20,8 +20,6 @@ use crate::app::{address, release};
 const TEXTS: &str = "/samples/heldout.jsonl";
 /// A factor counts when the slider has rested so long.
 const RESTED_MS: u32 = 300;
-/// The address follows the state after this long.
-const ADDRESS_MS: u32 = 300;
 
 /// What the engine is doing for this lab.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -278,13 +276,7 @@ impl Session {
     }
 
     fn keep_address(self) {
-        let timer = StoredValue::new_local(None::<Timeout>);
-        Effect::new(move |first: Option<()>| {
-            let pairs = self.question().pairs();
-            if first.is_some() {
-                timer.set_value(Some(Timeout::new(ADDRESS_MS, move || address::replace(PLACE, &pairs))));
-            }
-        });
+        address::follow(move || self.question().pairs(), |pairs| address::replace(PLACE, pairs));
     }
 }
 

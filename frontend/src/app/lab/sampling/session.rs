@@ -1,7 +1,7 @@
 //! The sampling lab's state and what moves it: the text, the sliders, and what was answered. A slider asks for the stages at once; the
 //! tree and the runs follow when it rests. Views read it; the worker is reached through `engine` only from here.
 
-use gloo::timers::{callback::Timeout, future::TimeoutFuture};
+use gloo::timers::future::TimeoutFuture;
 use hearth_shared::lab::sampling::{Ask, CHARACTERS, Chance, Distribution, Draws, Found, Runs, Tree, TreeSpec, ending};
 use hearth_shared::lab::{LabError, Progress, Reply, Request};
 use hearth_shared::spec::Sampling;
@@ -18,8 +18,6 @@ use crate::app::lab::pieces;
 
 /// Where this lab is.
 pub const PLACE: &str = "/lab/sampling";
-/// The address follows the state after this long.
-const ADDRESS_MS: u32 = 300;
 /// The page waits this long for the next keystroke.
 const TYPING_MS: u32 = 90;
 /// And this long for the next move of a slider.
@@ -450,14 +448,7 @@ impl Session {
     }
 
     fn keep_address(self) {
-        let timer = StoredValue::new_local(None::<Timeout>);
-        Effect::new(move |first: Option<()>| {
-            let address = self.address();
-            if first.is_some() {
-                let later = Timeout::new(ADDRESS_MS, move || address::replace(PLACE, &address.pairs()));
-                timer.set_value(Some(later));
-            }
-        });
+        address::follow(move || self.address().pairs(), |pairs| address::replace(PLACE, pairs));
     }
 
     /// Keeps what is published in step with what is shown.

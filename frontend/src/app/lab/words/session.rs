@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use gloo::timers::{callback::Timeout, future::TimeoutFuture};
+use gloo::timers::future::TimeoutFuture;
 use hearth_shared::lab::{
     LabError, Progress, Reply, Request, Stage,
     words::{Ask, Cost, Cut, Found, Learned, MOST_CHARACTERS, Size, Trail, Vocabulary, beginning},
@@ -20,8 +20,6 @@ use crate::app::store::{NANO, Store, use_store};
 
 /// The page waits this long for the next keystroke.
 const PAUSE_MS: u32 = 90;
-/// The address follows the state after this long.
-const ADDRESS_MS: u32 = 300;
 
 /// What the lab is doing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -405,14 +403,7 @@ impl Session {
     }
 
     fn keep_address(self) {
-        let timer = StoredValue::new_local(None::<Timeout>);
-        Effect::new(move |first: Option<()>| {
-            let pairs = self.address().pairs();
-            if first.is_some() {
-                let later = Timeout::new(ADDRESS_MS, move || address::replace("/lab/tokenizer", &pairs));
-                timer.set_value(Some(later));
-            }
-        });
+        address::follow(move || self.address().pairs(), |pairs| address::replace("/lab/tokenizer", pairs));
     }
 
     /// Keeps what is published in step with what is looked at.
