@@ -253,3 +253,32 @@ async fn every_look_of_the_position_lab_is_kept_as_a_picture() -> Result<()> {
     }
     Ok(())
 }
+
+/// Another question makes a measurement useless. Its worker may finish in peace: to replace it would be to load every model again.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_question_does_not_cost_the_engine() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look::desktop()).await?;
+    browser.goto(&server.url("/lab/position?engine=cpu&window=1024&hidden=learned.sinusoidal.alibi")).await?;
+    // Deaf to what would stop it between two pieces.
+    browser
+        .eval::<serde_json::Value>(
+            "const post = Worker.prototype.postMessage;
+             Worker.prototype.postMessage = function (message, transfer) {
+                 if (message.json.includes('\"cancel\"')) { window.deafened = true; return; }
+                 if (message.json.includes('1024')) window.asked = true;
+                 return post.call(this, message, transfer);
+             };
+             const terminate = Worker.prototype.terminate;
+             Worker.prototype.terminate = function () { window.terminated = true; return terminate.call(this); };
+             return null",
+        )
+        .await?;
+    browser.wait_within("return window.asked === true", PATIENCE).await?;
+    browser.eval::<serde_json::Value>("document.querySelector('[data-window=\"256\"]').click(); return null").await?;
+    browser.wait_within("return window.deafened === true", PATIENCE).await?;
+    browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ensure!(browser.eval::<bool>("return window.terminated === undefined").await?, "the worker was replaced");
+    browser.close().await
+}

@@ -72,7 +72,7 @@ struct Desk {
     /// Calls made before the worker was ready: it would never see them.
     waiting: Vec<(Call, Vec<ArrayBuffer>)>,
     pending: HashMap<u64, Pending>,
-    /// Cancelled calls that the worker has not let go of yet.
+    /// Calls that a person stopped and the worker has not let go of yet.
     stopping: HashSet<u64>,
     last_id: u64,
     generations: HashMap<&'static str, u64>,
@@ -136,27 +136,39 @@ impl Engine {
         (id, answer)
     }
 
-    /// Ends a call: it fails with [`LabError::Cancelled`] at once, and the worker stops it between two pieces of its work. A
-    /// worker that goes on for longer than [`STOP_MS`] is replaced.
+    /// Ends a call that a person stopped: it fails with [`LabError::Cancelled`] at once, and the worker stops it between two pieces
+    /// of its work. A worker that goes on for longer than [`STOP_MS`] is replaced.
     pub fn cancel(&self, id: u64) {
+        if !self.withdraw(id) {
+            return;
+        }
+        self.desk.borrow_mut().stopping.insert(id);
+        let engine = self.clone();
+        Timeout::new(STOP_MS, move || engine.insist(id)).forget();
+    }
+
+    /// Ends a call whose answer nobody wants any more, because another one is asked for or the page is gone. The worker may finish
+    /// the piece it is at, however long that takes: a model that was loaded is worth more than the wait.
+    pub fn abandon(&self, id: u64) {
+        self.withdraw(id);
+    }
+
+    /// Fails a call and asks the worker to stop it; says whether the worker has it.
+    fn withdraw(&self, id: u64) -> bool {
         let (pending, sent) = {
             let mut desk = self.desk.borrow_mut();
-            let Some(pending) = desk.pending.remove(&id) else { return };
+            let Some(pending) = desk.pending.remove(&id) else { return false };
             let waiting = desk.waiting.len();
             desk.waiting.retain(|(call, _)| call.id != id);
             let sent = desk.waiting.len() == waiting;
             if sent {
-                desk.stopping.insert(id);
                 desk.send(Call { id: 0, generation: 0, request: Request::Cancel { id } }, Vec::new());
             }
             (pending, sent)
         };
         // The caller may have gone.
         let _ = pending.sender.send(Err(LabError::Cancelled));
-        if sent {
-            let engine = self.clone();
-            Timeout::new(STOP_MS, move || engine.insist(id)).forget();
-        }
+        sent
     }
 
     /// Replaces a worker that still computes what was cancelled.

@@ -98,6 +98,9 @@ impl Session {
 
     /// Stops the run; what it has stays.
     pub fn stop(self) {
+        if let Some(call) = self.call.get_value() {
+            engine().cancel(call);
+        }
         self.next_turn();
         self.stopped();
     }
@@ -137,7 +140,7 @@ impl Session {
         self.turn.update_value(|turn| *turn += 1);
         if let Some(call) = self.call.get_value() {
             self.call.set_value(None);
-            engine().cancel(call);
+            engine().abandon(call);
         }
         self.turn.get_value()
     }
@@ -204,7 +207,7 @@ impl Session {
         });
         on_cleanup(move || {
             if let Some(call) = self.call.try_get_value().flatten() {
-                engine().cancel(call);
+                engine().abandon(call);
             }
         });
     }

@@ -145,6 +145,9 @@ impl Inside {
 
     /// Stops what runs.
     pub fn stop(self) {
+        if let Some(call) = self.call.get_value() {
+            engine().cancel(call);
+        }
         self.next_turn();
         self.doing.set(Doing::Stopped);
     }
@@ -196,7 +199,7 @@ impl Inside {
         });
         on_cleanup(move || {
             if let Some(call) = self.call.try_get_value().flatten() {
-                engine().cancel(call);
+                engine().abandon(call);
             }
         });
     }
@@ -268,7 +271,7 @@ impl Inside {
         self.turn.update_value(|turn| *turn += 1);
         if let Some(call) = self.call.get_value() {
             self.call.set_value(None);
-            engine().cancel(call);
+            engine().abandon(call);
         }
         self.turn.get_value()
     }

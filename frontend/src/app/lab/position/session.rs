@@ -82,7 +82,7 @@ pub fn provide() -> Session {
     release::keep_offline(&addresses());
     on_cleanup(move || {
         if let Some(Some((call, _))) = session.doing.try_get_value() {
-            engine().cancel(call);
+            engine().abandon(call);
         }
     });
     session
@@ -208,7 +208,7 @@ impl Session {
             if let Some((call, job)) = self.doing.get_value()
                 && !wanted.jobs().contains(&job)
             {
-                engine().cancel(call);
+                engine().abandon(call);
             }
             if has_texts && !failed && matches!(life, Life::Starting | Life::Ready { .. }) {
                 self.start();

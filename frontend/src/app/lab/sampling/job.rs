@@ -51,13 +51,20 @@ impl Job {
     }
 }
 
-/// Ends what runs; what comes back for it is dropped.
-pub fn halt(job: RwSignal<Job>, becomes: Job) {
-    let before = job.get_untracked();
-    job.set(becomes);
-    if let Job::Running { call, .. } = before {
+/// Ends what nobody waits for any more; what comes back for it is dropped.
+pub fn halt(job: RwSignal<Job>) {
+    if let Job::Running { call, .. } = job.get_untracked() {
+        engine().abandon(call);
+    }
+    job.set(Job::Idle);
+}
+
+/// Ends what a person stopped.
+fn stop(job: RwSignal<Job>) {
+    if let Job::Running { call, .. } = job.get_untracked() {
         engine().cancel(call);
     }
+    job.set(Job::Stopped);
 }
 
 /// How far a call is, with a button to stop it; once it was stopped or failed, with a button to begin again.
@@ -93,7 +100,7 @@ pub fn HowFar(
             <div class="sampling-far">
                 <span class="hint num" aria-hidden="true">{line}</span>
                 <Progress value=share label=line/>
-                <button class="button small" on:click=move |_| halt(job, Job::Stopped)>
+                <button class="button small" on:click=move |_| stop(job)>
                     <Icon name="stop" size=16/>
                     {t!(i18n, common.cancel)}
                 </button>

@@ -265,7 +265,7 @@ impl Session {
             self.next_turn(lane);
         }
         for job in [self.reading, self.growing, self.running, self.drawing] {
-            halt(job, Job::Idle);
+            halt(job);
         }
         self.answered.set(None);
         self.tree.set(None);
@@ -293,7 +293,7 @@ impl Session {
             }
             // They would hold up the slider, and are of something else now.
             for job in [self.growing, self.running, self.drawing] {
-                halt(job, Job::Idle);
+                halt(job);
             }
             let typed = before.is_some_and(|before| before != text);
             self.later(Lane::Reading, if typed { TYPING_MS } else { SLIDING_MS }, self.answer(asked));
@@ -307,7 +307,7 @@ impl Session {
         on_cleanup(move || {
             for job in [self.reading, self.growing, self.running, self.drawing] {
                 if let Some(Job::Running { call, .. }) = job.try_get_untracked() {
-                    engine().cancel(call);
+                    engine().abandon(call);
                 }
             }
         });
@@ -354,7 +354,7 @@ impl Session {
         Effect::new(move |_| {
             let spec = spec.get();
             if let Some(asked) = self.answered.with(|answered| answered.as_ref().map(|known| known.asked.clone())) {
-                halt(self.growing, Job::Idle);
+                halt(self.growing);
                 self.later(Lane::Growing, REST_MS, self.grow(asked, spec));
             }
         });
@@ -381,7 +381,7 @@ impl Session {
         Effect::new(move |_| {
             let _ = wanted.get();
             if let Some(asked) = self.answered.with(|answered| answered.as_ref().map(|known| known.asked.clone())) {
-                halt(self.running, Job::Idle);
+                halt(self.running);
                 self.later(Lane::Running, REST_MS, self.continue_text(asked, false));
             }
         });
