@@ -163,30 +163,3 @@ async fn bytes_follow_the_dials_and_the_address_remembers() -> Result<()> {
     assert_eq!(Some(published), one.outgrows(&shape));
     browser.close().await
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_look_of_the_cache_lab_is_kept_as_a_picture() -> Result<()> {
-    let server = Server::start().await?;
-    let desktop = Look { width: 1440, ..Look::desktop() };
-    let looks = [
-        ("cache-desktop-light-en", desktop.clone()),
-        ("cache-desktop-dark-zh", desktop.dark().language("zh-CN")),
-        ("cache-phone-light-zh", Look::phone().language("zh-CN")),
-        ("cache-phone-dark-en", Look::phone().dark()),
-    ];
-    for (name, look) in looks {
-        let browser = Browser::open(&look).await?;
-        look_at(&browser, &server, "/lab/cache?engine=cpu&tokens=32").await.context(name)?;
-        let fits: bool = browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
-        browser.screenshot(name).await?;
-        // The pictures and the bars are below the first screen.
-        for part in ["cache-work", "cache-bytes", "cache-window"] {
-            let scroll = format!("document.querySelector('.{part}').scrollIntoView(); return null");
-            browser.eval::<serde_json::Value>(&scroll).await?;
-            browser.screenshot(&format!("{name}-{part}")).await?;
-        }
-        ensure!(fits, "{name}: the page is wider than its window");
-        browser.close().await?;
-    }
-    Ok(())
-}

@@ -24,7 +24,6 @@ use super::browser_lab::{address, look_at, pass};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 const SENTENCE: &str = "The old man and the sea. The old man and the boy went down to the sea.";
-const PARTS: [&str; 5] = ["stack", "lens", "ablate", "heads", "job"];
 
 /// What `window.__hearth.inside` says.
 #[derive(Debug, Deserialize)]
@@ -363,33 +362,4 @@ async fn short_and_strange_texts_get_an_answer() -> Result<()> {
     let complaints = browser.severe_messages().await?;
     ensure!(complaints.is_empty(), "{complaints:?}");
     browser.close().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_look_of_every_part_is_kept_as_a_picture() -> Result<()> {
-    let server = Server::start().await?;
-    let desktop = Look { width: 1440, ..Look::desktop() };
-    let looks = [
-        ("inside-desktop-light-en", desktop.clone()),
-        ("inside-desktop-dark-zh", desktop.dark().language("zh-CN")),
-        ("inside-phone-light-zh", Look { width: 375, ..Look::phone().language("zh-CN") }),
-        ("inside-phone-dark-en", Look { width: 375, ..Look::phone().dark() }),
-    ];
-    for (name, look) in looks {
-        let browser = Browser::open(&look).await?;
-        for part in PARTS {
-            let name = format!("{name}-{part}");
-            look_at(&browser, &server, &format!("/lab/attention?part={part}&block=1")).await.context(name.clone())?;
-            let ready = "return document.querySelector('[data-inside=ready]') !== null";
-            browser.wait_within(ready, PATIENCE).await.context(name.clone())?;
-            let scroll = "document.querySelector('.inside').scrollIntoView(); return null";
-            browser.eval::<serde_json::Value>(scroll).await?;
-            browser.screenshot(&name).await?;
-            let fits: bool =
-                browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
-            ensure!(fits, "{name}: the page is wider than its window");
-        }
-        browser.close().await?;
-    }
-    Ok(())
 }

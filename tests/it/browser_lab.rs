@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hearth_tests::{Browser, Look, Server};
 use serde::Deserialize;
 use thirtyfour::Key;
@@ -138,25 +138,4 @@ async fn a_cell_shows_the_sum_that_made_it() -> Result<()> {
     };
     ensure!((scaled - model).abs() < 2e-4, "{scaled} is not the model's {model}");
     browser.close().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_look_of_the_lab_is_kept_as_a_picture() -> Result<()> {
-    let server = Server::start().await?;
-    let desktop = Look { width: 1440, ..Look::desktop() };
-    let looks = [
-        ("lab-desktop-light-en", desktop.clone()),
-        ("lab-desktop-dark-zh", desktop.dark().language("zh-CN")),
-        ("lab-phone-light-zh", Look::phone().language("zh-CN")),
-        ("lab-phone-dark-en", Look::phone().dark()),
-    ];
-    for (name, look) in looks {
-        let browser = Browser::open(&look).await?;
-        look_at(&browser, &server, "/lab/attention").await.context(name)?;
-        let wide: bool = browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
-        browser.screenshot(name).await?;
-        ensure!(wide, "{name}: the page is wider than its window");
-        browser.close().await?;
-    }
-    Ok(())
 }

@@ -187,46 +187,6 @@ async fn the_chapters_come_back_without_a_server() -> Result<()> {
     browser.close().await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_look_of_the_learning_path_is_kept_as_a_picture() -> Result<()> {
-    let server = Server::start().await?;
-    let desktop = Look { width: 1440, ..Look::desktop() };
-    let phone = Look { width: 375, ..Look::phone() };
-    let looks = [
-        ("learn-desktop-light-en", desktop.clone()),
-        ("learn-desktop-dark-zh", desktop.dark().language("zh-CN")),
-        ("learn-phone-light-zh", phone.clone().language("zh-CN")),
-        ("learn-phone-dark-en", phone.dark()),
-    ];
-    for (name, look) in looks {
-        let browser = Browser::open(&look).await?;
-        let fits = async || -> Result<()> {
-            let fits: bool =
-                browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
-            ensure!(fits, "{name}: the page is wider than its window");
-            Ok(())
-        };
-        browser.goto(&server.url("/learn")).await?;
-        browser.wait("return document.querySelectorAll('.learn-card').length === 6").await?;
-        browser.screenshot(name).await?;
-        fits().await?;
-        for part in ["attention", "cache", "quantization"] {
-            chapter(&browser, &server, part).await.context(name)?;
-            browser.screenshot(&format!("{name}-{part}")).await?;
-            fits().await?;
-            let scroll = "document.querySelector('.learn-lab, .learn-exercise').scrollIntoView(); return null";
-            browser.eval::<Value>(scroll).await?;
-            browser.screenshot(&format!("{name}-{part}-below")).await?;
-        }
-        browser.goto(&server.url("/learn/tuning")).await?;
-        browser.wait("return document.querySelector('.learn-jobs .button') !== null").await?;
-        browser.screenshot(&format!("{name}-tuning")).await?;
-        fits().await?;
-        browser.close().await?;
-    }
-    Ok(())
-}
-
 /// The siblings are what they are: which of these exercises they solve, and how, is measured and not arranged.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_position_exercises_can_be_solved_and_not_by_anything() -> Result<()> {

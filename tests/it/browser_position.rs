@@ -228,32 +228,6 @@ async fn the_position_lab_comes_back_without_a_server() -> Result<()> {
     browser.close().await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_look_of_the_position_lab_is_kept_as_a_picture() -> Result<()> {
-    let server = Server::start().await?;
-    let desktop = Look { width: 1440, ..Look::desktop() };
-    let looks = [
-        ("position-desktop-light-en", desktop.clone()),
-        ("position-desktop-dark-zh", desktop.dark().language("zh-CN")),
-        ("position-phone-light-zh", Look::phone().language("zh-CN")),
-        ("position-phone-dark-en", Look::phone().dark()),
-    ];
-    for (name, look) in looks {
-        let browser = Browser::open(&look).await?;
-        shown(&browser, &server, "?window=256&scaling=ntk").await.context(name)?;
-        let wide: bool = browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
-        browser.screenshot(name).await?;
-        // The lower half too: dials and heads.
-        browser
-            .eval::<serde_json::Value>("document.querySelector('.position-dials').scrollIntoView(); return null")
-            .await?;
-        browser.screenshot(&format!("{name}-below")).await?;
-        ensure!(wide, "{name}: the page is wider than its window");
-        browser.close().await?;
-    }
-    Ok(())
-}
-
 /// Another question makes a measurement useless. Its worker may finish in peace: to replace it would be to load every model again.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_question_does_not_cost_the_engine() -> Result<()> {

@@ -243,30 +243,3 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     ensure!(browser.count(".sampling-cut").await? == 0, "nothing is cut any more");
     browser.close().await
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_look_of_the_sampling_lab_is_kept_as_a_picture() -> Result<()> {
-    let server = Server::start().await?;
-    let desktop = Look { width: 1440, ..Look::desktop() };
-    let looks = [
-        ("sampling-desktop-light-en", desktop.clone()),
-        ("sampling-desktop-dark-zh", desktop.dark().language("zh-CN")),
-        ("sampling-phone-light-zh", Look::phone().language("zh-CN")),
-        ("sampling-phone-dark-en", Look { width: 375, ..Look::phone().dark() }),
-    ];
-    for (name, look) in looks {
-        let browser = Browser::open(&look).await?;
-        browser.goto(&server.url("/lab/sampling?engine=cpu")).await?;
-        ready(&browser).await.context(name)?;
-        let fits: bool = browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
-        browser.screenshot(name).await?;
-        // The pictures are below the first screen.
-        for part in ["sampling-way", "waterfall", "sampling-tree", "sampling-runs"] {
-            run(&browser, &format!("document.querySelector('.{part}').scrollIntoView()")).await?;
-            browser.screenshot(&format!("{name}-{part}")).await?;
-        }
-        ensure!(fits, "{name}: the page is wider than its window");
-        browser.close().await?;
-    }
-    Ok(())
-}

@@ -157,31 +157,3 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     browser.wait("return document.querySelector('.words-cut') === null").await?;
     browser.close().await
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_look_of_the_tokenizer_lab_is_kept_as_a_picture() -> Result<()> {
-    let server = Server::start().await?;
-    let desktop = Look { width: 1440, height: 1800, ..Look::desktop() };
-    let phone = Look { height: 2400, ..Look::phone() };
-    let looks = [
-        ("words-desktop-light-en", desktop.clone()),
-        ("words-desktop-dark-zh", desktop.dark().language("zh-CN")),
-        ("words-phone-light-zh", phone.clone().language("zh-CN")),
-        ("words-phone-dark-en", phone.dark()),
-    ];
-    for (name, look) in looks {
-        let browser = Browser::open(&look).await?;
-        browser.goto(&server.url("/lab/tokenizer?size=300&step=9")).await?;
-        ready(&browser).await.context(name)?;
-        browser.click("[data-action=learn]").await?;
-        browser
-            .wait_within("return window.__hearth.words.learned.length === 1 && document.querySelector('[data-lab=ready]') !== null", PATIENCE)
-            .await?;
-        let wide: bool = browser.eval("return document.documentElement.scrollWidth <= window.innerWidth + 1").await?;
-        browser.eval::<Value>("window.scrollTo(0, 0); return null").await?;
-        browser.screenshot(name).await?;
-        ensure!(wide, "{name}: the page is wider than its window");
-        browser.close().await?;
-    }
-    Ok(())
-}

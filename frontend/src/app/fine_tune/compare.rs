@@ -354,7 +354,7 @@ fn Ends(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
         }
     };
     view! {
-        <section class="card compare-scroll">
+        <section class="card compare-scroll" tabindex="0">
             <table class="num">
                 <thead>
                     <tr>
@@ -386,7 +386,11 @@ fn Differences(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
         }).collect_view()
     };
     view! {
-        <section class="card compare-scroll" data-differences=move || rows.with(|rows| rows.len().to_string())>
+        <section
+            class="card compare-scroll"
+            tabindex="0"
+            data-differences=move || rows.with(|rows| rows.len().to_string())
+        >
             <div class="section-head">
                 <h2>{t!(i18n, tune.compare_settings)}</h2>
                 <p class="soft">{t!(i18n, tune.compare_only)}</p>

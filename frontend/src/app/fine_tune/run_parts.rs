@@ -44,7 +44,7 @@ pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
                 <For each=move || prompts.get() key=String::clone let:prompt>
                     <div class="sample">
                         <p class="sample-prompt">{prompt.clone()}</p>
-                        <ol class="sample-texts">
+                        <ol class="sample-texts" tabindex="0">
                             <For each=move || of(&prompt) key=|sample| sample.step let:sample>
                                 <li>
                                     <span class="sample-step num">{sample.step}</span>
@@ -255,18 +255,20 @@ pub fn Log(record: RwSignal<Record>) -> impl IntoView {
     view! {
         <details class="card log" open>
             <summary><h2>{t!(i18n, tune.log)}</h2></summary>
-            <ol class="log-lines" role="log">
-                <For
-                    each=move || lines.get().into_iter().rev()
-                    key=|line| line.seq
-                    let:line
-                >
-                    <li class:warn=line.level == Level::Warn class:bad=line.level == Level::Error>
-                        <time class="num">{move || clock(line.time, i18n.get_locale())}</time>
-                        <span>{line.text.clone()}</span>
-                    </li>
-                </For>
-            </ol>
+            <div class="log-lines" role="log" tabindex="0">
+                <ol>
+                    <For
+                        each=move || lines.get().into_iter().rev()
+                        key=|line| line.seq
+                        let:line
+                    >
+                        <li class:warn=line.level == Level::Warn class:bad=line.level == Level::Error>
+                            <time class="num">{move || clock(line.time, i18n.get_locale())}</time>
+                            <span>{line.text.clone()}</span>
+                        </li>
+                    </For>
+                </ol>
+            </div>
         </details>
     }
 }
