@@ -8,6 +8,7 @@
 
 pub mod attention;
 pub mod cache;
+pub mod example;
 pub mod fit;
 pub mod held_out;
 pub mod inside;
@@ -15,6 +16,7 @@ pub mod map_reduce;
 pub mod position;
 pub mod quantize;
 pub mod sampling;
+pub mod table;
 pub mod words;
 
 use serde::{Deserialize, Serialize};
@@ -73,6 +75,15 @@ impl Request {
             Self::Sampling(ask) => ask.kind(),
             Self::Check(_) => "check",
             Self::Cancel { .. } => "cancel",
+        }
+    }
+
+    /// Whether a model must be open for it.
+    #[must_use]
+    pub fn needs_model(&self) -> bool {
+        match self {
+            Self::Trace { .. } | Self::Inside(_) | Self::Cache(_) | Self::Quantize(_) | Self::Sampling(_) => true,
+            Self::Open(_) | Self::Position(_) | Self::Words(_) | Self::Check(_) | Self::Cancel { .. } => false,
         }
     }
 }

@@ -120,6 +120,13 @@ impl Browser {
         Ok(())
     }
 
+    /// Runs a script in every page opened from now on, before the page's own.
+    pub async fn before_pages(&self, script: &str) -> Result<()> {
+        let parameters = json!({"source": script});
+        self.driver()?.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", parameters).await?;
+        Ok(())
+    }
+
     pub async fn goto(&self, url: &str) -> Result<()> {
         self.driver()?.goto(url).await?;
         Ok(())

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// Everything the page is built from, relative to the checkout.
-pub const SOURCES: [&str; 12] = [
+pub const SOURCES: [&str; 13] = [
     "frontend",
     "shared/src",
     "shared/Cargo.toml",
     "model/src",
     "model/Cargo.toml",
+    "public/examples",
     "public/learn",
     "public/models/nano/heldout.jsonl",
     "public/models/positions",

@@ -115,7 +115,7 @@ impl Site {
         kept.extend(
             self.files
                 .keys()
-                .filter(|path| !path.starts_with("models/") && *path != "sw.js")
+                .filter(|path| !path.starts_with("models/") && !path.starts_with("examples/") && *path != "sw.js")
                 .map(|path| format!("/{path}")),
         );
         if let Some(script) = self.files.get_mut("sw.js") {

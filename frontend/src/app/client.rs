@@ -90,6 +90,13 @@ pub async fn get_text(path: &str) -> Result<String, ClientError> {
     read_text(send(Call::new("GET", path)).await?).await.ok_or_else(|| ClientError::Garbled("no text".to_owned()))
 }
 
+/// The bytes behind a path of the page's own.
+pub async fn get_bytes(path: &str) -> Result<Vec<u8>, ClientError> {
+    let response = send(Call::new("GET", path)).await?;
+    let buffer = JsFuture::from(response.array_buffer().map_err(garbled)?).await.map_err(garbled)?;
+    Ok(Uint8Array::new(&buffer).to_vec())
+}
+
 /// The bytes behind a path, for a download that needs the key.
 pub async fn get_blob(path: &str) -> Result<web_sys::Blob, ClientError> {
     let response = send(Call::new("GET", path)).await?;

@@ -18,6 +18,7 @@ mod opening;
 mod picture;
 mod pieces;
 pub mod position;
+mod prompt;
 pub mod publish;
 pub mod quantize;
 pub mod sampling;
@@ -52,7 +53,7 @@ pub fn Lab() -> impl IntoView {
     let first = examples::first(&EXAMPLES, i18n.get_locale_untracked());
     let session = session::provide(first);
     inside::state::provide(session);
-    let state = move || session.host.status.with(host::Status::word);
+    let state = move || session.host.state();
     let engine = move || session.host.engine_word();
     let of_pass = move |read: fn(&forward::Forward) -> String| session.forward().map(|forward| read(&forward));
     view! {

@@ -1,4 +1,4 @@
-//! The first visit with nothing kept: until something is painted, until a lab has computed, and how many bytes are sent.
+//! The first visit with nothing kept: until something is painted, until a lab shows its example, until it has computed, and how many bytes are sent.
 
 use std::time::Duration;
 
@@ -12,22 +12,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(table: &mut Table) -> Result<()> {
     let server = Server::start().await?;
-    let (mut paints, mut labs, mut sizes) = (Vec::new(), Vec::new(), (0.0, 0.0));
+    let (mut paints, mut examples, mut labs, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), (0.0, 0.0));
     for _ in 0..ROUNDS {
         let browser = Browser::open(&Look::desktop()).await?;
-        browser.goto(&server.url("/lab/attention?engine=cpu")).await?;
+        browser.goto(&server.url("/lab/attention")).await?;
         let painted = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
         browser.wait_within(painted, PATIENCE).await?;
         paints.push(browser.eval::<f64>(painted).await?);
-        let ready = "const look = () => document.querySelector('[data-lab=ready]') ? done(performance.now()) : setTimeout(look, 4);
-             look();";
-        labs.push(browser.eval_async::<f64>(ready).await?);
+        let until = |what: &str| {
+            format!(
+                "const look = () => document.querySelector('{what}') ? done(performance.now()) : setTimeout(look, 4); look();"
+            )
+        };
+        examples.push(browser.eval_async::<f64>(&until("[data-lab=example], [data-lab=ready]")).await?);
+        labs.push(browser.eval_async::<f64>(&until("[data-lab=ready]")).await?);
         sizes = sent(&browser, &server).await?;
         browser.close().await?;
     }
-    let (paint, lab) = (median(paints), median(labs));
+    let (paint, example, lab) = (median(paints), median(examples), median(labs));
     let mark = Some(("1 s", paint <= 1_000.0));
     table.add("first paint, nothing kept", format!("{paint:.0} ms"), "", String::new(), mark);
+    table.add("example in the attention lab, nothing kept", format!("{example:.0} ms"), "", String::new(), None);
     table.add("first answer of the attention lab, nothing kept", format!("{lab:.0} ms"), "", String::new(), None);
     let (page, worker) = sizes;
     let mark = Some(("450 KB", page <= 450e3));

@@ -17,7 +17,7 @@ mod work;
 use leptos::prelude::*;
 
 use super::examples::{self, Example};
-use super::{host, opening, tabs};
+use super::{opening, tabs};
 use crate::app::i18n::{t, use_i18n};
 
 /// A word of this page in the reader's language, as a signal.
@@ -42,7 +42,7 @@ pub fn Cache() -> impl IntoView {
     let i18n = use_i18n();
     let first = examples::first(&EXAMPLES, i18n.get_locale_untracked());
     let session = session::provide(first);
-    let state = move || session.host.status.with(host::Status::word);
+    let state = move || session.host.state();
     let engine = move || session.host.engine_word();
     let begun = Memo::new(move |_| session.run.with(Option::is_some));
     view! {

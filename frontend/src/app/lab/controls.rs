@@ -7,6 +7,7 @@ use super::host::Status;
 use super::inside::document;
 use super::inside::state::use_inside;
 use super::opening::{EngineSwitch, ModelChoice};
+use super::prompt::Prompt;
 use super::session::use_session;
 use super::share::Share;
 use super::{EXAMPLES, PLACE, milliseconds};
@@ -20,17 +21,11 @@ pub fn Controls() -> impl IntoView {
     view! {
         <section class="lab-controls card">
             <div class="lab-text">
-                <label class="field">
-                    <span class="field-label">{t!(i18n, lab.text_label)}</span>
-                    <textarea
-                        id="lab-text"
-                        class="textarea"
-                        rows="3"
-                        spellcheck="false"
-                        prop:value=move || session.text.get()
-                        on:input=move |event| session.text.set(event_target_value(&event))
-                    ></textarea>
-                </label>
+                <Prompt
+                    id="lab-text"
+                    label=Signal::derive(move || t_string!(i18n, lab.text_label).to_owned())
+                    text=session.text
+                />
                 <Examples examples=&EXAMPLES choose=move |text: &str| session.text.set(text.to_owned())/>
             </div>
             <div class="lab-settings">

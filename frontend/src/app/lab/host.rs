@@ -3,6 +3,7 @@
 
 use gloo::timers::callback::Timeout;
 use hearth_shared::api::models::Model;
+use hearth_shared::lab::example;
 use hearth_shared::lab::{
     EngineChoice, EngineReason, LabError, LabFile, LabModel, OpenModel, Opened, Progress, Reply, Request, TensorName,
 };
@@ -13,9 +14,10 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::engine::{Answer, Life, engine};
 use super::heat::Palette;
-use super::publish;
+use super::{milliseconds, publish};
 use crate::app::{
-    client,
+    address, client,
+    i18n::use_i18n,
     store::{self, NANO, Store, use_store},
     theme::use_theme,
 };
@@ -74,9 +76,20 @@ pub struct Host {
     pub choice: RwSignal<EngineChoice>,
     pub status: RwSignal<Status>,
     pub opened: RwSignal<Option<Opened>>,
+    /// What is shown was computed beforehand: the engine is not there yet.
+    pub rehearsal: RwSignal<bool>,
     pub palette: RwSignal<Palette>,
     vocabulary: StoredValue<Rc<Vocabulary>, LocalStorage>,
     store: Store,
+}
+
+/// As [`provide`]; until the engine is there, a lab that no link opened shows what it computed once: the example of this name.
+pub fn provide_with_example(model: Option<String>, choice: EngineChoice, example: &'static str) -> Host {
+    let host = provide(model, choice);
+    if address::query().is_empty() {
+        host.rehearse(example);
+    }
+    host
 }
 
 /// Opens `model`, or hearth-nano, as soon as the engine is there, and again whenever it, the choice or the worker changes.
@@ -86,6 +99,7 @@ pub fn provide(model: Option<String>, choice: EngineChoice) -> Host {
         choice: RwSignal::new(choice),
         status: RwSignal::new(Status::Waiting),
         opened: RwSignal::new(None),
+        rehearsal: RwSignal::new(false),
         palette: RwSignal::new(Palette::current()),
         vocabulary: StoredValue::new_local(Rc::default()),
         store: use_store(),
@@ -110,8 +124,32 @@ impl Host {
         Some(self.model.get()).filter(|model| model != NANO)
     }
 
+    /// The word for the lab's state in the page's attributes.
+    pub fn state(&self) -> &'static str {
+        match self.status.with(Status::word) {
+            "ready" if self.rehearsal.get() => "example",
+            word => word,
+        }
+    }
+
+    /// The lab has its answer; from the first one of this tab's own engine on, nothing is an example any more.
+    pub fn answered(&self) {
+        if self.rehearsal.get_untracked() && !matches!(engine().life().get_untracked(), Life::Starting) {
+            self.rehearsal.set(false);
+        }
+        self.status.set(Status::Ready);
+    }
+
+    /// A time that was measured in this tab; one of the example is none.
+    pub fn measured(&self, ms: f64) -> Option<String> {
+        (!self.rehearsal.get()).then(|| milliseconds(ms))
+    }
+
     /// The word for the engine that has the model; none before it is open.
     pub fn engine_word(&self) -> Option<&'static str> {
+        if self.rehearsal.get() {
+            return None;
+        }
         self.opened.with(|opened| opened.as_ref().map(|opened| opened.engine.engine.word()))
     }
 
@@ -124,6 +162,33 @@ impl Host {
         if let Status::Opening { call, .. } = self.status.get_untracked() {
             engine().cancel(call);
         }
+    }
+
+    /// Fetches an example and shows it, unless the engine is there first. Without one the lab waits for its engine.
+    fn rehearse(self, name: &'static str) {
+        on_cleanup(|| {
+            engine().rehearse(Vec::new());
+        });
+        if !matches!(engine().life().get_untracked(), Life::Starting) {
+            return;
+        }
+        let language = use_i18n().get_locale_untracked().to_string();
+        spawn_local(async move {
+            let Ok(file) = client::get_bytes(&format!("/examples/{name}-{language}.bin")).await else { return };
+            match example::read(&file) {
+                Ok(exchanges) if self.rehearsal.try_get_untracked().is_some() => {
+                    let known = exchanges.into_iter().map(|(exchange, buffers)| {
+                        let buffers = buffers.into_iter().map(|bytes| Uint8Array::from(bytes).buffer()).collect();
+                        (exchange, buffers)
+                    });
+                    if engine().rehearse(known.collect()) {
+                        self.rehearsal.set(true);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => leptos::logging::warn!("example {name}: {error}"),
+            }
+        });
     }
 
     /// Opens the chosen model whenever it, the engine choice or the worker changes.
@@ -142,8 +207,16 @@ impl Host {
                     if reason.is_some() {
                         crashed.set_value(reason);
                     }
+                    self.rehearsal.set(false);
                     self.opened.set(None);
                     return before.unwrap_or_default();
+                }
+                // The example's model; it is opened once.
+                Life::Starting if models_known && self.rehearsal.get() => {
+                    if before.as_ref().is_none_or(|(_, opened, _)| *opened != model) {
+                        self.open(&model, choice, None);
+                    }
+                    return (0, model, choice);
                 }
                 _ => return before.unwrap_or_default(),
             };
@@ -174,7 +247,11 @@ impl Host {
             self.status.set(Status::Failed(LabError::Other { message }));
             return;
         };
-        self.opened.set(None);
+        // An example stays until there is something to take its place.
+        let is_example = self.rehearsal.get_untracked();
+        if !is_example {
+            self.opened.set(None);
+        }
         let request = Request::Open(OpenModel { model, engine: choice });
         let on_progress = move |told: Progress| {
             self.status.update(|status| {
@@ -196,7 +273,13 @@ impl Host {
                     self.opened.set(Some(*opened));
                 }
                 Ok(_) | Err(LabError::Superseded) => {}
-                Err(error) => self.status.set(Status::Failed(error)),
+                Err(error) => {
+                    if is_example {
+                        self.rehearsal.set(false);
+                        self.opened.set(None);
+                    }
+                    self.status.set(Status::Failed(error));
+                }
             }
         });
     }

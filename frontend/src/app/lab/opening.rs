@@ -64,7 +64,7 @@ pub fn EngineSwitch() -> impl IntoView {
         Life::Ready { webgpu, .. } => matches!(webgpu, WebGpu::Adapter(_)),
         _ => true,
     };
-    let why = move || host.opened.get().map(|opened| why(opened.engine));
+    let why = move || host.opened.get().filter(|_| !host.rehearsal.get()).map(|opened| why(opened.engine));
     view! {
         <div class="field">
             <span class="field-label" id="lab-engine">{t!(i18n, lab.engine)}</span>
@@ -145,6 +145,15 @@ pub fn Notices() -> impl IntoView {
             }
             Status::Opening { .. } => view! { <Opening/> }.into_any(),
             Status::Failed(error) => failed(error).into_any(),
+            _ if host.rehearsal.get() => {
+                view! {
+                    <p class="notice lab-example">
+                        <span class="spinner"></span>
+                        {t!(i18n, lab.example)}
+                    </p>
+                }
+                    .into_any()
+            }
             _ => ().into_any(),
         }}
     }

@@ -76,7 +76,7 @@ fn use_lab() -> Lab {
 pub fn Quantize() -> impl IntoView {
     let i18n = use_i18n();
     let lab = provide();
-    let state = move || lab.host.status.with(Status::word);
+    let state = move || lab.host.state();
     let long = move || lab.long.with(|long| (*long != Long::Idle).then_some("running"));
     view! {
         <div class="page lab quantize" data-lab=state data-long=long>
@@ -117,7 +117,7 @@ fn provide() -> Lab {
     let word = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
     let choice = super::address::choice_of(&word("engine").unwrap_or_default());
     let lab = Lab {
-        host: host::provide(word("model"), choice),
+        host: host::provide_with_example(word("model"), choice, "quantization"),
         setting: RwSignal::new(Setting::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))),
         tried: RwSignal::new(None),
         points: RwSignal::new(Vec::new()),
@@ -155,6 +155,8 @@ impl Lab {
         let model = Memo::new(move |_| self.host.opened.with(|opened| opened.as_ref().map(|opened| opened.id.clone())));
         Effect::new(move |before: Option<Option<String>>| {
             let now = model.get();
+            // What the example answered is measured again once the model is open.
+            self.host.opened.track();
             let setting = self.setting.get();
             if before.flatten() != now {
                 self.tried.set(None);
@@ -216,7 +218,7 @@ impl Lab {
         });
         publish::publish_value("quantize", &tried);
         self.tried.set(Some(tried));
-        self.host.status.set(Status::Ready);
+        self.host.answered();
     }
 
     /// Runs what takes many measurements; its progress stands in `long`.
@@ -258,7 +260,7 @@ impl Lab {
 
     /// A long one would stop the measurement that runs, or another long one.
     fn is_busy(self) -> bool {
-        self.host.status.get() != Status::Ready || self.long.with(|long| *long != Long::Idle)
+        self.host.state() != "ready" || self.long.with(|long| *long != Long::Idle)
     }
 
     fn cancel(self) {

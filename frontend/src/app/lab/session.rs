@@ -56,7 +56,7 @@ pub fn provide(first_text: &'static str) -> Session {
     let address = publish::address();
     let sliders = address.sliders;
     let session = Session {
-        host: host::provide(address.model, address.choice),
+        host: host::provide_with_example(address.model, address.choice, "attention"),
         text: RwSignal::new(address.text.unwrap_or_else(|| first_text.to_owned())),
         at: RwSignal::new(address.at),
         step: RwSignal::new(address.step),
@@ -218,9 +218,9 @@ impl Session {
         }
         publish::publish_pass(&forward, answer_ms);
         self.forward.set_value(Some(Rc::new(forward)));
-        self.answer_ms.set(Some(answer_ms));
         self.version.update(|version| *version += 1);
-        self.host.status.set(Status::Ready);
+        self.host.answered();
+        self.answer_ms.set((!self.host.rehearsal.get_untracked()).then_some(answer_ms));
     }
 
     /// What is published of the head and the token in hand follows them.

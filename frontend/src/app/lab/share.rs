@@ -1,6 +1,7 @@
 //! What a person takes away from a lab: the link to what they see, its numbers and its drawing as files; and the way back to the
 //! beginning.
 
+use hearth_shared::lab::table;
 use js_sys::Reflect;
 use leptos::prelude::*;
 use wasm_bindgen::JsValue;
@@ -10,7 +11,7 @@ use super::picture;
 use crate::app::address::{self, Pairs};
 use crate::app::components::{icons::Icon, toast::use_toasts};
 use crate::app::download;
-use crate::app::i18n::{t, tu_string, use_i18n};
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 
 #[component]
 pub fn Share(
@@ -52,6 +53,12 @@ pub fn Share(
             download::save_text(&text, &format!("{name}.json"));
         }
     };
+    let tabulate = move |_| {
+        let document = untrack(|| export.run(())).and_then(|text| serde_json::from_str(&text).ok());
+        if let Some(document) = document {
+            download::save_text(&table::csv(&document), &format!("{name}.csv"));
+        }
+    };
     let draw = move |_| {
         spawn_local(async move {
             match picture::save(&format!("{name}.png")).await {
@@ -67,9 +74,23 @@ pub fn Share(
                 <Icon name="copy" size=16/>
                 {t!(i18n, lab.copy_link)}
             </button>
-            <button class="button small quiet" data-action="export" on:click=save>
+            <button
+                class="button small quiet"
+                data-action="export"
+                title=move || t_string!(i18n, lab.export)
+                on:click=save
+            >
                 <Icon name="download" size=16/>
-                {t!(i18n, lab.export)}
+                "JSON"
+            </button>
+            <button
+                class="button small quiet"
+                data-action="table"
+                title=move || t_string!(i18n, lab.export_table)
+                on:click=tabulate
+            >
+                <Icon name="download" size=16/>
+                "CSV"
             </button>
             <Show when=move || !words_only>
                 <button class="button small quiet" data-action="picture" on:click=draw>

@@ -13,6 +13,7 @@ use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::lab::examples::Examples;
 use crate::app::lab::host::Status;
 use crate::app::lab::opening::{EngineSwitch, ModelChoice};
+use crate::app::lab::prompt::Prompt;
 use crate::app::lab::share::Share;
 
 #[component]
@@ -28,17 +29,7 @@ pub fn Controls() -> impl IntoView {
     view! {
         <section class="lab-controls card">
             <div class="lab-text">
-                <label class="field">
-                    <span class="field-label">{t!(i18n, cache.prompt)}</span>
-                    <textarea
-                        id="cache-prompt"
-                        class="textarea cache-prompt"
-                        rows="3"
-                        spellcheck="false"
-                        prop:value=move || session.text.get()
-                        on:input=move |event| session.text.set(event_target_value(&event))
-                    ></textarea>
-                </label>
+                <Prompt id="cache-prompt" class="cache-prompt" label=word!(i18n, prompt) text=session.text/>
                 <Examples examples=&EXAMPLES choose=begin/>
                 <Slider
                     label=word!(i18n, count)

@@ -3,7 +3,6 @@
 use hearth_shared::lab::quantize::{Tried, rise};
 use leptos::prelude::*;
 
-use super::super::milliseconds;
 use super::use_lab;
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -30,7 +29,9 @@ pub fn Summary() -> impl IntoView {
     let full = of(|tried| format::bytes(tried.full_bytes));
     let was = of(|tried| format!("{:.2}", tried.base.perplexity()));
     let tokens = of(|tried| tried.loss.tokens.to_string());
-    let before = of(|tried| milliseconds(tried.base.ms));
+    let measured =
+        move |read: fn(&Tried) -> f64| move || lab.tried.with(|tried| lab.host.measured(read(tried.as_ref()?)));
+    let before = measured(|tried| tried.base.ms);
     view! {
         <section class="quantize-summary" aria-live="polite">
             <article class="card" data-tone=tone>
@@ -61,8 +62,8 @@ pub fn Summary() -> impl IntoView {
             </article>
             <article class="card">
                 <h2>{t!(i18n, quantize.speed)}</h2>
-                <p class="quantize-figure num">{of(|tried| milliseconds(tried.loss.ms))}</p>
-                <p class="num">{move || t_string!(i18n, quantize.from, was = before().unwrap_or_default())}</p>
+                <p class="quantize-figure num">{measured(|tried| tried.loss.ms)}</p>
+                <p class="num">{move || before().map(|was| t_string!(i18n, quantize.from, was = was))}</p>
                 <p class="hint">{t!(i18n, quantize.speed_hint)}</p>
             </article>
         </section>

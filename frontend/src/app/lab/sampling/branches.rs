@@ -11,7 +11,7 @@ use super::session::use_session;
 use super::word;
 use crate::app::components::field::Slider;
 use crate::app::i18n::{t, t_string, use_i18n};
-use crate::app::lab::{milliseconds, percent, visible};
+use crate::app::lab::{percent, visible};
 
 #[component]
 pub fn Branches() -> impl IntoView {
@@ -22,7 +22,7 @@ pub fn Branches() -> impl IntoView {
     let took = move || {
         session.tree.with(|tree| {
             let tree = tree.as_ref()?;
-            let (count, ms) = (tree.forwarded, milliseconds(tree.ms));
+            let (count, ms) = (tree.forwarded, session.host.measured(tree.ms)?);
             Some(t_string!(i18n, sampling.tree_took, nodes = tree.nodes.len(), count = count, ms = ms))
         })
     };

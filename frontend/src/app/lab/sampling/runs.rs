@@ -10,7 +10,7 @@ use crate::app::components::field::Slider;
 use crate::app::components::icons::Icon;
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::lab::pieces::joined;
-use crate::app::lab::{milliseconds, percent, visible};
+use crate::app::lab::{percent, visible};
 
 /// Seeds that the dice show.
 const FACES: f64 = 100_000.0;
@@ -23,7 +23,7 @@ pub fn Runs() -> impl IntoView {
     let took = move || {
         session.continued.with(|continued| {
             let found = &continued.as_ref()?.found;
-            let (count, ms) = (found.runs.len(), milliseconds(found.ms));
+            let (count, ms) = (found.runs.len(), session.host.measured(found.ms)?);
             Some(t_string!(i18n, sampling.runs_took, count = count, ms = ms))
         })
     };

@@ -101,7 +101,7 @@ pub fn provide(first_text: &'static str) -> Session {
     let address = Address::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let (knobs, plan) = (address.knobs, address.plan);
     let session = Session {
-        host: host::provide(address.model, address.choice),
+        host: host::provide_with_example(address.model, address.choice, "sampling"),
         text: RwSignal::new(String::new()),
         cut_from: RwSignal::new(None),
         temperature: RwSignal::new(knobs.temperature),
@@ -325,7 +325,7 @@ impl Session {
                     self.draws.set(None);
                 }
                 self.answered.set(Some(Answered { asked, found: *found }));
-                self.host.status.set(Status::Ready);
+                self.host.answered();
             }
             // The supervisor is on a crash, and the model is opened again.
             Ok(_) | Err(LabError::Superseded | LabError::Crashed { .. }) => {}

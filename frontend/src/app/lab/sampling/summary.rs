@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use super::session::use_session;
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
-use crate::app::lab::{milliseconds, percent};
+use crate::app::lab::percent;
 
 #[component]
 pub fn Summary() -> impl IntoView {
@@ -20,7 +20,7 @@ pub fn Summary() -> impl IntoView {
     let timed = move || {
         session.answered.with(|answered| {
             let found = &answered.as_ref()?.found;
-            let (read, stages) = (milliseconds(found.forward_ms), milliseconds(found.stages_ms));
+            let (read, stages) = (session.host.measured(found.forward_ms)?, session.host.measured(found.stages_ms)?);
             Some(if found.forwarded > 0 {
                 t_string!(i18n, sampling.timed_read, count = found.forwarded, read = read, stages = stages)
             } else {
