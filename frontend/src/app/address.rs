@@ -3,6 +3,7 @@
 use gloo::timers::callback::Timeout;
 use js_sys::Array;
 use leptos::prelude::*;
+use leptos_router::hooks::use_location;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::UrlSearchParams;
 
@@ -14,10 +15,19 @@ pub type Pairs = Vec<(&'static str, String)>;
 /// The address follows what it says after this long: browsers refuse to rewrite it with every move of a slider.
 const FOLLOW_MS: u32 = 300;
 
-/// Names and decoded values, in their order.
+/// What leads to the place that is being opened: names and decoded values, in their order. The router knows it before the window
+/// does, so a link on the page says as much as an address typed.
 pub fn query() -> Vec<(String, String)> {
-    let query = window().location().search().unwrap_or_default();
-    let Ok(query) = UrlSearchParams::new_with_str(&query) else {
+    pairs(&use_location().search.get_untracked())
+}
+
+/// What stands in the window now.
+pub fn shown() -> Vec<(String, String)> {
+    pairs(&window().location().search().unwrap_or_default())
+}
+
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let Ok(query) = UrlSearchParams::new_with_str(query) else {
         return Vec::new();
     };
     Array::from(&query)

@@ -38,7 +38,7 @@ pub fn framed(address: &str) -> String {
 }
 
 fn is_asked_for() -> bool {
-    address::query().iter().any(|(name, _)| name == NAME)
+    address::shown().iter().any(|(name, _)| name == NAME)
 }
 
 /// None of its frames has another origin: the browser says nothing of those.
