@@ -232,7 +232,7 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     ensure!(browser.count(".waterfall").await? == 0, "no text, and still a distribution");
     // Ten million characters, controls and lone marks among them.
     write(&browser, "'a\\u0000\\u0301字\\u200f👍'.repeat(1500000)").await?;
-    browser.find_within(".sampling-cut", PATIENCE).await?;
+    browser.find_within(".lab-cut", PATIENCE).await?;
     let page = ready(&browser).await?;
     ensure!(page.text.chars().count() == CHARACTERS, "{} characters are kept", page.text.chars().count());
     let read = &page.distribution;
@@ -240,6 +240,6 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     write(&browser, "'The old man'").await?;
     browser.wait_within("return window.__hearth.sampling?.text === 'The old man'", PATIENCE).await?;
     ready(&browser).await?;
-    ensure!(browser.count(".sampling-cut").await? == 0, "nothing is cut any more");
+    ensure!(browser.count(".lab-cut").await? == 0, "nothing is cut any more");
     browser.close().await
 }

@@ -150,10 +150,10 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     browser.wait_within(&kept, PATIENCE).await?;
     let page = ready(&browser).await?;
     ensure!(page["vocabularies"][0]["exact"] == true, "the cut text is cut byte for byte");
-    ensure!(browser.count(".words-cut").await? == 1, "the page says what it kept");
+    ensure!(browser.count(".lab-cut").await? == 1, "the page says what it kept");
     let held: usize = browser.eval("return [...document.getElementById('lab-text').value].length").await?;
     ensure!(held == MOST_CHARACTERS, "the box holds {held} characters");
     browser.click("[data-action=reset]").await?;
-    browser.wait("return document.querySelector('.words-cut') === null").await?;
+    browser.wait("return document.querySelector('.lab-cut') === null").await?;
     browser.close().await
 }

@@ -148,8 +148,14 @@ pub fn Notices() -> impl IntoView {
             _ if host.rehearsal.get() => {
                 view! {
                     <p class="notice lab-example">
-                        <span class="spinner"></span>
-                        {t!(i18n, lab.example)}
+                        <Icon name="info"/>
+                        <span>
+                            {t!(i18n, lab.example)}
+                            {move || {
+                                let starts = !matches!(engine().life().get(), Life::Down { .. });
+                                starts.then(|| view! { " " {t!(i18n, lab.example_until)} })
+                            }}
+                        </span>
                     </p>
                 }
                     .into_any()

@@ -1,5 +1,4 @@
-//! Where a person writes what the model reads from its beginning: a text area that keeps as much as a model here can read, and says
-//! so when there was more.
+//! Where a person writes what a lab reads: a text area that keeps the part which the lab can read, and says so when there was more.
 
 use hearth_shared::lab::words::beginning;
 use leptos::prelude::*;
@@ -12,35 +11,51 @@ use crate::app::i18n::{t_string, use_i18n};
 /// More than the longest pass takes of any text.
 const CHARACTERS: usize = 8_000;
 
+fn of_a_pass(text: &str) -> &str {
+    beginning(text, CHARACTERS)
+}
+
 #[component]
 pub fn Prompt(
     id: &'static str,
     /// Further classes of the text area.
     #[prop(optional)]
     class: &'static str,
+    #[prop(default = "3")] rows: &'static str,
     #[prop(into)] label: Signal<String>,
     text: RwSignal<String>,
+    /// The part of a text that is read.
+    #[prop(default = of_a_pass)]
+    keep: fn(&str) -> &str,
+    /// Says how many characters there were, and how many of them are kept.
+    #[prop(optional, into)]
+    cut: Option<Callback<(String, String), String>>,
 ) -> impl IntoView {
     let i18n = use_i18n();
-    // Characters of the whole text, where some of it was left out.
-    let whole = RwSignal::new(None::<usize>);
+    // Characters of what was written, and what is kept of it, where that is less.
+    let written = RwSignal::new(None::<(usize, String)>);
     let write = move |event: web_sys::Event| {
         let area = event_target::<HtmlTextAreaElement>(&event);
         let all = area.value();
-        let kept = beginning(&all, CHARACTERS);
+        let kept = keep(&all);
         let is_cut = kept.len() < all.len();
-        whole.set(is_cut.then(|| all.chars().count()));
+        written.set(is_cut.then(|| (all.chars().count(), kept.to_owned())));
         text.set(kept.to_owned());
         if is_cut {
             // The signal may hold this already: then it would not put it back.
             area.set_value(kept);
         }
     };
-    let cut = move || {
-        // A text from elsewhere, such as an example, is whole.
-        let whole = whole.get().filter(|_| text.with(|text| text.chars().count() == CHARACTERS))?;
-        let (whole, kept) = (format::group(whole as u64), format::group(CHARACTERS as u64));
-        let words = t_string!(i18n, lab.cut_text, whole = whole, kept = kept);
+    let notice = move || {
+        let (whole, kept) = written.get()?;
+        if text.with(|text| *text != kept) {
+            return None;
+        }
+        let (whole, kept) = (format::group(whole as u64), format::group(kept.chars().count() as u64));
+        let words = match cut {
+            Some(cut) => cut.run((whole, kept)),
+            None => t_string!(i18n, lab.cut_text, whole = whole, kept = kept),
+        };
         Some(view! { <p class="notice warn lab-cut" role="status"><Icon name="info"/><span>{words}</span></p> })
     };
     view! {
@@ -49,13 +64,13 @@ pub fn Prompt(
             <textarea
                 id=id
                 class=format!("textarea {class}")
-                rows="3"
+                rows=rows
                 dir="auto"
                 spellcheck="false"
                 prop:value=move || text.get()
                 on:input=write
             ></textarea>
         </label>
-        {cut}
+        {notice}
     }
 }

@@ -1,62 +1,35 @@
 //! What a person sets in the sampling lab: the text, the model, the engine, and the sampler's sliders.
 
-use hearth_shared::lab::sampling::CHARACTERS;
 use leptos::prelude::*;
-use web_sys::HtmlTextAreaElement;
 
 use super::address::{Knobs as Setting, PENALTIES, SHARES, TEMPERATURES, TOP_KS};
 use super::document;
 use super::job::HowFar;
-use super::session::{PLACE, use_session};
+use super::session::{PLACE, kept, use_session};
 use super::{EXAMPLES, word};
 use crate::app::components::field::Slider;
-use crate::app::components::icons::Icon;
-use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::lab::examples::Examples;
 use crate::app::lab::opening::{EngineSwitch, ModelChoice};
+use crate::app::lab::prompt::Prompt;
 use crate::app::lab::share::Share;
 
 #[component]
 pub fn Controls() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let write = move |event: web_sys::Event| {
-        let area = event_target::<HtmlTextAreaElement>(&event);
-        if !session.write(&area.value()) {
-            // The signal may hold this end already: then it would not put it back.
-            area.set_value(&session.text.get_untracked());
-        }
-    };
-    let cut = move || {
-        session.cut_from.get().map(|whole| {
-            let (whole, kept) = (format::group(whole as u64), format::group(CHARACTERS as u64));
-            let words = t_string!(i18n, sampling.cut_text, whole = whole, kept = kept);
-            view! { <p class="notice warn sampling-cut" role="status"><Icon name="info"/><span>{words}</span></p> }
-        })
-    };
+    let cut = move |(whole, kept)| t_string!(i18n, sampling.cut_text, whole = whole, kept = kept);
     view! {
         <section class="lab-controls card">
             <div class="lab-text">
-                <label class="field">
-                    <span class="field-label">{t!(i18n, sampling.text_label)}</span>
-                    <textarea
-                        id="sampling-text"
-                        class="textarea"
-                        rows="3"
-                        dir="auto"
-                        spellcheck="false"
-                        prop:value=move || session.text.get()
-                        on:input=write
-                    ></textarea>
-                </label>
-                {cut}
-                <Examples
-                    examples=&EXAMPLES
-                    choose=move |text: &str| {
-                        session.write(text);
-                    }
+                <Prompt
+                    id="sampling-text"
+                    label=word!(i18n, text_label)
+                    text=session.text
+                    keep=kept
+                    cut=Callback::new(cut)
                 />
+                <Examples examples=&EXAMPLES choose=move |text: &str| session.write(text)/>
             </div>
             <div class="lab-settings">
                 <ModelChoice/>

@@ -51,8 +51,6 @@ pub struct Continued {
 pub struct Session {
     pub host: Host,
     pub text: RwSignal<String>,
-    /// Length of what was written or pasted, in characters, where only its end is kept.
-    pub cut_from: RwSignal<Option<usize>>,
     pub temperature: RwSignal<f64>,
     /// 0 keeps all.
     pub top_k: RwSignal<f64>,
@@ -103,7 +101,6 @@ pub fn provide(first_text: &'static str) -> Session {
     let session = Session {
         host: host::provide_with_example(address.model, address.choice, "sampling"),
         text: RwSignal::new(String::new()),
-        cut_from: RwSignal::new(None),
         temperature: RwSignal::new(knobs.temperature),
         top_k: RwSignal::new(knobs.top_k),
         top_p: RwSignal::new(knobs.top_p),
@@ -143,14 +140,15 @@ pub fn use_session() -> Session {
     expect_context::<Session>()
 }
 
+/// The part of a text that is read: what comes next depends on the end.
+pub fn kept(text: &str) -> &str {
+    ending(text, CHARACTERS)
+}
+
 impl Session {
-    /// Takes a text, or its end, and says whether that was all of it.
-    pub fn write(&self, text: &str) -> bool {
-        let kept = ending(text, CHARACTERS);
-        let whole = kept.len() == text.len();
-        self.cut_from.set((!whole).then(|| text.chars().count()));
-        self.text.set(kept.to_owned());
-        whole
+    /// Takes a text, or its end.
+    pub fn write(&self, text: &str) {
+        self.text.set(kept(text).to_owned());
     }
 
     /// What tokens say that would be put behind the text; none where they are no whole characters.

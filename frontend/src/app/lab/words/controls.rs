@@ -1,18 +1,16 @@
 //! What a person sets in the tokenizer lab: the text, the vocabularies, how control tokens are read; and what is done with the
 //! whole: a link, a file, the beginning.
 
-use hearth_shared::lab::words::MOST_CHARACTERS;
 use leptos::prelude::*;
-use web_sys::HtmlTextAreaElement;
 
 use super::address::fits;
 use super::export;
-use super::session::use_session;
+use super::session::{kept, use_session};
 use crate::app::components::field::CheckField;
-use crate::app::components::icons::Icon;
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::lab::examples::{Example, Examples};
+use crate::app::lab::prompt::Prompt;
 use crate::app::lab::share::Share;
 
 /// Texts that show what vocabularies do differently. The first two are what the page begins with.
@@ -32,20 +30,7 @@ pub const EXAMPLES: [Example; 9] = [
 pub fn Controls() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let write = move |event: web_sys::Event| {
-        let area = event_target::<HtmlTextAreaElement>(&event);
-        if !session.write(&area.value()) {
-            // The signal may hold this beginning already: then it would not put it back.
-            area.set_value(&session.text.get_untracked());
-        }
-    };
-    let cut = move || {
-        session.cut_from.get().map(|whole| {
-            let (whole, kept) = (format::group(whole as u64), format::group(MOST_CHARACTERS as u64));
-            let words = t_string!(i18n, words.cut_text, whole = whole, kept = kept);
-            view! { <p class="notice warn words-cut" role="status"><Icon name="info"/><span>{words}</span></p> }
-        })
-    };
+    let cut = move |(whole, kept)| t_string!(i18n, words.cut_text, whole = whole, kept = kept);
     let without_text = move |()| {
         let long = session.text.with(|text| !fits(text));
         long.then(|| t_string!(i18n, words.copied_without_text).to_owned())
@@ -53,25 +38,15 @@ pub fn Controls() -> impl IntoView {
     view! {
         <section class="lab-controls words-controls card">
             <div class="lab-text">
-                <label class="field">
-                    <span class="field-label">{t!(i18n, words.text_label)}</span>
-                    <textarea
-                        id="lab-text"
-                        class="textarea"
-                        rows="4"
-                        dir="auto"
-                        spellcheck="false"
-                        prop:value=move || session.text.get()
-                        on:input=write
-                    ></textarea>
-                </label>
-                {cut}
-                <Examples
-                    examples=&EXAMPLES
-                    choose=move |text: &str| {
-                        session.write(text);
-                    }
+                <Prompt
+                    id="lab-text"
+                    rows="4"
+                    label=Signal::derive(move || t_string!(i18n, words.text_label).to_owned())
+                    text=session.text
+                    keep=kept
+                    cut=Callback::new(cut)
                 />
+                <Examples examples=&EXAMPLES choose=move |text: &str| session.write(text)/>
             </div>
             <div class="lab-settings">
                 <Vocabularies/>

@@ -94,8 +94,6 @@ pub struct Lesson {
 #[derive(Clone, Copy)]
 pub struct Session {
     pub text: RwSignal<String>,
-    /// Length of what was written or pasted, in characters, where only its beginning is kept.
-    pub cut_from: RwSignal<Option<usize>>,
     pub special: RwSignal<bool>,
     /// Names of the vocabularies side by side: models, and lessons.
     pub chosen: RwSignal<Vec<String>>,
@@ -133,7 +131,6 @@ pub fn provide(first_text: &str) -> Session {
     let chosen = if address.vocabularies.is_empty() { vec![NANO.to_owned()] } else { address.vocabularies };
     let session = Session {
         text: RwSignal::new(String::new()),
-        cut_from: RwSignal::new(None),
         special: RwSignal::new(address.special),
         chosen: RwSignal::new(chosen),
         stepped: RwSignal::new(address.stepped),
@@ -163,14 +160,15 @@ pub fn use_session() -> Session {
     expect_context::<Session>()
 }
 
+/// The part of a text that is cut.
+pub fn kept(text: &str) -> &str {
+    beginning(text, MOST_CHARACTERS)
+}
+
 impl Session {
-    /// Takes a text, or its beginning, and says whether that was all of it.
-    pub fn write(&self, text: &str) -> bool {
-        let kept = beginning(text, MOST_CHARACTERS);
-        let whole = kept.len() == text.len();
-        self.cut_from.set((!whole).then(|| text.chars().count()));
-        self.text.set(kept.to_owned());
-        whole
+    /// Takes a text, or its beginning.
+    pub fn write(&self, text: &str) {
+        self.text.set(kept(text).to_owned());
     }
 
     /// As the page was before anything was done. What was learned stays, beside the others.

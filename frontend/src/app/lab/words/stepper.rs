@@ -277,7 +277,13 @@ fn Pieces() -> impl IntoView {
         })
     };
     view! {
-        <div class="words-pieces" dir="auto" aria-label=move || t_string!(i18n, words.pieces_label) role="group">
+        <div
+            class="words-pieces"
+            dir="auto"
+            role="group"
+            tabindex="0"
+            aria-label=move || t_string!(i18n, words.pieces_label)
+        >
             {words}
         </div>
         <p class="hint words-key">
