@@ -88,7 +88,7 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
         }
     });
     view! {
-        <section class="card">
+        <section class="card compare-scroll" tabindex="0">
             <div class="section-head">
                 <h2>{t!(i18n, tune.checkpoints)}</h2>
             </div>

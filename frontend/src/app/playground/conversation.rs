@@ -22,6 +22,9 @@ pub enum State {
     Failed(ClientError),
 }
 
+/// Milliseconds below which the arrival of tokens says nothing of their speed.
+const LEAST_MS: f64 = 100.0;
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     pub model: String,
@@ -39,9 +42,9 @@ impl Answer {
         matches!(self.state, State::Waiting | State::Streaming)
     }
 
-    /// None until there are two tokens to measure between.
+    /// None until there is enough time between the first token and the last to measure: a short answer comes in one piece.
     pub fn tokens_per_second(&self) -> Option<f64> {
-        (self.tokens > 1 && self.stream_ms > 0.0).then(|| (self.tokens - 1) as f64 / (self.stream_ms / 1000.0))
+        (self.tokens > 1 && self.stream_ms >= LEAST_MS).then(|| (self.tokens - 1) as f64 / (self.stream_ms / 1000.0))
     }
 }
 
