@@ -8,11 +8,38 @@ use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Keeps hold of the worker.
+/// Keeps hold of the worker, and counts workers and what the last one has answered.
 const HOLD: &str = "
     const Plain = window.Worker;
+    window.__workers = 0;
     window.Worker = class extends Plain {
-        constructor(...all) { super(...all); window.__worker = this; window.__workers = (window.__workers ?? 0) + 1; }
+        constructor(...all) {
+            super(...all);
+            window.__worker = this;
+            window.__workers += 1;
+            window.__answers = 0;
+            this.addEventListener('message', ({ data }) => {
+                if (this === window.__worker && data?.json?.includes('\"kind\":\"reply\"')) window.__answers += 1;
+            });
+        }
+    };";
+
+/// A lab, and what asks its worker something new.
+const LABS: [(&str, &str); 6] = [
+    ("attention", "write('#lab-text', 'Another man')"),
+    ("position?window=256", "document.querySelector('[data-window=\"1024\"]').click()"),
+    ("cache?tokens=16", "document.querySelector('[data-action=run]').click()"),
+    ("sampling", "write('#sampling-text', 'Another man')"),
+    ("tokenizer", "write('#lab-text', 'Another man')"),
+    ("quantization", "document.querySelector('[data-setting=bits] [data-value=\"4\"]').click()"),
+];
+
+/// Puts a text into a field as a person would.
+const WRITE: &str = "
+    const write = (field, text) => {
+        const area = document.querySelector(field);
+        area.value = text;
+        area.dispatchEvent(new Event('input', { bubbles: true }));
     };";
 
 /// Texts as scripts.
@@ -24,14 +51,8 @@ const TEXTS: [(&str, &str); 5] = [
     ("lone surrogate", "'a\\ud83d b'"),
 ];
 
-async fn write(browser: &Browser, field: &str, text: &str) -> Result<()> {
-    let script = format!(
-        "const area = document.querySelector('{field}');
-         area.value = {text};
-         area.dispatchEvent(new Event('input', {{ bubbles: true }}));
-         return null"
-    );
-    browser.eval::<Value>(&script).await?;
+async fn run(browser: &Browser, script: &str) -> Result<()> {
+    browser.eval::<Value>(&format!("{WRITE} {script}; return null")).await?;
     Ok(())
 }
 
@@ -39,30 +60,32 @@ async fn write(browser: &Browser, field: &str, text: &str) -> Result<()> {
 async fn strange_texts_are_read_or_refused() -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look::desktop()).await?;
-    for (lab, field, run) in [("attention", "#lab-text", None), ("cache", "#cache-prompt", Some("[data-action=run]"))] {
+    let labs = [("attention", "#lab-text", "lab", ""), ("cache", "#cache-prompt", "cache", "[data-action=run]")];
+    for (lab, field, published, start) in labs {
         browser.goto(&server.url(&format!("/lab/{lab}?engine=cpu"))).await?;
         browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
-        let there = async |what: &str, ready: &str| -> Result<()> {
-            if let Some(run) = run {
-                browser.click(run).await?;
+        // What was published goes first, so that only a new answer counts.
+        let answered = async |what: &str, text: &str| -> Result<()> {
+            run(&browser, &format!("delete window.__hearth.{published}; write('{field}', {text})")).await?;
+            if !start.is_empty() {
+                browser.click(start).await?;
             }
-            // After the pause for the next keystroke.
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            browser.wait_within(ready, PATIENCE).await.with_context(|| format!("{lab}: {what}"))
+            let ready = format!(
+                "return window.__hearth.{published} !== undefined && document.querySelector('[data-lab=ready]') !== null"
+            );
+            browser.wait_within(&ready, PATIENCE).await.with_context(|| format!("{lab}: {what}"))
         };
         for (what, text) in TEXTS {
-            write(&browser, field, text).await?;
-            there(what, "return document.querySelector('[data-lab=ready]') !== null").await?;
+            answered(what, text).await?;
             let kept: usize = browser.eval(&format!("return document.querySelector('{field}').value.length")).await?;
             ensure!(kept <= 8_000, "{lab}, {what}: {kept} characters are kept");
             ensure!((browser.count(".lab-cut").await? == 1) == (what == "huge"), "{lab}, {what}: cut or not");
         }
-        write(&browser, field, "''").await?;
-        if run.is_none() {
-            there("empty", "return document.querySelector('[data-lab=failed] [data-lab-error]') !== null").await?;
+        run(&browser, &format!("write('{field}', '')")).await?;
+        if start.is_empty() {
+            browser.find_within("[data-lab=failed] [data-lab-error]", PATIENCE).await.context("an empty text")?;
         }
-        write(&browser, field, "'The old man'").await?;
-        there("plain", "return document.querySelector('[data-lab=ready]') !== null").await?;
+        answered("plain", "'The old man'").await?;
     }
     let complaints = browser.severe_messages().await?;
     ensure!(complaints.is_empty(), "{complaints:?}");
@@ -74,21 +97,18 @@ async fn a_worker_that_dies_is_replaced_in_every_lab() -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look::desktop()).await?;
     browser.before_pages(HOLD).await?;
-    for lab in ["attention", "position?window=256", "cache?tokens=16", "sampling", "tokenizer", "quantization"] {
+    for (lab, ask) in LABS {
+        let is_ready = "document.querySelector('[data-lab=ready]') !== null";
         browser.goto(&server.url(&format!("/lab/{lab}"))).await?;
-        browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
-        browser
-            .eval::<Value>(
-                "window.__worker.terminate();
-                 window.__worker.dispatchEvent(new ErrorEvent('error', { message: 'killed', cancelable: true }));
-                 return null",
-            )
-            .await?;
+        browser.wait_within(&format!("return {is_ready}"), PATIENCE).await?;
+        let kill = "window.__worker.terminate();
+             window.__worker.dispatchEvent(new ErrorEvent('error', { message: 'killed', cancelable: true }))";
+        run(&browser, kill).await?;
         browser.wait_within("return window.__workers === 2", PATIENCE).await.with_context(|| lab.to_owned())?;
-        browser
-            .wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE)
-            .await
-            .with_context(|| format!("{lab} does not come back"))?;
+        browser.wait_within(&format!("return {is_ready}"), PATIENCE).await?;
+        run(&browser, &format!("window.__answers = 0; {ask}")).await?;
+        let answered = format!("return window.__answers > 0 && {is_ready}");
+        browser.wait_within(&answered, PATIENCE).await.with_context(|| format!("{lab} does not come back"))?;
     }
     browser.close().await
 }
