@@ -6,6 +6,10 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=HEARTH_BUILD_ID");
+    if std::env::var_os("CARGO_FEATURE_SPLIT").is_some() {
+        // What the splitter reads: which function and which text belongs to whom.
+        println!("cargo::rustc-link-arg-bin=app=--emit-relocs");
+    }
     // The worker says nothing in any language.
     #[cfg(feature = "app")]
     languages()?;

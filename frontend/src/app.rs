@@ -11,6 +11,7 @@ pub mod home;
 pub mod i18n;
 pub mod lab;
 pub mod learn;
+mod place;
 pub mod planner;
 pub mod playground;
 pub mod pretrain;
@@ -60,24 +61,24 @@ fn Page() -> impl IntoView {
             <shell::Shell>
                 <Routes fallback=NotFound>
                     <Route path=path!("/") view=home::Home/>
-                    <Route path=path!("/lab") view=lab::Lab/>
-                    <Route path=path!("/lab/attention") view=lab::Lab/>
-                    <Route path=path!("/lab/position") view=lab::position::Position/>
-                    <Route path=path!("/lab/cache") view=lab::cache::Cache/>
-                    <Route path=path!("/lab/sampling") view=lab::sampling::Sampling/>
-                    <Route path=path!("/lab/tokenizer") view=lab::words::Words/>
-                    <Route path=path!("/lab/quantization") view=lab::quantize::Quantize/>
-                    <Route path=path!("/learn") view=learn::Learn/>
-                    <Route path=path!("/learn/:chapter") view=learn::Reading/>
-                    <Route path=path!("/playground") view=playground::Playground/>
-                    <Route path=path!("/planner") view=planner::Planner/>
-                    <Route path=path!("/fine-tune") view=fine_tune::FineTune/>
-                    <Route path=path!("/fine-tune/new") view=fine_tune::NewRun/>
-                    <Route path=path!("/fine-tune/compare") view=fine_tune::Compare/>
-                    <Route path=path!("/fine-tune/:run") view=fine_tune::Run/>
-                    <Route path=path!("/pretrain") view=pretrain::Pretrain/>
-                    <Route path=path!("/pretrain/new") view=pretrain::NewModel/>
-                    <Route path=path!("/pretrain/:run") view=fine_tune::Run/>
+                    <Route path=path!("/lab") view=place::attention/>
+                    <Route path=path!("/lab/attention") view=place::attention/>
+                    <Route path=path!("/lab/position") view=place::position/>
+                    <Route path=path!("/lab/cache") view=place::cache/>
+                    <Route path=path!("/lab/sampling") view=place::sampling/>
+                    <Route path=path!("/lab/tokenizer") view=place::tokenizer/>
+                    <Route path=path!("/lab/quantization") view=place::quantization/>
+                    <Route path=path!("/learn") view=place::chapters/>
+                    <Route path=path!("/learn/:chapter") view=place::reading/>
+                    <Route path=path!("/playground") view=place::talk/>
+                    <Route path=path!("/planner") view=place::plan/>
+                    <Route path=path!("/fine-tune") view=place::runs/>
+                    <Route path=path!("/fine-tune/new") view=place::new_run/>
+                    <Route path=path!("/fine-tune/compare") view=place::compare/>
+                    <Route path=path!("/fine-tune/:run") view=place::run/>
+                    <Route path=path!("/pretrain") view=place::models/>
+                    <Route path=path!("/pretrain/new") view=place::new_model/>
+                    <Route path=path!("/pretrain/:run") view=place::run/>
                 </Routes>
             </shell::Shell>
         </Router>

@@ -42,6 +42,36 @@ async fn the_lab_comes_back_without_a_server() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_place_whose_code_does_not_come_is_asked_for_again() -> Result<()> {
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look::desktop()).await?;
+    browser.goto(&server.url("/")).await?;
+    browser.find("main h1").await?;
+    let fetched =
+        "performance.getEntriesByType('resource').map(e => e.name).filter(n => n.includes('/split_playground'))";
+    // Home comes without the playground's code, unless the service worker has fetched all of it by now, which is another list.
+    ensure!(browser.eval::<u32>(&format!("return {fetched}.length")).await? == 0);
+    let broken = "window.whole = window.fetch;
+        window.fetch = (url, ...rest) =>
+            String(url).includes('/split_playground') ? Promise.reject(new TypeError('lost')) : window.whole(url, ...rest);";
+    browser.eval::<()>(broken).await?;
+    browser.click(".places a[href='/playground']").await?;
+    browser.find("main .notice.bad[role=alert] button").await?;
+    ensure!(browser.count(".composer-input").await? == 0, "it stands there without its code");
+    ensure!(browser.eval::<bool>("return document.getElementById('crash').hidden").await?, "the page broke");
+    browser.screenshot("place-lost").await?;
+    // The rest of the page is whole.
+    browser.click(".places a[href='/planner']").await?;
+    browser.wait("return document.querySelector('main h1') && !document.querySelector('main .notice.bad')").await?;
+    browser.click(".places a[href='/playground']").await?;
+    browser.find("main .notice.bad button").await?;
+    browser.eval::<()>("window.fetch = window.whole").await?;
+    browser.click("main .notice.bad button").await?;
+    browser.find(".composer-input").await?;
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_real_model_is_fetched_once_and_computes_what_the_server_would() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let imported = Command::new(places::program()?)

@@ -1,6 +1,8 @@
-//! The page: Trunk's build, then what Trunk leaves undone. The worker's files get hashed names (Trunk gives none, and a cached
+//! The page: its program (`program.rs`), Trunk's build of the rest, then what Trunk leaves undone. The worker's files get hashed names (Trunk gives none, and a cached
 //! old worker must never meet a new page), the service worker learns what to keep, and every file is compressed by brotli once, into
 //! the one archive that the program carries: `backend/src/page.rs` reads it.
+
+mod program;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::build_id::{build_id, hex};
 use crate::lint::linted;
 use crate::paths::Paths;
-use crate::step::{Step, step};
+use crate::step::{Step, side_by_side, step};
 
 const HINT: &str = "read the compiler's message above; `cargo clippy -p hearth-frontend --target wasm32-unknown-unknown` shows it faster";
 /// Where the programs look for the page, as `backend/build.rs` tells them.
@@ -25,38 +27,60 @@ const BROTLI_WEIGHTS: i32 = 5;
 
 /// Builds the page for the sources as they are, unless that page is there already; `lint` has clippy read it on the way.
 pub fn build(paths: &Paths, lint: bool) -> Result<()> {
-    step(paths, "page", HINT, |step| {
-        let id = build_id(&paths.root)?;
-        let archive = paths.page().join(ARCHIVE);
-        if fs::read(&archive).is_ok_and(|built| built.starts_with(format!("{id}\n").as_bytes())) {
+    let id = build_id(&paths.root)?;
+    let archive = paths.page().join(ARCHIVE);
+    if fs::read(&archive).is_ok_and(|built| built.starts_with(format!("{id}\n").as_bytes())) {
+        return step(paths, "page", HINT, |step| {
             step.unchanged();
-            return Ok(());
-        }
-        let dist = paths.page().join("dist");
-        fs::create_dir_all(&dist)?;
-        let mut trunk = paths.command("trunk");
-        if lint {
-            linted(&mut trunk)?;
-        }
-        step.run(
-            trunk
-                .env("HEARTH_BUILD_ID", &id)
-                .env("NO_COLOR", "true")
-                .args(["build", "--config", "Trunk.toml", "--release"])
-                .args(["--cargo-profile", "page", "--offline", "--dist"])
-                .arg(&dist),
-        )?;
-        let mut site = Site::read(&dist)?;
-        site.drop_names()?;
-        site.name_worker()?;
-        site.tell_service_worker(&id);
-        let size = store(paths, step, &site, &archive, &id)?;
-        if lint {
-            fs::write(paths.page().join(LINTED), &id)?;
-        }
-        step.note(format!("{} files, {:.1} MB compressed", site.files.len(), size as f64 / 1e6));
-        Ok(())
-    })
+            Ok(())
+        });
+    }
+    let mut parts = Files::new();
+    side_by_side(
+        || {
+            parts = program::build(paths, &id, lint)?;
+            Ok(())
+        },
+        || step(paths, "page, its worker", HINT, |step| trunk(paths, step, &id, lint)),
+    )?;
+    step(paths, "page", HINT, |step| assemble(paths, step, &id, parts))?;
+    if lint {
+        fs::write(paths.page().join(LINTED), &id)?;
+    }
+    Ok(())
+}
+
+/// Everything but the page's own program.
+fn trunk(paths: &Paths, step: &Step, id: &str, lint: bool) -> Result<()> {
+    let dist = dist(paths);
+    fs::create_dir_all(&dist)?;
+    let mut trunk = paths.command("trunk");
+    if lint {
+        linted(&mut trunk)?;
+    }
+    step.run(
+        trunk
+            .env("HEARTH_BUILD_ID", id)
+            .env("NO_COLOR", "true")
+            .args(["build", "--config", "Trunk.toml", "--release"])
+            .args(["--cargo-profile", "page", "--offline", "--dist"])
+            .arg(&dist),
+    )
+}
+
+fn dist(paths: &Paths) -> PathBuf {
+    paths.page().join("dist")
+}
+
+fn assemble(paths: &Paths, step: &Step, id: &str, parts: Files) -> Result<()> {
+    let mut site = Site::read(&dist(paths))?;
+    site.drop_names()?;
+    site.add_program(parts)?;
+    site.name_worker()?;
+    site.tell_service_worker(id);
+    let size = store(paths, step, &site, &paths.page().join(ARCHIVE), id)?;
+    step.note(format!("{} files, {:.1} MB compressed", site.files.len(), size as f64 / 1e6));
+    Ok(())
 }
 
 /// Whether clippy has read the sources of the page that stands there.
@@ -65,14 +89,17 @@ pub fn is_linted(paths: &Paths) -> Result<bool> {
     Ok(fs::read_to_string(paths.page().join(LINTED)).is_ok_and(|linted| linted == id))
 }
 
-/// All files of the page by their path below the root, `/` between folders.
+/// Files by their path below a root, `/` between folders.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// All files of the page.
 struct Site {
-    files: BTreeMap<String, Vec<u8>>,
+    files: Files,
 }
 
 impl Site {
     fn read(dist: &Path) -> Result<Self> {
-        let mut files = BTreeMap::new();
+        let mut files = Files::new();
         read_folder(dist, dist, &mut files)?;
         if !files.contains_key("index.html") {
             bail!("Trunk wrote no index.html into {}", dist.display());
@@ -80,7 +107,14 @@ impl Site {
         Ok(Self { files })
     }
 
-    /// Takes the functions' names out of the programs: a quarter of their bytes, and nobody reads them.
+    fn add_program(&mut self, parts: Files) -> Result<()> {
+        let index = self.files.get_mut("index.html").context("a page")?;
+        *index = program::linked(std::str::from_utf8(index)?, &parts)?.into_bytes();
+        self.files.extend(parts);
+        Ok(())
+    }
+
+    /// Takes the functions' names out of the worker's program: a quarter of their bytes, and nobody reads them.
     fn drop_names(&mut self) -> Result<()> {
         for (path, bytes) in self.files.iter_mut().filter(|(path, _)| path.ends_with(".wasm")) {
             *bytes = without_names(bytes).with_context(|| format!("{path} is no whole module"))?;
@@ -168,7 +202,7 @@ fn replace_name(text: &str, name: &str, hashed: &str) -> String {
     result
 }
 
-fn read_folder(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
+fn read_folder(root: &Path, folder: &Path, files: &mut Files) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
@@ -239,12 +273,13 @@ fn compress(bytes: &[u8], quality: i32) -> Result<Vec<u8>> {
     Ok(result)
 }
 
-/// Trunk's and our own hashed names end in `-` and 16 hex digits, `_bg` behind them for wasm.
+/// Trunk's and our own hashed names, of files and folders, end in `-` and 16 hex digits, `_bg` behind them for wasm.
 fn has_hash(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let stem = name.split('.').next().unwrap_or(name);
-    let stem = stem.strip_suffix("_bg").unwrap_or(stem);
-    stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() >= 15 && hash.chars().all(|c| c.is_ascii_hexdigit()))
+    path.split('/').any(|name| {
+        let stem = name.split('.').next().unwrap_or(name);
+        let stem = stem.strip_suffix("_bg").unwrap_or(stem);
+        stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() >= 15 && hash.chars().all(|c| c.is_ascii_hexdigit()))
+    })
 }
 
 fn content_type(path: &str) -> &'static str {
@@ -313,6 +348,7 @@ mod tests {
     fn hashed_names_are_recognised() {
         assert!(has_hash("app-1f2e3d4c5b6a7988.js"));
         assert!(has_hash("app-1f2e3d4c5b6a7988_bg.wasm"));
+        assert!(has_hash("app-1f2e3d4c5b6a7988/split_labs.wasm"));
         assert!(!has_hash("models/nano/model.safetensors"));
         assert!(!has_hash("service-worker.js"));
     }

@@ -1,4 +1,4 @@
-//! wasm-bindgen's CLI and Trunk, each in the version the page is built with.
+//! wasm-bindgen's CLI, the splitter and Trunk, each in the version the page is built with.
 
 use std::fs;
 use std::process::Command;
@@ -9,15 +9,19 @@ use crate::paths::{Paths, which};
 use crate::step::{output_of, step};
 
 const TRUNK: &str = "0.21.14";
+/// The first that knows the wasm-bindgen that Cargo.lock names, whose inner names it reads.
+const SPLITTER: &str = "0.2.4";
 
 /// Installs what is missing into the cache.
 pub fn ensure(paths: &Paths) -> Result<()> {
     let bindgen = locked_version(paths, "wasm-bindgen")?;
     // Without --locked: the lock file in the package names a yanked crate.
     cargo_tool(paths, "wasm-bindgen", "wasm-bindgen-cli", &bindgen, &[])?;
+    let binary = ["--locked", "--features", "build-binary"];
+    cargo_tool(paths, "wasm-split-cli", "wasm_split_cli_support", SPLITTER, &binary)?;
     // Without TLS: it is run offline, for what it builds.
     cargo_tool(paths, "trunk", "trunk", TRUNK, &["--locked", "--no-default-features"])?;
-    // Both installations share it; afterwards nothing reads these hundreds of megabytes again.
+    // All installations share it; afterwards nothing reads these hundreds of megabytes again.
     let _ = fs::remove_dir_all(paths.cache.join("tools-target"));
     Ok(())
 }
@@ -40,7 +44,7 @@ fn cargo_tool(paths: &Paths, program: &str, package: &str, version: &str, more: 
         "see that cargo reaches the crate registry, then run the command again; or put {program} {version} on PATH yourself"
     );
     step(paths, &format!("{program} {version}"), &hint, |step| {
-        if installed_version(paths, program).as_deref() == Some(version) {
+        if installed_version(paths, program, package).as_deref() == Some(version) {
             step.unchanged();
             return Ok(());
         }
@@ -58,16 +62,21 @@ fn cargo_tool(paths: &Paths, program: &str, package: &str, version: &str, more: 
                 .arg(paths.tools())
                 .args(more),
         )?;
-        if installed_version(paths, program).as_deref() != Some(version) {
+        if installed_version(paths, program, package).as_deref() != Some(version) {
             bail!("{package} {version} was installed, but {program} on PATH is another version");
         }
         Ok(())
     })
 }
 
-/// `trunk 0.21.14` → `0.21.14`.
-fn installed_version(paths: &Paths, program: &str) -> Option<String> {
-    let program = which(paths, &[program])?;
-    let text = output_of(Command::new(program).arg("--version"))?;
-    text.split_whitespace().nth(1).map(str::to_owned)
+/// `trunk 0.21.14` → `0.21.14`. A program that does not tell is known by cargo, if it was installed here.
+fn installed_version(paths: &Paths, program: &str, package: &str) -> Option<String> {
+    let path = which(paths, &[program])?;
+    let told = output_of(Command::new(path).arg("--version"))
+        .and_then(|text| text.split_whitespace().nth(1).map(str::to_owned));
+    told.or_else(|| {
+        let list = output_of(paths.cargo().args(["install", "--list", "--root"]).arg(paths.tools()))?;
+        let line = list.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix(" v"))?;
+        Some(line.trim_end_matches(':').to_owned())
+    })
 }
