@@ -1,6 +1,7 @@
 //! The parts of a running server, put together once and lent to everybody.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -29,6 +30,8 @@ pub struct Parts {
     pub pulls: Pulls,
     pub metrics: Metrics,
     pub started: Instant,
+    /// The model that comes with the program is registered, or could not be.
+    pub settled: AtomicBool,
 }
 
 impl std::ops::Deref for App {
@@ -51,6 +54,7 @@ impl App {
         let pulls = Pulls::new(registry.clone(), &config.data_dir);
         let metrics = Metrics::default();
         let started = Instant::now();
-        Ok(Self(Arc::new(Parts { config, db, files, registry, jobs, serving, pulls, metrics, started })))
+        let settled = AtomicBool::new(false);
+        Ok(Self(Arc::new(Parts { config, db, files, registry, jobs, serving, pulls, metrics, started, settled })))
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use crate::misspelt::nearest;
+
 /// One layer: what a source says, and `None` for what it leaves open. Flags and environment reach this through clap,
 /// `hearth.toml` through serde.
 #[derive(clap::Args, Deserialize, Clone, Debug, Default)]
@@ -112,7 +114,9 @@ impl Settings {
         let wrong = || format!("{} is not a valid settings file", path.display());
         let table: toml::Table = toml::from_str(&text).with_context(wrong)?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            anyhow::bail!("{}: unknown setting `{key}` (known: {})", path.display(), KEYS.join(", "));
+            let meant = nearest(key, KEYS.map(str::to_owned));
+            let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            anyhow::bail!("{}: unknown setting `{key}`{meant} (known: {})", path.display(), KEYS.join(", "));
         }
         table.try_into().with_context(wrong)
     }
@@ -158,6 +162,15 @@ mod tests {
         assert_eq!((config.addr.port(), config.job_slots), (2, 3));
         assert!(config.is_loopback());
         assert_eq!(config.max_upload_bytes, 512 << 20);
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused_with_the_nearest_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("hearth.toml"), "job_slot = 3\n").unwrap();
+        let settings = Settings { data_dir: Some(dir.path().into()), ..Settings::default() };
+        let words = settings.decide().unwrap_err().to_string();
+        assert!(words.contains("unknown setting `job_slot`; did you mean `job_slots`?"), "{words}");
     }
 
     #[test]

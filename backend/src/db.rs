@@ -43,7 +43,15 @@ pub struct Db {
     pool: SqlitePool,
 }
 
+/// The database's file in the data folder.
+const FILE: &str = "hearth.db";
+
 impl Db {
+    /// Whether there is a database in `data_dir` already.
+    pub fn is_in(data_dir: &Path) -> bool {
+        data_dir.join(FILE).exists()
+    }
+
     /// Opens (and makes, and migrates) `hearth.db` in `data_dir`.
     pub async fn open(data_dir: &Path) -> Result<Self> {
         if !data_dir.exists() {
@@ -52,7 +60,7 @@ impl Db {
         }
         std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
         let options = SqliteConnectOptions::new()
-            .filename(data_dir.join("hearth.db"))
+            .filename(data_dir.join(FILE))
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // With the write-ahead log, NORMAL loses no committed row to a killed process, only to a power cut.
@@ -64,7 +72,7 @@ impl Db {
             .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
-            .with_context(|| format!("cannot open {}", data_dir.join("hearth.db").display()))?;
+            .with_context(|| format!("cannot open {}", data_dir.join(FILE).display()))?;
         Migrator::with_migrations(migrations()).run(&pool).await.context("cannot migrate the database")?;
         Ok(Self { pool })
     }

@@ -3,6 +3,7 @@
 mod body;
 mod chat;
 mod completions;
+mod fields;
 mod files;
 mod fine_tuning;
 mod generation;

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod jobs;
 pub mod keys;
 pub mod metrics;
+mod misspelt;
 pub mod page;
 pub mod registry;
 pub mod serving;

@@ -1,13 +1,17 @@
 //! Pure rules over text: chat messages, data-set formats and the validation report. No IO and no tensors, so that the tab
 //! and the server give the same bytes.
 
+mod binary;
 pub mod chat;
+mod counted;
 pub mod format;
+pub(crate) mod hash;
 pub mod rows;
 pub mod rules;
 pub mod validate;
 
 pub use chat::{Message, Role};
+pub use counted::counted;
 pub use format::{Example, Format};
 pub use rules::{Lang, Rule, Severity};
 pub use validate::{Problem, Report, TokenCount, TokenCounter, Validator};

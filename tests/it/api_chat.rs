@@ -106,6 +106,7 @@ async fn faults_are_named_as_openai_names_them() -> Result<()> {
         (chat(json!({"messages": [{"role": "user"}]})), 400, json!("messages[0].content"), json!(null)),
         (chat(json!({"max_tokens": 1_000_000})), 400, json!("messages"), json!("context_length_exceeded")),
         (chat(json!({"top_logprobs": 3})), 400, json!("top_logprobs"), json!(null)),
+        (chat(json!({"temperatur": 0})), 400, json!("temperatur"), json!("unknown_parameter")),
     ];
     for (body, status, param, code) in cases {
         let reply = server.post("/v1/chat/completions", &body).await?;
@@ -115,8 +116,16 @@ async fn faults_are_named_as_openai_names_them() -> Result<()> {
     let long = chat(json!({"messages": [{"role": "user", "content": "word ".repeat(20_000)}]}));
     let error = server.post("/v1/chat/completions", &long).await?.expect(400)?;
     ensure!(error["error"]["code"] == "context_length_exceeded", "{error}");
-    let unknown = chat(json!({"something_new": {"a": 1}, "tools": [], "frequency_penalty": 0}));
-    server.post("/v1/chat/completions", &unknown).await?.expect(200)?;
+    let harmless = chat(json!({"prompt_cache_key": "a", "cache_prompt": true, "tools": [], "frequency_penalty": 0}));
+    server.post("/v1/chat/completions", &harmless).await?.expect(200)?;
+    let misspelt = json!({"repetition_penaltyy": 1.3});
+    let raw = json!({"model": MODEL, "prompt": "Hello", "hearth": misspelt});
+    for (path, body) in [("/v1/chat/completions", chat(json!({"hearth": misspelt}))), ("/v1/completions", raw)] {
+        let error = server.post(path, &body).await?.expect(400)?["error"].clone();
+        ensure!(error["param"] == "hearth.repetition_penaltyy", "{path}: {error}");
+        let words = error["message"].as_str().unwrap_or_default();
+        ensure!(words.contains("did you mean repetition_penalty?"), "{path}: {error}");
+    }
     Ok(())
 }
 

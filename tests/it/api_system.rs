@@ -56,6 +56,7 @@ async fn other_machines_need_a_key() -> Result<()> {
     };
     let refused = run(&["serve", "--addr", "0.0.0.0:0"])?;
     let words = String::from_utf8_lossy(&refused.stderr);
+    ensure!(std::fs::read_dir(folder.path())?.next().is_none(), "a server that was refused left something behind");
     ensure!(!refused.status.success(), "served without a key");
     ensure!(words.contains("hearth key create"), "{words}");
     let key = String::from_utf8(run(&["key", "create", "--name", "test"])?.stdout)?.trim().to_owned();
@@ -78,6 +79,40 @@ async fn other_machines_need_a_key() -> Result<()> {
     ensure!(status(client.get(&models).bearer_auth(&key)).await? == 200);
     ensure!(status(client.get(format!("{address}/healthz"))).await? == 200);
     ensure!(status(client.get(format!("{address}/metrics"))).await? == 401);
+    Ok(())
+}
+
+/// A mistyped address leaves no folder behind that looks like one in use.
+#[test]
+fn a_server_that_cannot_start_makes_no_folder() -> Result<()> {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path().join("data");
+    let address = taken.local_addr()?.to_string();
+    let output = std::process::Command::new(places::program()?)
+        .args(["serve", "--addr", &address, "--data-dir"])
+        .arg(&folder)
+        .output()?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && words.contains("is another server there?"), "{words}");
+    ensure!(!folder.exists(), "{} was made", folder.display());
+    Ok(())
+}
+
+/// Where nothing can be reached, what a pull says is lines of text: no colours, no bar.
+#[test]
+fn a_pull_into_a_pipe_is_plain_text() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = std::process::Command::new(places::program()?)
+        .args(["model", "pull", "smollm2-135m", "--data-dir"])
+        .arg(folder.path())
+        .env("HF_ENDPOINT", "http://127.0.0.1:1")
+        .env("NO_PROXY", "127.0.0.1")
+        .env("PATH", "")
+        .output()?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && words.contains("trying pip"), "{words}");
+    ensure!(!words.contains('\u{1b}') && output.stdout.is_empty(), "{words:?}");
     Ok(())
 }
 
@@ -176,7 +211,10 @@ fn references(value: &Value) -> Vec<String> {
 #[tokio::test]
 async fn metrics_count_and_readiness_answers() -> Result<()> {
     let server = Server::start().await?;
-    ensure!(server.get("/readyz").await?.expect(200)?["status"] == "ok");
+    // A server says that it is ready once the model that comes with it is there, and not before.
+    server.poll("/readyz", Duration::from_secs(60), |ready| ready["status"] == "ok").await?;
+    ensure!(server.get("/readyz").await?.status == 200);
+    server.get("/v1/models/hearth-nano").await?.expect(200)?;
     server.get("/v1/models").await?;
     let reply = server.get("/metrics").await?;
     ensure!(reply.header("content-type").starts_with("application/openmetrics-text"));

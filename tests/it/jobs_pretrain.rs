@@ -169,6 +169,8 @@ async fn bad_texts_and_impossible_models_are_refused_before_anything_runs() -> R
     refused(&|body| body["tokenizer"] = json!({"train": {"vocab_size": 9}}), "tokenizer.train.vocab_size").await?;
     refused(&|body| body["options"]["max_length"] = json!(4096), "options.max_length").await?;
     refused(&|body| body["options"]["lora"] = json!({"r": 2}), "options.lora").await?;
+    refused(&|body| body["options"]["learning_rte"] = json!(0.1), "options.learning_rte").await?;
+    refused(&|body| body["max_length"] = json!(32), "max_length").await?;
     refused(&|body| body["training_files"] = json!([]), "training_files").await?;
     refused(&|body| body["training_files"] = json!(["file-none"]), "training_files[0]").await?;
     refused(&|body| body["name"] = json!("hearth-nano"), "name").await?;
@@ -250,14 +252,20 @@ fn the_command_line_trains_by_a_spec_file() -> Result<()> {
     };
     let out = folder.path().join("run");
     let output = train(&out, "spec.toml")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{words}");
+    // Without a terminal it says in plain lines how far it is.
+    for step in ["step 1/12: loss ", "step 12/12: loss "] {
+        ensure!(words.lines().any(|line| line.starts_with(step)), "no line `{step}`: {words}");
+    }
+    ensure!(!words.contains('\u{1b}'), "control codes in a pipe: {words}");
     ensure!(out.join("result/model.safetensors").is_file() && out.join("events.jsonl").is_file(), "no result");
     write("other.toml", "kind = \"pretrain\"\ntraining_files = [\"texts.jsonl\"]\n")?;
     let refused = train(&out, "other.toml")?;
     ensure!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("another spec"));
     write("misspelt.toml", "kind = \"pretrain\"\ntraining_files = [\"texts.jsonl\"]\n[options]\nmax_step = 3\n")?;
     let refused = train(&folder.path().join("none"), "misspelt.toml")?;
-    ensure!(String::from_utf8_lossy(&refused.stderr).contains("`options.max_step` is no setting"));
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("did you mean `max_steps`?"));
     write("wrong.toml", "kind = \"pretrain\"\ntraining_files = [\"gone.txt\"]\n")?;
     let refused = train(&folder.path().join("none"), "wrong.toml")?;
     ensure!(String::from_utf8_lossy(&refused.stderr).contains("gone.txt"));

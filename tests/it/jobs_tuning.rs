@@ -159,6 +159,8 @@ async fn bad_data_is_refused_with_the_report() -> Result<()> {
     let id = create(&server, &request(&file, 2, json!({}))).await?;
     let job = ended(&server, &id).await?;
     ensure!(job["status"] == "failed" && job["error"]["code"] == "invalid_training_file", "{job}");
+    let words = job["error"]["message"].as_str().context("a message")?;
+    ensure!(words.contains(" errors in 10 rows; its data report lists them.") && !words.contains("hearth."), "{words}");
     ensure!(job["hearth"]["report"] == report, "the job's report is another");
     Ok(())
 }
@@ -184,6 +186,8 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
     change("hearth", json!({"tuning": "full", "base_weights": "nf4"}), 400, "hearth.base_weights");
     change("hearth", json!({"tuning": "prompt", "virtual_tokens": 0}), 400, "hearth.virtual_tokens");
     change("hearth", json!({"frozen_layers": 1}), 400, "hearth.frozen_layers");
+    change("hearth", json!({"lora": {"alhpa": 8}}), 400, "hearth.lora.alhpa");
+    change("training_fil", json!("file-nothing"), 400, "training_fil");
     change("suffix", json!("no/slash"), 400, "suffix");
     for (body, status, param) in wrong {
         let reply = server.post("/v1/fine_tuning/jobs", &body).await?;

@@ -82,12 +82,35 @@ fn sentence(path: &Path) -> Result<String> {
     };
     let words = paragraph.split("\n\n").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
     let end = words.find(". ").or(words.strip_suffix('.').map(str::len)).unwrap_or(words.len());
-    Ok(words[..end].trim_end_matches(':').to_owned())
+    Ok(without_links(words[..end].trim_end_matches(':')))
+}
+
+/// The names that rustdoc links, without the links: README has no place where they lead.
+fn without_links(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once("[`") {
+        let Some((name, after)) = link.split_once("`]") else {
+            break;
+        };
+        out.push_str(&format!("{before}`{name}`"));
+        let target = after.strip_prefix('(').and_then(|target| target.split_once(')'));
+        rest = target.map_or(after, |(_, after)| after);
+    }
+    out + rest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_of_rustdoc_are_left_out() {
+        let text =
+            "A [`Transformer`](crate::transformer::Transformer) of [`hf::Shape`], [a link](https://a.b) and a[0]";
+        assert_eq!(without_links(text), "A `Transformer` of `hf::Shape`, [a link](https://a.b) and a[0]");
+        assert_eq!(without_links("[`a"), "[`a");
+    }
 
     #[test]
     fn readme_lists_every_source() {

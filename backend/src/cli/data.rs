@@ -10,10 +10,11 @@ use clap::{Args, Subcommand};
 use hearth_model::data::shards::{Index, Shards};
 use hearth_model::data::tokenize::Tokenize;
 use hearth_model::tokenizer::Tokenizer;
+use hearth_shared::text::counted;
 use indicatif::ProgressBar;
 
+use super::progress::{Progress, bytes_style};
 use super::texts::{self, TextArguments};
-use super::tokenizer::bytes_style;
 use crate::config::Config;
 
 #[derive(Subcommand, Debug)]
@@ -69,7 +70,7 @@ pub(super) async fn run(config: &Config, command: DataCommand) -> Result<()> {
 fn tokenize(arguments: &TokenizeArguments, tokenizer: &Tokenizer, stopped: &AtomicBool) -> Result<()> {
     let texts = arguments.texts.texts()?;
     let end_token = end_token(tokenizer, arguments.end_token.as_deref())?;
-    let bar = ProgressBar::new(texts.bytes()?).with_style(bytes_style()?);
+    let bar = Progress::new(ProgressBar::new(texts.bytes()?).with_style(bytes_style()?));
     bar.set_message("tokenizing");
     let start = Instant::now();
     let mut first = None;
@@ -77,6 +78,7 @@ fn tokenize(arguments: &TokenizeArguments, tokenizer: &Tokenizer, stopped: &Atom
     let index = work.run(&arguments.out, &mut |done| {
         first.get_or_insert(done.text_bytes);
         bar.set_position(done.text_bytes);
+        bar.plain_bytes("tokenizing");
         !stopped.load(Ordering::Relaxed)
     })?;
     bar.finish_and_clear();
@@ -101,11 +103,11 @@ fn end_token(tokenizer: &Tokenizer, named: Option<&str>) -> Result<u32> {
 
 fn describe(index: &Index) -> String {
     format!(
-        "{} documents, {:.2} M tokens of {} bytes in {} shards, {:.2} bytes of text a token",
-        index.documents,
+        "{}, {:.2} M tokens of {} bytes in {}, {:.2} bytes of text a token",
+        counted(index.documents, "document"),
         index.tokens as f64 / 1e6,
         index.id_type.bytes(),
-        index.shards.len(),
+        counted(index.shards.len() as u64, "shard"),
         index.text_bytes as f64 / index.tokens as f64
     )
 }

@@ -9,6 +9,7 @@ use hearth_shared::api::models::PullState;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::export;
+use super::progress::Progress;
 use crate::config::Config;
 use crate::db::Db;
 use crate::registry::pull::{self, Pulls};
@@ -77,6 +78,7 @@ async fn fetch(config: &Config, registry: Registry, name: &str) -> Result<()> {
     let pulls = Pulls::new(registry, &config.data_dir);
     pulls.start(known);
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
+    let bar = Progress::new(bar);
     let measured = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?;
     loop {
         let state = pulls.get(name).context("the download is known")?;
@@ -86,7 +88,11 @@ async fn fetch(config: &Config, registry: Registry, name: &str) -> Result<()> {
         }
         bar.tick();
         bar.set_position(state.bytes_done);
-        bar.set_message(format!("{:?}", state.state).to_lowercase());
+        let stage = format!("{:?}", state.state).to_lowercase();
+        if !state.state.ended() {
+            bar.plain_bytes(&stage);
+        }
+        bar.set_message(stage);
         match state.state {
             PullState::Succeeded => {
                 bar.finish_and_clear();

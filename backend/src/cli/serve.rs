@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpListener;
@@ -10,27 +11,21 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::config::Config;
+use crate::db::Db;
 use crate::{http, keys, registry};
 
 /// Serves until Ctrl-C or a termination signal, then drains.
 pub(super) async fn serve(config: Config) -> Result<()> {
-    let app = App::open(config).await?;
-    let config = &app.config;
-    let _lock = lock(config)?;
-    if !config.is_loopback() && !keys::any(&app.db).await? {
-        bail!(
-            "{} can be reached from other machines, and there is no API key. Make one with\n  hearth key create --data-dir {}\n\
-             and start again, or serve on 127.0.0.1.",
-            config.addr,
-            config.data_dir.display()
-        );
-    }
+    // What can fail for a wrong flag comes before anything is made.
+    require_key(&config).await?;
     let listener = TcpListener::bind(config.addr).await.with_context(|| {
         format!(
             "cannot listen on {}: is another server there? `--addr 127.0.0.1:PORT` takes another, PORT 0 any free one",
             config.addr
         )
     })?;
+    let app = App::open(config).await?;
+    let _lock = lock(&app.config)?;
     let address = listener.local_addr()?;
     // One line that programs can wait for.
     println!("hearth listens on http://{address}");
@@ -40,6 +35,7 @@ pub(super) async fn serve(config: Config) -> Result<()> {
         if let Err(error) = registry::import::nano(&starting.registry).await {
             tracing::error!("cannot register {}: {error:#}", registry::NANO);
         }
+        starting.settled.store(true, Ordering::Release);
     });
     let supervisor = tokio::spawn(app.jobs.clone().supervise());
     let (stop, stopped) = watch::channel(false);
@@ -52,6 +48,19 @@ pub(super) async fn serve(config: Config) -> Result<()> {
     }
     supervisor.abort();
     Ok(())
+}
+
+/// Refuses to be reached from other machines without a key. A folder that is not there yet has none, and is not made to find that out.
+async fn require_key(config: &Config) -> Result<()> {
+    if config.is_loopback() || (Db::is_in(&config.data_dir) && keys::any(&Db::open(&config.data_dir).await?).await?) {
+        return Ok(());
+    }
+    bail!(
+        "{} can be reached from other machines, and there is no API key. Make one with\n  hearth key create --data-dir {}\n\
+         and start again, or serve on 127.0.0.1.",
+        config.addr,
+        config.data_dir.display()
+    )
 }
 
 async fn drain(app: &App, stop: watch::Sender<bool>, server: tokio::task::JoinHandle<Result<()>>) {

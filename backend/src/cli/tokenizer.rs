@@ -9,8 +9,9 @@ use hearth_model::data::texts::Place;
 use hearth_model::tokenizer::Tokenizer;
 use hearth_model::tokenizer::bpe::{self, BpeSpec};
 use hearth_model::tokenizer::report::{Fit, Kind, language, measure};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use super::progress::{Progress, bytes_style};
 use super::texts::{self, TextArguments};
 use crate::config::Config;
 
@@ -79,13 +80,13 @@ fn train(arguments: &TrainArguments) -> Result<()> {
     let texts = arguments.texts.texts()?;
     let total = texts.bytes()?;
     let bytes = arguments.sample.unwrap_or(total).min(total);
-    let bar = ProgressBar::new(bytes).with_style(bytes_style()?);
+    let bar = Progress::new(ProgressBar::new(bytes).with_style(bytes_style()?));
     bar.set_message("reading");
     let json = bpe::train_on(&texts, arguments.sample, &spec, &|read| {
         bar.set_position(read.min(bytes));
-        if read >= bytes {
-            bar.set_message("learning merges");
-        }
+        let stage = if read < bytes { "reading" } else { "learning merges" };
+        bar.set_message(stage);
+        bar.plain_bytes(stage);
     })?;
     let tokenizer = Tokenizer::from_hf(&json, None)?;
     bar.finish_and_clear();
@@ -138,7 +139,7 @@ async fn report(config: &Config, arguments: &ReportArguments) -> Result<()> {
     if arguments.json {
         print_json(&fits)
     } else {
-        print_table(&fits)
+        println!("{}", table(&fits))
     };
     Ok(())
 }
@@ -164,7 +165,12 @@ fn documents(arguments: &ReportArguments) -> Result<Vec<(Kind, String)>> {
     Ok(out)
 }
 
-fn print_table(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
+/// Below the table.
+const UNKNOWN: &str = "\ntokens/word: in scripts without spaces each character counts as a word.\n\
+    unknown: the share of tokens that stand for what the vocabulary lacks: its unknown token, which loses what it stands for, or a\n\
+    part of a character that no token holds whole, which loses nothing and takes more tokens.";
+
+fn table(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) -> String {
     let short = |name: &str| {
         let last = Path::new(name).file_name();
         last.map_or_else(|| name.to_owned(), |last| last.to_string_lossy().into_owned())
@@ -174,23 +180,24 @@ fn print_table(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
     let longest = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).max().unwrap_or(0);
     let name_width = longest(&mut names.iter()).max(9);
     let text_width = longest(&mut kinds.iter().map(|kind| &kind.domain)).max(4);
-    println!(
-        "{:<10} {:<text_width$} {:<name_width$} {:>9} {:>12} {:>12} {:>8}",
+    let mut out = format!(
+        "{:<10} {:<text_width$} {:<name_width$} {:>9} {:>12} {:>12} {:>8}\n",
         "language", "text", "tokenizer", "tokens", "bytes/token", "tokens/word", "unknown"
     );
     for kind in kinds {
         for (i, (name, (_, _, rows))) in names.iter().zip(fits).enumerate() {
             let (language, domain) = if i == 0 { (kind.language.as_str(), kind.domain.as_str()) } else { ("", "") };
             let fit = rows[kind];
-            println!(
-                "{language:<10} {domain:<text_width$} {name:<name_width$} {:>9} {:>12.2} {:>12.2} {:>7.2}%",
+            out.push_str(&format!(
+                "{language:<10} {domain:<text_width$} {name:<name_width$} {:>9} {:>12.2} {:>12.2} {:>7.2}%\n",
                 fit.tokens,
                 fit.bytes_per_token(),
                 fit.fertility(),
                 100.0 * fit.unknown_share()
-            );
+            ));
         }
     }
+    out + UNKNOWN
 }
 
 fn print_json(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
@@ -214,7 +221,20 @@ fn print_json(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
     println!("{:#}", serde_json::Value::from(rows));
 }
 
-/// Bytes done, speed and time left.
-pub(super) fn bytes_style() -> Result<ProgressStyle> {
-    Ok(ProgressStyle::with_template("{msg:16} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_its_last_columns_mean() {
+        let kind = Kind { language: "en".to_owned(), domain: "notes".to_owned() };
+        let fit = Fit { texts: 1, bytes: 40, characters: 40, words: 8, tokens: 10, unknown: 1 };
+        let text = table(&[("vocabularies/mine".to_owned(), 400, BTreeMap::from([(kind, fit)]))]);
+        let (head, below) = text.split_once('\n').unwrap_or_default();
+        assert!(head.ends_with("unknown"), "{text}");
+        assert!(below.contains("mine (400)") && below.contains("10.00%"), "{text}");
+        for column in ["tokens/word:", "unknown: the share of tokens"] {
+            assert!(below.lines().any(|line| line.starts_with(column)), "{column}: {text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use hearth_model::recipe::corpus::PACKAGES;
 use hearth_model::recipe::{Order, Recipe, Work};
 use indicatif::ProgressBar;
 
+use super::progress::Progress;
 use super::{packages, train_spec};
 use crate::config::Config;
 use crate::jobs::child;
@@ -47,10 +48,11 @@ pub(super) fn train(config: &Config, arguments: &TrainArguments) -> Result<()> {
     }
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let work = Work { recipe: folder, materials, work, out: arguments.out.clone() };
-    let progress = ProgressBar::new_spinner();
+    let progress = Progress::new(ProgressBar::new_spinner());
     let card = recipe.make(&work, &mut |line| {
         progress.set_message(line.to_owned());
         progress.tick();
+        progress.plain("", || line.to_owned());
         Order::GoOn
     })?;
     progress.finish_and_clear();

@@ -4,20 +4,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use hearth_shared::event::{Level, RunEvent, Stage};
+use hearth_shared::event::{Level, Metrics, RunEvent, Stage};
 use hearth_shared::spec::{
     Auto, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TokenizerSpec, WorkSpec,
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use hearth_shared::text::counted;
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::progress::{Progress, bytes_style};
 use crate::config::Config;
 use crate::db::Db;
 use crate::jobs::child::{self, EventLog, Order, Outcome};
 use crate::jobs::{engine, inspect};
+use crate::misspelt::nearest;
 use crate::registry::{Registry, import};
 use crate::system;
 
@@ -63,8 +67,9 @@ pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
     let wrong = || format!("{} is no spec", path.display());
     let file: SpecFile = toml::from_str(&text).with_context(wrong)?;
     let asked: Value = toml::from_str(&text).with_context(wrong)?;
-    if let Some(key) = passed_over(&asked, &serde_json::to_value(&file)?) {
-        bail!("{}: `{key}` is no setting; is it misspelt?", path.display());
+    if let Some((key, meant)) = passed_over(&asked, &serde_json::to_value(&file)?) {
+        let meant = meant.map_or("is it misspelt?".to_owned(), |name| format!("did you mean `{name}`?"));
+        bail!("{}: `{key}` is no setting; {meant}", path.display());
     }
     let here = path.parent().unwrap_or(Path::new("."));
     let runtime = super::runtime()?;
@@ -75,14 +80,15 @@ pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
     run(&runtime, &spec, out)
 }
 
-/// The first key that was asked for and not read: what was read is written back with every key it has.
-fn passed_over(asked: &Value, read: &Value) -> Option<String> {
+/// The first key that was asked for and not read, and the nearest one beside it that can be: what was read is written back with
+/// every key it has.
+fn passed_over(asked: &Value, read: &Value) -> Option<(String, Option<String>)> {
     let (Value::Object(asked), Value::Object(read)) = (asked, read) else {
         return None;
     };
     asked.iter().find_map(|(key, value)| match read.get(key) {
-        None => Some(key.clone()),
-        Some(read) => passed_over(value, read).map(|below| format!("{key}.{below}")),
+        None => Some((key.clone(), nearest(key, read.keys().cloned()))),
+        Some(read) => passed_over(value, read).map(|(below, meant)| (format!("{key}.{below}"), meant)),
     })
 }
 
@@ -187,16 +193,16 @@ fn run(runtime: &tokio::runtime::Runtime, spec: &WorkSpec, out: &Path) -> Result
     Ok(())
 }
 
-/// What a person sees of a run: a bar, and above it what is worth keeping.
+/// What a person sees of a run: a bar (without a terminal a line now and then), and above it what is worth keeping.
 struct Screen {
-    bar: ProgressBar,
+    bar: Progress,
     steps: bool,
 }
 
 impl Screen {
     fn new() -> Result<Self> {
-        let bar = ProgressBar::new(0).with_style(super::tokenizer::bytes_style()?);
-        Ok(Self { bar, steps: false })
+        let bar = ProgressBar::new(0).with_style(bytes_style()?);
+        Ok(Self { bar: Progress::new(bar), steps: false })
     }
 
     fn show(&mut self, event: &RunEvent) {
@@ -204,11 +210,13 @@ impl Screen {
             RunEvent::Stage { stage, done, total } => {
                 self.bar.set_length(*total);
                 self.bar.set_position(*done);
-                self.bar.set_message(match stage {
+                let stage = match stage {
                     Stage::Reading => "reading",
                     Stage::Vocabulary => "learning merges",
                     Stage::Tokenizing => "tokenizing",
-                });
+                };
+                self.bar.set_message(stage);
+                self.bar.plain_bytes(stage);
             }
             RunEvent::Metrics(metrics) => {
                 if !self.steps {
@@ -225,31 +233,33 @@ impl Screen {
                 self.bar.set_position(metrics.step);
                 let valid = metrics.valid_loss.map(|loss| format!(", validation {loss:.3}")).unwrap_or_default();
                 let speed = metrics.tokens_per_second;
-                self.bar.set_message(format!("loss {:.3}{valid}, {speed:.0} tokens/s", metrics.train_loss));
+                let words = format!("loss {:.3}{valid}, {speed:.0} tokens/s", metrics.train_loss);
+                let stage = if metrics.step < metrics.total_steps { "steps" } else { "the last step" };
+                self.bar.plain(stage, || plain_step(metrics, &words));
+                self.bar.set_message(words);
             }
             RunEvent::Checkpoint { step, train_loss, valid_loss, .. } => {
                 let part =
                     |name: &str, loss: &Option<f64>| loss.map(|loss| format!(", {name} {loss:.4}")).unwrap_or_default();
-                self.line(&format!("step {step}{}{}", part("loss", train_loss), part("validation", valid_loss)));
+                self.bar.line(&format!("step {step}{}{}", part("loss", train_loss), part("validation", valid_loss)));
             }
-            RunEvent::Sample { step, prompt, text } => self.line(&format!("step {step}: {prompt:?} → {text:?}")),
-            RunEvent::Message { level: Level::Info, text } => self.line(text),
-            RunEvent::Message { text, .. } => self.line(&format!("! {text}")),
-            RunEvent::Decided { parameters, vocab_size, documents, tokens, .. } => self.line(&format!(
-                "{:.2} M parameters, {vocab_size} tokens of vocabulary, {documents} documents, {:.2} M tokens",
+            RunEvent::Sample { step, prompt, text } => self.bar.line(&format!("step {step}: {prompt:?} → {text:?}")),
+            RunEvent::Message { level: Level::Info, text } => self.bar.line(text),
+            RunEvent::Message { text, .. } => self.bar.line(&format!("! {text}")),
+            RunEvent::Decided { parameters, vocab_size, documents, tokens, .. } => self.bar.line(&format!(
+                "{:.2} M parameters, {vocab_size} tokens of vocabulary, {}, {:.2} M tokens",
                 *parameters as f64 / 1e6,
+                counted(*documents, "document"),
                 *tokens as f64 / 1e6
             )),
             RunEvent::Done { .. } => {}
         }
     }
+}
 
-    /// Above the bar; to standard error also where there is no terminal to draw one.
-    fn line(&self, text: &str) {
-        if self.bar.is_hidden() {
-            eprintln!("{text}");
-        } else {
-            self.bar.println(text);
-        }
-    }
+/// A step where there is no bar to show its number and the time left.
+fn plain_step(metrics: &Metrics, words: &str) -> String {
+    let left = metrics.seconds_left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let left = left.map(|left| format!(", {} left", HumanDuration(left))).unwrap_or_default();
+    format!("step {}/{}: {words}{left}", metrics.step, metrics.total_steps)
 }

@@ -6,7 +6,9 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::fields::{Fields, Unknown};
 use crate::error::Error;
 
 /// A field OpenAI has and Hearth does not, with the values that ask for nothing.
@@ -41,10 +43,28 @@ pub const fn off(field: &'static str) -> Unsupported {
 }
 
 /// A request's body.
-pub trait Checked: DeserializeOwned {
-    /// Known fields that would be passed over in silence otherwise. Unknown ones are.
+pub trait Checked: DeserializeOwned + ToSchema {
+    /// Known fields that would be passed over in silence otherwise.
     const UNSUPPORTED: &'static [Unsupported];
+    /// Known fields that may hold anything: what another server's clients send and what asks for nothing here, and what is read
+    /// with more patience than the schema has. A field that is neither here nor above nor in the schema is refused.
+    const LOOSE: &'static [&'static [&'static str]] = &[];
 }
+
+/// Fields of both completion requests that are hints to the caches, queues and guards of other servers (OpenAI's, llama.cpp's,
+/// Ollama's): without them the answer is the same.
+pub const HINTS: [&str; 10] = [
+    "cache_prompt",
+    "id_slot",
+    "keep_alive",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "return_progress",
+    "safety_identifier",
+    "stream_options",
+    "timings_per_token",
+];
 
 /// A JSON body.
 pub struct Json<T>(pub T);
@@ -80,6 +100,11 @@ pub fn parse<T: Checked>(bytes: &[u8]) -> Result<T, Error> {
             return Err(Error::coded(field, "unsupported_parameter", format!("`{field}` is not supported yet.")));
         }
     }
+    let unsupported = T::UNSUPPORTED.iter().map(|known| known.field);
+    let loose: Vec<&str> = unsupported.chain(T::LOOSE.iter().copied().flatten().copied()).collect();
+    if let Some(unknown) = Fields::of::<T>().unknown(&value, &loose) {
+        return Err(unrecognized(&unknown));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
@@ -92,6 +117,12 @@ pub fn parse<T: Checked>(bytes: &[u8]) -> Result<T, Error> {
         };
         Error::Invalid { message, param, code: None }
     })
+}
+
+/// OpenAI's words, and what may have been meant.
+fn unrecognized(Unknown { path, nearest }: &Unknown) -> Error {
+    let meant = nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    Error::coded(path, "unknown_parameter", format!("Unrecognized request argument supplied: {path}{meant}"))
 }
 
 /// The query string.
@@ -149,12 +180,22 @@ mod tests {
     }
 
     #[test]
-    fn unsupported_fields_are_refused_and_unknown_ones_are_not() {
+    fn unsupported_fields_are_refused_and_harmless_ones_are_not() {
         let tools = r#"{"model": "m", "messages": [], "tools": [{"type": "function"}]}"#;
         assert_eq!(param(tools).unwrap(), "tools");
-        for fine in [r#""tools": []"#, r#""tools": null"#, r#""frequency_penalty": 0"#, r#""whatever": {"a": 1}"#] {
+        for fine in [r#""tools": []"#, r#""tools": null"#, r#""frequency_penalty": 0"#, r#""cache_prompt": true"#] {
             let body = format!(r#"{{"model": "m", "messages": [], {fine}}}"#);
             assert!(parse::<ChatRequest>(body.as_bytes()).is_ok(), "{fine}");
         }
+    }
+
+    #[test]
+    fn fields_that_nobody_knows_are_refused_with_the_nearest_name() {
+        let body = r#"{"model": "m", "messages": [], "hearth": {"repetition_penaltyy": 1.3}}"#;
+        let detail = parse::<ChatRequest>(body.as_bytes()).unwrap_err().detail();
+        assert_eq!(detail.param.as_deref(), Some("hearth.repetition_penaltyy"));
+        assert_eq!(detail.code.as_deref(), Some("unknown_parameter"));
+        assert!(detail.message.ends_with("did you mean repetition_penalty?"), "{}", detail.message);
+        assert_eq!(param(r#"{"model": "m", "messages": [], "whatever": {"a": 1}}"#).unwrap(), "whatever");
     }
 }

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Checked, Json, Unsupported, empty, never, off, zero};
+use super::body::{Checked, HINTS, Json, Unsupported, empty, never, off, zero};
 use super::generation::{self, Answer, Common, fingerprint, finish_reason};
 use super::sse;
 use crate::app::App;
@@ -49,6 +49,8 @@ impl Checked for ChatRequest {
         never("web_search_options"),
         Unsupported { field: "service_tier", harmless: |value| matches!(value.as_str(), Some("auto" | "default")) },
     ];
+    // An earlier answer comes back as a message with all that was said of it.
+    const LOOSE: &'static [&'static [&'static str]] = &[&HINTS, &["messages"]];
 }
 
 /// Answers a conversation, whole or as a stream of `chat.completion.chunk`s.

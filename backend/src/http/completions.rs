@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Checked, Json, Unsupported, empty, never, zero};
+use super::body::{Checked, HINTS, Json, Unsupported, empty, never, zero};
 use super::generation::{self, Answer, Common, fingerprint, finish_reason};
 use super::sse;
 use crate::app::App;
@@ -35,6 +35,7 @@ impl Checked for CompletionRequest {
         empty("logit_bias"),
         Unsupported { field: "best_of", harmless: |value| value.as_u64() == Some(1) },
     ];
+    const LOOSE: &'static [&'static [&'static str]] = &[&HINTS];
 }
 
 /// Continues a text. With `echo`, `logprobs` and `max_tokens: 0` it scores one.

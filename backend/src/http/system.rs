@@ -1,5 +1,7 @@
 //! Health, readiness, metrics.
 
+use std::sync::atomic::Ordering;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,13 +25,16 @@ async fn healthz() -> Json<Health> {
     Json(Health { status: "ok".into() })
 }
 
-/// The server can take work: its database answers and it is not stopping.
+/// The server can take work: its database answers, the model that comes with it is there, and it is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "system",
     responses((status = 200, body = Health), (status = 503, body = Health)))]
 async fn readyz(State(app): State<App>) -> Response {
     let (status, word) = match (app.jobs.draining().is_cancelled(), app.db.ping().await) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no database"),
+        (false, true) if !app.settled.load(Ordering::Acquire) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "registering models")
+        }
         (false, true) => (StatusCode::OK, "ok"),
     };
     (status, Json(Health { status: word.into() })).into_response()

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use hearth_shared::event::{Level, Metrics, RunEvent, Stage};
+use hearth_shared::text::counted;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -99,8 +100,9 @@ fn describe(event: &RunEvent) -> (&'static str, &'static str, String) {
         }
         RunEvent::Decided { parameters, vocab_size, documents, tokens, .. } => {
             let text = format!(
-                "A model of {:.2} million parameters, {vocab_size} tokens in its vocabulary; {documents} documents, {:.2} million tokens",
+                "A model of {:.2} million parameters, {vocab_size} tokens in its vocabulary; {}, {:.2} million tokens",
                 *parameters as f64 / 1e6,
+                counted(*documents, "document"),
                 *tokens as f64 / 1e6
             );
             ("info", "message", text)

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use hearth_shared::api::fine_tuning::{JobError, Planned};
 use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec, Tuning};
-use hearth_shared::text::{Format, Report};
+use hearth_shared::text::{Format, Problem, Report, Severity, counted};
 
 /// What was found in a job's files.
 pub struct Found {
@@ -61,7 +61,10 @@ impl Found {
     fn fits_model(&self, spec: &FineTuneSpec) -> Result<(), JobError> {
         let layers = self.shape.n_layers;
         let (param, message) = if u64::from(spec.hearth.frozen_layers) >= layers {
-            ("hearth.frozen_layers", format!("The model has {layers} layers: freeze {} at most.", layers - 1))
+            (
+                "hearth.frozen_layers",
+                format!("The model has {}: freeze {} at most.", counted(layers, "layer"), layers - 1),
+            )
         } else if spec.hearth.tuning == Tuning::Prompt && self.shape.experts > 0 {
             let message = "A prompt can't be trained in front of a model with experts, whose balance counts tokens: use `prefix`.";
             ("hearth.tuning", message.to_owned())
@@ -125,22 +128,31 @@ fn refuse(param: &str, report: &Report) -> Result<(), JobError> {
     if report.is_valid() {
         return Ok(());
     }
-    let first = report.problems.iter().find(|problem| problem.severity == hearth_shared::text::Severity::Error);
-    let example = first.map(|problem| {
-        let field = if problem.field.is_empty() { String::new() } else { format!(", {}", problem.field) };
-        format!(" First: row {}{field}: {} {}", problem.row, problem.message, problem.fix)
-    });
+    // Shown on the page too, so it names no field of the API: both show the report beside it.
+    let errors = counted(report.errors, "error");
+    let place = if report.rows == 0 { String::new() } else { format!(" in {}", counted(report.rows, "row")) };
+    let others = if report.errors == 1 { "" } else { "; its data report lists them. The first" };
+    let first = report.problems.iter().find(|problem| problem.severity == Severity::Error);
+    let first = first.map(described).unwrap_or_default();
     Err(JobError {
         code: format!("invalid_{param}"),
-        message: format!(
-            "The file's {} rows hold {} errors; `hearth.{}` lists them.{}",
-            report.rows,
-            report.errors,
-            if param == "training_file" { "report" } else { "validation_report" },
-            example.unwrap_or_default()
-        ),
+        message: format!("The file has {errors}{place}{others}: {first}"),
         param: Some(param.to_owned()),
     })
+}
+
+/// Where, what, and what to do.
+fn described(problem: &Problem) -> String {
+    let place = match (problem.row, problem.field.as_str()) {
+        (0, _) => String::new(),
+        (row, "") => format!("row {row}: "),
+        (row, field) => format!("row {row}, {field}: "),
+    };
+    let what = match &problem.detail {
+        Some(detail) => format!("{} ({detail}).", problem.message.trim_end_matches('.')),
+        None => problem.message.clone(),
+    };
+    format!("{place}{what} {}", problem.fix)
 }
 
 /// A tokenizer and template that read files as the trainer will.
@@ -178,5 +190,33 @@ impl Eye {
             }
             validator.push(&buffer[..read]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_shared::text::validate::validate;
+
+    fn refused(text: &[u8]) -> String {
+        refuse("training_file", &validate(text, None, None)).err().map(|error| error.message).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_refusal_counts_in_english_and_speaks_to_people_at_the_page() {
+        let good = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
+        let one = refused(format!("{good}\n{{}}\n").as_bytes());
+        assert_eq!(
+            one,
+            "The file has 1 error in 2 rows: row 2, messages: A field that the format needs is missing. Add the field."
+        );
+        let two = refused(b"{}\n{}\n");
+        assert!(
+            two.starts_with("The file has 2 errors in 2 rows; its data report lists them. The first: row 1, "),
+            "{two}"
+        );
+        let image = refused(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+        assert!(image.starts_with("The file has 1 error: The file is not text (a PNG image). Upload "), "{image}");
+        assert!(!format!("{one}{two}{image}").contains("hearth."));
     }
 }

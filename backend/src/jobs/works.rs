@@ -16,6 +16,7 @@ use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{
     ExportFormat, ExportJob, LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec,
 };
+use hearth_shared::text::counted;
 
 use super::inspect::refuse_memory;
 use super::{Jobs, store};
@@ -50,7 +51,7 @@ impl Jobs {
         };
         let words = match &request {
             CreateWork::Export(asked) => format!("Exporting {}", asked.model),
-            _ => format!("Reading {} files", request.training_files().len()),
+            _ => format!("Reading {}", counted(request.training_files().len() as u64, "file")),
         };
         self.insert(&new, key, words).await
     }

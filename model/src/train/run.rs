@@ -8,6 +8,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hearth_shared::spec::{SpecError, TrainSpec};
+use hearth_shared::text::counted;
 use rayon::prelude::*;
 
 use super::TrainError;
@@ -142,7 +143,7 @@ impl Run {
         }
         let layers = model.config().n_layers;
         if spec.frozen_layers as usize >= layers && spec.frozen_layers > 0 {
-            let message = format!("the model has {layers} layers: freeze {} at most", layers - 1);
+            let message = format!("the model has {}: freeze {} at most", counted(layers as u64, "layer"), layers - 1);
             return Err(SpecError::new("frozen_layers", message).into());
         }
         let rounding = Rounding::of(spec.precision);

@@ -59,6 +59,9 @@ rules! {
     FileEmpty "file.empty" Error
         "The file holds no row." => "Upload a file with at least one example.";
         "文件中没有任何数据行。" => "请上传至少含一个样本的文件。"
+    FileBinary "file.binary" Error
+        "The file is not text." => "Upload JSONL, JSON or plain text, saved as UTF-8; unpack an archive, and export a table or a document as text, first.";
+        "文件不是文本。" => "请上传以 UTF-8 保存的 JSONL、JSON 或纯文本；压缩包请先解压，表格和文档请先导出为文本。"
     FileUnclosedArray "file.unclosed_array" Error
         "The JSON array has no end, or something follows its end." => "Check that the file is whole: it must end with one `]`.";
         "JSON 数组没有正确结束，或结束后还有内容。" => "请检查文件是否完整：它必须以一个 `]` 结尾。"

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::binary;
 use super::chat::Message;
 use super::format::{Breach, Example, Format, warnings};
+use super::hash::Fnv;
 use super::rows::{Layout, RawRow, Rows};
 use super::rules::{Lang, Rule, Severity};
 
@@ -99,8 +101,18 @@ impl Report {
 
 /// Feed with [`Self::push`], end with [`Self::finish`].
 pub struct Validator<'a> {
+    head: Head,
     rows: Rows,
     inner: Inner<'a>,
+}
+
+/// What is known of the file's kind.
+enum Head {
+    /// The first bytes, until there are enough of them.
+    Open(Vec<u8>),
+    Text,
+    /// No text: what it is instead. No row of it is read.
+    Binary(String),
 }
 
 struct Inner<'a> {
@@ -134,12 +146,42 @@ impl<'a> Validator<'a> {
             unlisted: 0,
         };
         let inner = Inner { counter, report, lengths: Vec::new(), trained: 0, seen: HashMap::new() };
-        Self { rows: Rows::default(), inner }
+        Self { head: Head::Open(Vec::new()), rows: Rows::default(), inner }
     }
 
     /// The next bytes of the file; cut anywhere.
     pub fn push(&mut self, chunk: &[u8]) {
         self.inner.report.bytes += chunk.len() as u64;
+        match &mut self.head {
+            Head::Open(head) => {
+                let (begin, rest) = chunk.split_at(chunk.len().min(binary::HEAD - head.len()));
+                head.extend_from_slice(begin);
+                if head.len() == binary::HEAD {
+                    self.decide();
+                    self.text(rest);
+                }
+            }
+            Head::Text => self.text(chunk),
+            Head::Binary(_) => {}
+        }
+    }
+
+    /// Says by its head whether the file is text, and reads the head's rows if it is.
+    fn decide(&mut self) {
+        let Head::Open(head) = std::mem::replace(&mut self.head, Head::Text) else {
+            return;
+        };
+        match binary::kind(&head) {
+            None => self.text(&head),
+            Some(kind) => self.head = Head::Binary(kind),
+        }
+    }
+
+    /// Reads the rows that `chunk` completes, unless the file is no text.
+    fn text(&mut self, chunk: &[u8]) {
+        if !matches!(self.head, Head::Text) {
+            return;
+        }
         let (rows, inner) = (&mut self.rows, &mut self.inner);
         // The layout is set before the first row is complete, so ask for it inside.
         let mut complete = Vec::new();
@@ -151,6 +193,13 @@ impl<'a> Validator<'a> {
 
     /// The file is at its end.
     pub fn finish(mut self) -> Report {
+        if matches!(self.head, Head::Open(_)) {
+            self.decide();
+        }
+        if let Head::Binary(kind) = self.head {
+            self.inner.problem(0, Breach::new(Rule::FileBinary, "").because(kind));
+            return self.inner.report;
+        }
         let mut last = None;
         self.rows.finish(&mut |row| last = Some(row));
         if let Some(row) = last {
@@ -305,30 +354,12 @@ impl Inner<'_> {
             hash.write(message.content.as_bytes());
             hash.write(&[u8::from(message.is_trained())]);
         }
-        match self.seen.entry(hash.0) {
+        match self.seen.entry(hash.value()) {
             std::collections::hash_map::Entry::Occupied(entry) => Some(*entry.get()),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(number);
                 None
             }
-        }
-    }
-}
-
-/// FNV-1a, 64 bits: the same in every process, unlike std's hasher.
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    /// The bytes and a mark of their end, so that `ab, c` and `a, bc` differ.
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().chain(&(bytes.len() as u64).to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 }

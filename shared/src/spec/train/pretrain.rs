@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{ArchitectureSpec, SpecError, bounded};
 use super::{Auto, DataFacts, FineTuneSpec, HearthOptions, Objective, OptimizerKind, TrainSpec, Tuning};
 use crate::plan::sizing::TOKENS_PER_PARAMETER;
+use crate::text::counted;
 
 /// Up to four passes teach nearly as much as new texts would (Muennighoff 2023).
 const MOST_EPOCHS: f64 = 4.0;
@@ -176,7 +177,7 @@ impl PretrainSpec {
         let length = self.row_length();
         let rows = facts.tokens.saturating_sub(1) / u64::from(length);
         if rows == 0 {
-            let message = format!("the texts have {} tokens, one row takes {}", facts.tokens, length + 1);
+            let message = format!("the texts have {}, one row takes {}", counted(facts.tokens, "token"), length + 1);
             return Err(SpecError::new("options.max_length", format!("{message}: shorten the rows or add texts")));
         }
         let wanted = TOKENS_PER_PARAMETER * facts.parameters as f64 / facts.tokens as f64;

@@ -128,6 +128,27 @@ fn bad_rows_are_named() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_one_problem() {
+    let mut image = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    image.extend((0..9000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8));
+    let whole = validate(&image, Some(&Characters), Some(50));
+    assert_eq!((whole.rows, whole.errors, whole.problems.len(), whole.bytes), (0, 1, 1, image.len() as u64));
+    let problem = &whole.problems[0];
+    assert_eq!((problem.row, problem.rule, problem.detail.as_deref()), (0, Rule::FileBinary, Some("a PNG image")));
+    for cut in [1, 100, 1024, 5000] {
+        let mut validator = Validator::new(Some(&Characters), Some(50));
+        image.chunks(cut).for_each(|chunk| validator.push(chunk));
+        assert_eq!(validator.finish(), whole, "chunks of {cut}");
+    }
+    // One bad byte is a fault of its row.
+    let mut text = format!("{GOOD}\n").repeat(40).into_bytes();
+    text[40] = 0xff;
+    let report = validate(&text, None, None);
+    assert_eq!((report.rows, report.errors, report.problems[0].row), (40, 1, 1));
+    assert_eq!(report.problems[0].rule, Rule::RowEncoding);
+}
+
+#[test]
 fn a_weight_of_zero_masks_its_message() {
     let text = json!({"messages": [
         {"role": "assistant", "content": "one", "weight": 0},
@@ -169,6 +190,7 @@ proptest! {
                 Just(GOOD.to_owned()),
                 Just("{\"messages\": 3}".to_owned()),
                 Just("[1, 2".to_owned()),
+                Just("\0".repeat(300)),
                 "\\PC{0,40}",
             ],
             0..12,

@@ -1,0 +1,184 @@
+//! Fields that a request may have: those that `/openapi.json` gives its type. What a body has besides is found with its path.
+//! It does not know what a field means, nor whether its value will do.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+
+use crate::misspelt::nearest;
+
+/// The schema of a request, and what it refers to.
+pub(super) struct Fields {
+    root: Value,
+    named: HashMap<String, Value>,
+}
+
+/// A field that the schema does not have.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unknown {
+    /// As a client writes it: `hearth.samples[0].promt`.
+    pub path: String,
+    /// What it may be a slip of: a field beside it, or one that stands in another object there, as `hearth.top_k`.
+    pub nearest: Option<String>,
+}
+
+impl Fields {
+    pub fn of<T: ToSchema>() -> Self {
+        let json = |schema: &RefOr<Schema>| serde_json::to_value(schema).expect("a schema is plain JSON");
+        let mut referred = Vec::new();
+        T::schemas(&mut referred);
+        let named = referred.iter().map(|(name, schema)| (name.clone(), json(schema))).collect();
+        Self { root: json(&T::schema()), named }
+    }
+
+    /// The first field of `body` that is in no schema and not among `loose` (paths of fields that may be there and hold anything).
+    /// A `null` asks for nothing, whatever its name.
+    pub fn unknown(&self, body: &Value, loose: &[&str]) -> Option<Unknown> {
+        self.below(&self.root, body, "", loose)
+    }
+
+    fn below(&self, schema: &Value, value: &Value, path: &str, loose: &[&str]) -> Option<Unknown> {
+        let plain = self.plain(schema, value);
+        match value {
+            Value::Array(items) => {
+                let schema = plain.iter().find_map(|schema| schema.get("items"))?;
+                let mut nested = items.iter().enumerate().filter(|(_, item)| item.is_object() || item.is_array());
+                nested.find_map(|(at, item)| self.below(schema, item, &format!("{path}[{at}]"), loose))
+            }
+            Value::Object(fields) => {
+                let free = |schema: &&Value| {
+                    schema.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false))
+                };
+                let known: Vec<_> = plain.iter().filter_map(|schema| properties(schema)).collect();
+                if known.is_empty() || plain.iter().any(free) {
+                    return None;
+                }
+                fields.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    if loose.contains(&path.as_str()) {
+                        return None;
+                    }
+                    match known.iter().find_map(|known| known.get(name)) {
+                        Some(schema) => self.below(schema, value, &path, loose),
+                        None => Some(Unknown { path, nearest: self.nearest(&known, name) }),
+                    }
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The schemas that `value` may be held against: references followed, compositions taken apart, variants with another tag
+    /// left out.
+    fn plain<'a>(&'a self, schema: &'a Value, value: &Value) -> Vec<&'a Value> {
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            let name = reference.rsplit('/').next().unwrap_or(reference);
+            return self.named.get(name).map(|schema| self.plain(schema, value)).unwrap_or_default();
+        }
+        let mut out = vec![schema];
+        for part in parts(schema, "allOf") {
+            out.extend(self.plain(part, value));
+        }
+        for variant in parts(schema, "oneOf").chain(parts(schema, "anyOf")) {
+            let variant = self.plain(variant, value);
+            if variant.iter().all(|schema| has_tag_of(schema, value)) {
+                out.extend(variant);
+            }
+        }
+        out
+    }
+
+    fn nearest(&self, known: &[&Map<String, Value>], name: &str) -> Option<String> {
+        let mut names: Vec<String> = known.iter().flat_map(|known| known.keys().cloned()).collect();
+        for (field, schema) in known.iter().flat_map(|known| known.iter()) {
+            for inner in self.plain(schema, &Value::Null).into_iter().filter_map(properties) {
+                names.extend(inner.keys().map(|inner| format!("{field}.{inner}")));
+            }
+        }
+        nearest(name, names)
+    }
+}
+
+fn properties(schema: &Value) -> Option<&Map<String, Value>> {
+    schema.get("properties")?.as_object()
+}
+
+/// The members of a composition.
+fn parts<'a>(schema: &'a Value, key: &'static str) -> impl Iterator<Item = &'a Value> {
+    schema.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Whether no field of few allowed words has another one.
+fn has_tag_of(schema: &Value, value: &Value) -> bool {
+    properties(schema).into_iter().flatten().all(|(name, schema)| {
+        match (schema.get("enum").and_then(Value::as_array), value.get(name)) {
+            (Some(words), Some(word)) => words.contains(word),
+            _ => true,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_shared::api::chat::ChatRequest;
+    use hearth_shared::api::fine_tuning::CreateJob;
+    use hearth_shared::api::jobs::CreateWork;
+    use serde_json::json;
+
+    fn unknown<T: ToSchema>(body: &Value) -> Option<(String, Option<String>)> {
+        Fields::of::<T>().unknown(body, &["messages"]).map(|unknown| (unknown.path, unknown.nearest))
+    }
+
+    fn found(path: &str, nearest: &str) -> Option<(String, Option<String>)> {
+        Some((path.to_owned(), (!nearest.is_empty()).then(|| nearest.to_owned())))
+    }
+
+    #[test]
+    fn a_slip_is_found_where_it_stands() {
+        let chat = unknown::<ChatRequest>;
+        assert_eq!(chat(&json!({"temperatur": 1})), found("temperatur", "temperature"));
+        assert_eq!(chat(&json!({"top_k": 5})), found("top_k", "hearth.top_k"));
+        assert_eq!(chat(&json!({"whatever": {"a": 1}})), found("whatever", ""));
+        let inner = json!({"hearth": {"repetition_penaltyy": 1.3}});
+        assert_eq!(chat(&inner), found("hearth.repetition_penaltyy", "repetition_penalty"));
+        let tune = unknown::<CreateJob>;
+        assert_eq!(tune(&json!({"hearth": {"learning_rte": 1}})), found("hearth.learning_rte", "learning_rate"));
+        assert_eq!(tune(&json!({"hearth": {"lora": {"rank_": 4, "r": 4}}})), found("hearth.lora.rank_", ""));
+        assert_eq!(tune(&json!({"hearth": {"samples": [{"promt": ""}]}})), found("hearth.samples[0].promt", "prompt"));
+        let method = json!({"method": {"supervised": {"hyperparameters": {"n_epoch": 1}}}});
+        assert_eq!(tune(&method), found("method.supervised.hyperparameters.n_epoch", "n_epochs"));
+    }
+
+    #[test]
+    fn a_kind_of_work_has_its_own_fields() {
+        let work = unknown::<CreateWork>;
+        assert_eq!(
+            work(&json!({"kind": "pretrain", "architecture": {"depht": 3}})),
+            found("architecture.depht", "depth")
+        );
+        assert_eq!(work(&json!({"kind": "pretrain", "max_length": 9})), found("max_length", "options.max_length"));
+        assert_eq!(work(&json!({"kind": "tokenizer", "architecture": {}})), found("architecture", ""));
+        let fine =
+            json!({"kind": "pretrain", "dry_run": false, "tokenizer": {"train": {"vocab_size": 600}}, "options": {}});
+        assert_eq!(work(&fine), None);
+        assert_eq!(work(&json!({"kind": "export", "model": "m", "format": "gguf", "dtype": "f16"})), None);
+    }
+
+    #[test]
+    fn what_is_known_empty_or_free_passes() {
+        for fine in [
+            json!({"temperature": 1, "temperatur": null, "hearth": null}),
+            json!({"metadata": {"anything": "goes"}, "stop": ["a"]}),
+            json!({"messages": [{"role": "user", "content": "a", "refusal": 3}]}),
+            json!({"hearth": {"top_k": 1}, "stream_options": {"include_usage": true}}),
+            json!([1]),
+        ] {
+            assert_eq!(unknown::<ChatRequest>(&fine), None, "{fine}");
+        }
+        assert_eq!(unknown::<CreateJob>(&json!({"hearth": {"dry_run": true, "lora": {"r": 2}}})), None);
+    }
+}
