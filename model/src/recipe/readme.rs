@@ -51,6 +51,7 @@ impl Card {
     fn facts(&self, text: &mut String) {
         let recipe = &self.recipe;
         let shape = &recipe.model;
+        let further = recipe.corpus.further.as_ref();
         let turns = recipe.chat.as_ref().map_or(String::new(), |chat| format!("; then {} for turns", chat.stage.steps));
         text.push_str(&format!(
             "| | |\n|---|---|\n\
@@ -66,8 +67,8 @@ impl Card {
             shape.ffn_dim,
             recipe.vocab_size,
             self.position(),
-            recipe.corpus.sotu_from,
-            recipe.corpus.tang_poems,
+            further.map_or(recipe.corpus.sotu_from, |further| further.sotu_from),
+            recipe.corpus.tang_poems + further.map_or(0, |further| further.tang_poems),
             self.training_tokens,
             self.command,
             recipe.seed,
