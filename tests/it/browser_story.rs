@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use hearth_tests::{Browser, Look, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::jobs_tuning::chats;
+use crate::jobs_tuning::{chats, create, ended, events, request};
 
 /// A whole run on a busy machine with two cores.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -49,6 +49,8 @@ async fn from_a_data_set_to_a_model_that_talks() -> Result<()> {
     bad_data_is_explained(&browser, folder.path()).await?;
     good_data_is_shown_as_it_will_be_trained(&browser, &server, folder.path()).await?;
     a_run_pauses_goes_on_and_learns(&browser).await?;
+    each_number_says_what_it_is(&browser, &server).await?;
+    a_run_without_a_name_is_called_by_what_it_is(&browser, &server).await?;
     the_adapter_is_saved(&browser, folder.path()).await?;
     both_models_answer_and_stop(&browser).await?;
     let complaints = browser.severe_messages().await?;
@@ -111,6 +113,77 @@ async fn a_run_pauses_goes_on_and_learns(browser: &Browser) -> Result<()> {
     browser.wait("return document.querySelectorAll('.sample-texts li').length > 0").await?;
     browser.screenshot("story-5-tuned").await?;
     Ok(())
+}
+
+/// What the run took and what its process held, and a rate only where there was something to measure by.
+async fn each_number_says_what_it_is(browser: &Browser, server: &Server) -> Result<()> {
+    let address: String = browser.eval("return location.pathname").await?;
+    let id = address.rsplit('/').next().context("the run's id")?;
+    let job = server.get(&format!("/v1/fine_tuning/jobs/{id}")).await?.expect(200)?;
+    let metrics: Vec<Value> =
+        events(server, id).await?.into_iter().filter(|event| event["type"] == "metrics").collect();
+    let whole =
+        metrics.iter().filter_map(|event| event["data"]["memory"].as_u64()).max().context("a process's memory")?;
+    let peak = job["hearth"]["measured"]["peak_memory"].as_u64().context("a peak")?;
+    browser.wait("return document.querySelector('[data-figure=memory]').dataset.peak !== undefined").await?;
+    let tile: Value = browser.eval("return {...document.querySelector('[data-figure=memory]').dataset}").await?;
+    let written = |number: u64| Value::from(number.to_string());
+    ensure!(tile["peak"] == written(peak) && tile["whole"] == written(whole), "{tile}, not {peak} and {whole}");
+    let named = "const tile = document.querySelector('[data-figure=memory]');
+        return [tile.previousElementSibling, document.querySelector('[data-chart=memory] figcaption')].map(n => n.textContent)";
+    let named: Vec<String> = browser.eval(named).await?;
+    ensure!(named[0].contains("above idle") && named[1].contains("process"), "{named:?}");
+
+    let rates = metrics.iter().filter(|event| event["data"]["tokens_per_second"].as_f64() > Some(0.0)).count();
+    ensure!(rates < metrics.len(), "the first step has a rate");
+    let points: String = browser.eval("return document.querySelector('[data-chart=speed]').dataset.points").await?;
+    ensure!(points == rates.to_string(), "{points} points, {rates} rates");
+    Ok(())
+}
+
+/// In the list and on its page, with its log in the reader's language.
+async fn a_run_without_a_name_is_called_by_what_it_is(browser: &Browser, server: &Server) -> Result<()> {
+    let name = "hearth-nano · chats.jsonl · LoRA";
+    let address: String = browser.eval("return location.pathname").await?;
+    browser.text_when(".run-head h1", PATIENCE, |text| text == name).await?;
+    browser.click(".switch[lang=zh]").await?;
+    let translated = "const lines = [...document.querySelectorAll('.log-lines li span')];
+        return lines.length > 5 && lines.every(line => /[一-鿿]/.test(line.textContent))";
+    browser.wait(translated).await?;
+    browser.screenshot("story-5-tuned-zh").await?;
+    browser.click(".switch[lang=en]").await?;
+    browser.goto(&server.url("/fine-tune")).await?;
+    browser.text_when(".run-row-name strong", PATIENCE, |text| text == name).await?;
+    let small = browser.text(".run-row .run-id").await?;
+    ensure!(address.ends_with(&small), "{small} stands beside the name of {address}");
+    browser.goto(&server.url(&address)).await?;
+    browser.find_within("[data-act=chat]", PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_data_has_its_report_on_the_run_s_page() -> Result<()> {
+    let server = Server::start().await?;
+    server.poll("/readyz", PATIENCE, |ready| ready["status"] == "ok").await?;
+    let bad = format!("{}no row at all\n", chats(8));
+    let file = server.upload("bad.jsonl", &bad).await?;
+    let mut asked = request(file["id"].as_str().context("an id")?, 5, json!({}));
+    asked.as_object_mut().context("an object")?.remove("suffix");
+    let id = create(&server, &asked).await?;
+    ensure!(ended(&server, &id).await?["status"] == "failed");
+    let browser = Browser::open(&Look::desktop()).await?;
+    browser.goto(&server.url(&format!("/fine-tune/{id}"))).await?;
+    browser.text_when(".run-head h1", PATIENCE, |text| text == "hearth-nano · bad.jsonl · LoRA").await?;
+    let notice = browser.text(".notice.bad").await?;
+    ensure!(notice.contains("errors: 1") && !notice.contains("hearth."), "{notice}");
+    ensure!(browser.text(".report-verdict").await? == "1 problem must be fixed before training.");
+    browser.click("[data-act=see-report]").await?;
+    browser.wait("return document.activeElement.id === 'report'").await?;
+    browser.screenshot("run-refused").await?;
+    browser.click(".switch[lang=zh]").await?;
+    browser.text_when(".notice.bad p", PATIENCE, |text| text.starts_with("数据未通过检查")).await?;
+    browser.text_when(".log-lines li span", PATIENCE, |text| text.starts_with("任务失败：数据未通过检查")).await?;
+    browser.close().await
 }
 
 /// As files that safetensors can read.

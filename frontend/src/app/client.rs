@@ -6,7 +6,7 @@ use std::fmt;
 
 use hearth_shared::api::ErrorBody;
 use js_sys::{Object, Reflect, Uint8Array};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, AbortSignal, FormData, Headers, Request, RequestInit, Response};
@@ -15,7 +15,7 @@ use web_sys::{AbortController, AbortSignal, FormData, Headers, Request, RequestI
 const KEY: &str = "hearth.key";
 
 /// Why a request gave nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ClientError {
     /// No answer: the server is stopped or the network is down.
     Unreachable,

@@ -1,12 +1,15 @@
 //! Fine-tuning: the list of runs, the form that starts one, and the page of a run.
 
 mod compare;
+mod counted;
 mod data;
 mod download;
 mod export;
 mod feed;
 mod launch;
 mod list;
+mod log_words;
+mod names;
 mod new;
 mod options;
 mod options_form;
@@ -24,8 +27,6 @@ pub use new::{NewRun, Step, upload};
 pub use run::Run;
 
 use hearth_shared::api::fine_tuning::{Job, JobStatus};
-use hearth_shared::api::jobs::CreateWork;
-use hearth_shared::spec::{ArchitectureSpec, Preset};
 use leptos::prelude::*;
 use leptos_i18n::I18nContext;
 
@@ -85,17 +86,8 @@ fn clock(seconds: i64, locale: Locale) -> String {
 
 /// Where a run begins, in words: from a model, or from nothing.
 fn origin(i18n: I18nContext<Locale>, job: &Job) -> String {
-    match &job.hearth.request {
-        Some(CreateWork::Pretrain(asked)) => {
-            let ArchitectureSpec { preset, depth, .. } = asked.spec.architecture;
-            let family = match preset {
-                Preset::Llama => "Llama",
-                Preset::Gpt2 => "GPT-2",
-                Preset::Moe => t_string!(i18n, plan.family_moe),
-                Preset::Palm => "PaLM",
-            };
-            t_string!(i18n, pretrain.origin, family = family, depth = depth)
-        }
-        _ => t_string!(i18n, tune.from_base, base = job.model.clone()),
+    match names::architecture(i18n, job) {
+        Some((family, depth)) => t_string!(i18n, pretrain.origin, family = family, depth = depth),
+        None => t_string!(i18n, tune.from_base, base = job.model.clone()),
     }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod composer;
 mod conversation;
+mod kept;
 mod settings;
 
 use leptos::prelude::*;
@@ -30,11 +31,9 @@ struct Playing {
 
 /// Makes the conversation at the root, so that it is still there when the person comes back.
 pub fn provide() {
-    provide_context(Playing {
-        conversation: Conversation::new(),
-        settings: Settings::stored(),
-        open: RwSignal::new(false),
-    });
+    let conversation = Conversation::new();
+    kept::keep(conversation);
+    provide_context(Playing { conversation, settings: Settings::stored(), open: RwSignal::new(false) });
 }
 
 #[component]
@@ -42,8 +41,14 @@ pub fn Playground() -> impl IntoView {
     let store = use_store();
     let Playing { conversation, settings, open } = expect_context::<Playing>();
     let query = use_query_map();
-    let models = Memo::new(move |_| chosen(&query.get(), store));
-    Effect::new(move |_| conversation.seats.set(models.get()));
+    let models = Memo::new(move |_| chosen(&query.get(), &conversation.seats.get_untracked(), store));
+    Effect::new(move |_| {
+        let models = models.get();
+        // Who sat there last is not forgotten while the list of models is on its way.
+        if !models.is_empty() {
+            conversation.seats.set(models);
+        }
+    });
     let ready = Memo::new(move |_| {
         store.models.with(|models| match models {
             Load::Waiting => 0,
@@ -91,10 +96,13 @@ pub fn Playground() -> impl IntoView {
     }
 }
 
-/// The models of the address; without one, the first that can chat.
-fn chosen(query: &ParamsMap, store: Store) -> Vec<String> {
+/// The models of the address; without one, those that sat there last, else the first that can chat.
+fn chosen(query: &ParamsMap, seated: &[String], store: Store) -> Vec<String> {
     let mut chosen: Vec<String> =
         ["model", "other"].into_iter().filter_map(|name| query.get(name)).filter(|id| !id.is_empty()).collect();
+    if chosen.is_empty() && seated.iter().all(|id| store.model(id).is_some()) {
+        chosen.extend_from_slice(seated);
+    }
     if chosen.is_empty() {
         let first = store.models.with(|models| {
             let models = models.ready()?;
@@ -151,11 +159,14 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
         }
         go.run(now);
     };
-    let clear = move |_| {
+    let begin_anew = move |_| {
         let old = playing.conversation.clear();
         if !old.is_empty() {
             toasts.offer(tu_string!(i18n, playground.cleared), tu_string!(i18n, common.undo), move || {
-                playing.conversation.exchanges.set(old.clone())
+                // What has been said since then stays, behind what comes back.
+                playing.conversation.exchanges.update(|now| {
+                    now.splice(0..0, old.iter().cloned());
+                });
             });
         }
     };
@@ -188,11 +199,12 @@ fn Seats(models: Memo<Vec<String>>) -> impl IntoView {
                 </button>
                 <button
                     class="button quiet small"
+                    data-act="new-chat"
                     disabled=move || playing.conversation.exchanges.with(Vec::is_empty)
-                    on:click=clear
+                    on:click=begin_anew
                 >
-                    <Icon name="trash" size=18/>
-                    <span>{t!(i18n, playground.clear)}</span>
+                    <Icon name="plus" size=18/>
+                    <span>{t!(i18n, playground.new_chat)}</span>
                 </button>
                 <button
                     class="button quiet small settings-toggle"

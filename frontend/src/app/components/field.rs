@@ -16,6 +16,9 @@ pub fn Slider(
     /// Digits after the point.
     #[prop(default = 2)]
     digits: usize,
+    /// Told apart by this from other sliders.
+    #[prop(optional)]
+    name: Option<&'static str>,
 ) -> impl IntoView {
     let shown = move || format!("{:.*}", digits, value.get());
     let set = move |text: String| {
@@ -31,6 +34,7 @@ pub fn Slider(
                 <input
                     class="slider-number"
                     type="number"
+                    name=name
                     inputmode="decimal"
                     min=min
                     max=max

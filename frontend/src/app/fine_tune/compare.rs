@@ -12,11 +12,12 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::ALL_JOBS;
 use super::feed::{self, Feed, Record};
+use super::names::{self, Files};
 use super::run_charts::smooth;
 use crate::app::components::chart::{Chart, Log, Series, Stroke};
 use crate::app::components::field::{CheckField, ChoiceField, Slider};
 use crate::app::components::icons::Icon;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 use crate::app::{address, client, format};
 
 /// One colour a run; more than these can't be told apart.
@@ -55,7 +56,7 @@ impl What {
             Self::Accuracy => Some(metrics.train_accuracy),
             Self::Rate => Some(metrics.lr),
             Self::Norm => Some(metrics.grad_norm).filter(|norm| norm.is_finite()),
-            Self::Speed => Some(metrics.tokens_per_second),
+            Self::Speed => feed::speed(metrics),
             Self::Memory => metrics.memory.map(|bytes| bytes as f64),
         }
     }
@@ -93,6 +94,8 @@ struct View {
     log_y: RwSignal<bool>,
     /// Share of the run, percent.
     smoothing: RwSignal<f64>,
+    /// What the runs learn from.
+    files: Files,
 }
 
 fn of_word<T: Copy + Default>(words: &[(T, &'static str)], word: &str) -> T {
@@ -115,6 +118,7 @@ impl View {
             log_x: RwSignal::new(find("log_x").is_some()),
             log_y: RwSignal::new(find("log_y").is_some()),
             smoothing: RwSignal::new(find("smoothing").and_then(|share| share.parse().ok()).unwrap_or(3.0)),
+            files: Files::new(),
         }
     }
 
@@ -147,6 +151,7 @@ pub fn Compare() -> impl IntoView {
             if view.runs.try_with_untracked(Vec::is_empty) == Some(true) {
                 view.runs.set(newest);
             }
+            view.files.learn(&list.data);
             let _ = jobs.try_set(list.data);
         }
     });
@@ -181,17 +186,16 @@ pub fn Compare() -> impl IntoView {
     }
 }
 
-/// What a person calls a run.
-fn name_of(job: &Job) -> String {
-    let suffix = job.user_provided_suffix.clone().filter(|suffix| !suffix.is_empty());
+/// What a person calls a run, and the start of its id, for many are called the same.
+fn name_of(i18n: I18nContext<Locale>, job: &Job, files: Files) -> String {
     let tail: String = job.id.trim_start_matches("ftjob-").chars().take(8).collect();
-    suffix.map_or_else(|| format!("{} · {tail}", job.model), |suffix| format!("{suffix} · {tail}"))
+    format!("{} · {tail}", names::name(i18n, job, files))
 }
 
 #[component]
 fn Chooser(jobs: RwSignal<Vec<Job>>) -> impl IntoView {
     let i18n = use_i18n();
-    let View { runs, .. } = expect_context::<View>();
+    let View { runs, files, .. } = expect_context::<View>();
     let colour = move |id: &str| {
         let at = runs.with(|runs| runs.iter().position(|run| run == id))?;
         Some(COLOURS[at % COLOURS.len()])
@@ -208,8 +212,8 @@ fn Chooser(jobs: RwSignal<Vec<Job>>) -> impl IntoView {
             <legend class="field-label">{t!(i18n, tune.compare_choose)}</legend>
             <For each=move || jobs.get() key=|job| job.id.clone() let:job>
                 {
-                    let name = name_of(&job);
-                    let (id, paint, check) = (job.id.clone(), job.id.clone(), job.id);
+                    let (id, paint, check) = (job.id.clone(), job.id.clone(), job.id.clone());
+                    let name = move || name_of(i18n, &job, files);
                     view! {
                         <label class="chip" style:--key=move || colour(&paint).unwrap_or("var(--line-strong)")>
                             <input
@@ -239,7 +243,7 @@ fn Overlay(runs: Vec<String>) -> impl IntoView {
         let (what, over, share) = (view.what.get(), view.over.get(), view.smoothing.get() / 100.0);
         let mut out = Vec::new();
         for (at, feed) in feeds.get_value().into_iter().enumerate() {
-            let label = job(feed).map(|job| name_of(&job)).unwrap_or_default();
+            let label = job(feed).map(|job| name_of(i18n, &job, view.files)).unwrap_or_default();
             let raw = feed.record.with(|record| points(record, what, over));
             let make = |stroke, points| Series {
                 label: label.clone(),
@@ -335,10 +339,11 @@ fn Controls() -> impl IntoView {
 #[component]
 fn Ends(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
     let i18n = use_i18n();
+    let View { files, .. } = expect_context::<View>();
     let row = move |(at, feed): (usize, Feed)| {
         let number =
             move |read: fn(&Record) -> Option<String>| move || feed.record.with(read).unwrap_or_else(|| "—".to_owned());
-        let name = move || feed.job.with(|job| job.ready().map(name_of));
+        let name = move || feed.job.with(|job| job.ready().map(|job| name_of(i18n, job, files)));
         let key = format!("--key: {}", COLOURS[at % COLOURS.len()]);
         view! {
             <tr>
@@ -375,15 +380,22 @@ fn Ends(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
 #[component]
 fn Differences(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
     let i18n = use_i18n();
+    let View { files, .. } = expect_context::<View>();
     let rows = Memo::new(move |_| {
         let settings = |feed: &Feed| feed.job.with(|job| job.ready().map(settings).unwrap_or_default());
         differing(&feeds.with_value(|feeds| feeds.iter().map(settings).collect::<Vec<_>>()))
     });
     let heads = move || {
-        feeds.get_value().into_iter().enumerate().map(|(at, feed)| {
-            let key = format!("--key: {}", COLOURS[at % COLOURS.len()]);
-            view! { <th><span class="chart-key" style=key>{move || feed.job.with(|job| job.ready().map(name_of))}</span></th> }
-        }).collect_view()
+        feeds
+            .get_value()
+            .into_iter()
+            .enumerate()
+            .map(|(at, feed)| {
+                let key = format!("--key: {}", COLOURS[at % COLOURS.len()]);
+                let name = move || feed.job.with(|job| job.ready().map(|job| name_of(i18n, job, files)));
+                view! { <th><span class="chart-key" style=key>{name}</span></th> }
+            })
+            .collect_view()
     };
     view! {
         <section

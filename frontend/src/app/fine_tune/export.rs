@@ -9,7 +9,7 @@ use hearth_shared::spec::{ExportDtype, ExportFormat, ExportSpec};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::{ALL_JOBS, download};
+use super::{ALL_JOBS, download, log_words};
 use crate::app::client::{self, ClientError};
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
@@ -91,12 +91,18 @@ fn Answer(state: State) -> impl IntoView {
     match state {
         State::Idle => ().into_any(),
         State::Working(words) => {
-            let words = if words.is_empty() { t_string!(i18n, tune.export_waiting).to_owned() } else { words };
+            let words = move || match words.as_str() {
+                "" => t_string!(i18n, tune.export_waiting).to_owned(),
+                words => log_words::say(i18n, words),
+            };
             view! { <p class="export-state"><span class="spinner" aria-hidden="true"></span> {words}</p> }.into_any()
         }
-        State::Failed(error) => view! { <p class="hint bad" role="alert">{error}</p> }.into_any(),
+        State::Failed(error) => {
+            let error = move || log_words::say(i18n, &error);
+            view! { <p class="hint bad" role="alert">{error}</p> }.into_any()
+        }
         State::Ready(files, words) => view! {
-            <p class="hint num">{words}</p>
+            <p class="hint num">{move || log_words::say(i18n, &words)}</p>
             <ul class="export-files">{files.into_iter().map(|file| view! { <Written file/> }).collect_view()}</ul>
         }
         .into_any(),

@@ -100,6 +100,11 @@ impl Record {
     }
 }
 
+/// Tokens a second; none at the first step of a process, which has nothing behind it to be measured by.
+pub fn speed(metrics: &Metrics) -> Option<f64> {
+    Some(metrics.tokens_per_second).filter(|rate| *rate > 0.0)
+}
+
 #[derive(Clone, Copy)]
 pub struct Feed {
     pub job: RwSignal<Load<Job>>,
@@ -241,6 +246,12 @@ mod tests {
         }
         let steps: Vec<_> = record.metrics.iter().map(|m| (m.step, m.train_loss)).collect();
         assert_eq!(steps, [(1, 1.0), (2, 4.0)]);
+    }
+
+    #[test]
+    fn a_rate_that_is_not_known_yet_is_no_rate() {
+        assert_eq!(speed(&Metrics::default()), None);
+        assert_eq!(speed(&Metrics { tokens_per_second: 12.5, ..Metrics::default() }), Some(12.5));
     }
 
     #[test]

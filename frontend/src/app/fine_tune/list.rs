@@ -7,7 +7,8 @@ use hearth_shared::api::jobs::JobKind;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::{ALL_JOBS, Status, clock, origin};
+use super::names::{self, Files};
+use super::{ALL_JOBS, Status, clock};
 use crate::app::client;
 use crate::app::components::icons::Icon;
 use crate::app::components::{Failure, Skeleton};
@@ -48,12 +49,14 @@ pub fn FineTune() -> impl IntoView {
 #[component]
 pub fn Runs(kind: JobKind, place: &'static str, #[prop(into)] empty: ViewFn) -> impl IntoView {
     let jobs = RwSignal::new(Load::<Vec<Job>>::Waiting);
+    let files = Files::new();
     let load = move || async move {
         let answer = client::get::<List<Job>>(&format!("{ALL_JOBS}?kind={}&limit=100", kind.as_str())).await;
         match answer {
             // A poll that changes nothing must not rebuild the rows.
             Ok(list) => {
                 if jobs.try_with_untracked(|now| now.ready() != Some(&list.data)) == Some(true) {
+                    files.learn(&list.data);
                     let _ = jobs.try_set(Load::Ready(list.data));
                 }
             }
@@ -80,19 +83,19 @@ pub fn Runs(kind: JobKind, place: &'static str, #[prop(into)] empty: ViewFn) -> 
         }
         Load::Ready(jobs) if jobs.is_empty() => empty.run(),
         Load::Ready(jobs) => {
-            view! { <ul class="runs">{jobs.into_iter().map(|job| view! { <Row job place/> }).collect_view()}</ul> }
-                .into_any()
+            let rows = jobs.into_iter().map(|job| view! { <Row job place files/> }).collect_view();
+            view! { <ul class="runs">{rows}</ul> }.into_any()
         }
     }
 }
 
 #[component]
-fn Row(job: Job, place: &'static str) -> impl IntoView {
+fn Row(job: Job, place: &'static str, files: Files) -> impl IntoView {
     let i18n = use_i18n();
     let share = job.hearth.total_steps.filter(|&total| total > 0).map(|total| job.hearth.step as f64 / total as f64);
     let created = job.created_at;
-    let about = job.clone();
-    let name = job.user_provided_suffix.clone().filter(|suffix| !suffix.is_empty()).unwrap_or_else(|| job.id.clone());
+    let (called, about) = (job.clone(), job.clone());
+    let named = names::given(&job).is_some();
     let steps =
         job.hearth.total_steps.map(|total| format!("{} / {}", format::group(job.hearth.step), format::group(total)));
     let ended = job.status.ended();
@@ -100,8 +103,12 @@ fn Row(job: Job, place: &'static str) -> impl IntoView {
         <li>
             <a class="run-row" href=format!("{place}/{}", job.id)>
                 <div class="run-row-name">
-                    <strong>{name}</strong>
-                    <span class="soft">{move || origin(i18n, &about)}</span>
+                    <strong>{move || names::name(i18n, &called, files)}</strong>
+                    <span class="soft run-row-about">
+                        // A name that was made says all of this already.
+                        {named.then(|| view! { <span>{move || names::about(i18n, &about, files)}</span> })}
+                        <code class="run-id">{job.id.clone()}</code>
+                    </span>
                 </div>
                 <Status status=job.status/>
                 <span class="run-row-steps num soft">{steps}</span>

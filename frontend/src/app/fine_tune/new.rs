@@ -12,13 +12,13 @@ use leptos_router::hooks::{use_navigate, use_query_map};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Blob, File, FormData};
 
-use super::JOBS;
 use super::data::{self, DataSet, LEAST_TO_SPLIT};
 use super::launch::Launch;
 use super::options::Options;
 use super::options_form::OptionsForm;
 use super::preview::Preview;
 use super::report::ReportView;
+use super::{JOBS, counted};
 use crate::app::client::{self, ClientError};
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
@@ -380,9 +380,9 @@ fn Go(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl Into
                 t_string!(
                     i18n,
                     tune.launch_plan,
-                    examples = format::group(facts.examples),
-                    epochs = spec.n_epochs,
-                    steps = format::group(steps)
+                    examples = counted::examples(i18n, facts.examples),
+                    passes = counted::passes(i18n, u64::from(spec.n_epochs)),
+                    steps = counted::steps(i18n, steps)
                 )
             }
         })

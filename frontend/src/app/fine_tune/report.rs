@@ -21,9 +21,11 @@ fn Findings(report: Report, counting: RwSignal<bool>) -> impl IntoView {
     let i18n = use_i18n();
     let valid = report.is_valid();
     let (errors, warnings) = (report.errors, report.warnings);
-    let verdict = move || match (valid, warnings) {
+    let verdict = move || match (valid, if valid { warnings } else { errors }) {
         (true, 0) => t_string!(i18n, tune.report_good).to_owned(),
+        (true, 1) => t_string!(i18n, tune.report_warned_single).to_owned(),
         (true, _) => t_string!(i18n, tune.report_warned, count = format::group(warnings)),
+        (false, 1) => t_string!(i18n, tune.report_bad_single).to_owned(),
         (false, _) => t_string!(i18n, tune.report_bad, count = format::group(errors)),
     };
     let format_name = move |format: Format| match format {

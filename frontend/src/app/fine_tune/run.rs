@@ -7,14 +7,17 @@ use hearth_shared::text::Report;
 use leptos::prelude::*;
 use leptos_i18n::I18nContext;
 use leptos_router::hooks::use_params_map;
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
+use web_sys::HtmlElement;
 
 use super::export::Export;
-use super::feed::{Feed, Record, follow};
+use super::feed::{self, Feed, Record, follow};
+use super::names::{self, Files};
 use super::report::ReportView;
 use super::run_charts::Charts;
 use super::run_parts::{Checkpoints, Decided, Log, Samples};
-use super::{ALL_JOBS, Status, download, origin};
+use super::{ALL_JOBS, Status, clock, download, log_words, origin};
 use crate::app::client;
 use crate::app::components::dialog::{Question, use_asker};
 use crate::app::components::icons::Icon;
@@ -99,18 +102,17 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
     let i18n = use_i18n();
     let job = Memo::new(move |_| feed.job.get().into_ready());
     let status = Memo::new(move |_| job.with(|job| job.as_ref().map_or(JobStatus::Queued, |job| job.status)));
+    let files = Files::new();
+    Effect::new(move |_| job.with(|job| files.learn(job.as_slice())));
+    let refused = Memo::new(move |_| job.with(|job| job.as_ref().and_then(refused)));
     let title = move || {
         job.with(|job| {
             let job = job.as_ref()?;
-            let name = job.user_provided_suffix.clone().filter(|name| !name.is_empty());
-            Some(name.unwrap_or_else(|| match job.hearth.kind {
-                JobKind::FineTune => t_string!(i18n, tune.run_of, base = job.model.clone()),
-                _ => t_string!(i18n, pretrain.run_of).to_owned(),
-            }))
+            Some(names::name(i18n, job, files))
         })
     };
+    let created = move || job.with(|job| job.as_ref().map(|job| clock(job.created_at, i18n.get_locale())));
     let begins = move || job.with(|job| job.as_ref().map(|job| origin(i18n, job)));
-    let failure = move || job.with(|job| job.as_ref().and_then(|job| job.error.clone()));
     view! {
         <header class="run-head">
             <div>
@@ -118,26 +120,14 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
                 <p class="run-sub soft">
                     <Status status/>
                     <span>{begins}</span>
-                    <code>{id.clone()}</code>
+                    <span class="num">{created}</span>
+                    <code class="run-id">{id.clone()}</code>
                 </p>
             </div>
             <Actions id feed job status/>
         </header>
-        {move || {
-            failure()
-                .map(|error| {
-                    view! {
-                        <div class="notice bad" role="alert">
-                            <Icon name="warn"/>
-                            <div>
-                                <strong>{t!(i18n, tune.failed)}</strong>
-                                <p>{error.message}</p>
-                            </div>
-                        </div>
-                    }
-                })
-        }}
-        <Refused job/>
+        <Failed job refused/>
+        <Refused refused/>
         <Figures job record=feed.record status/>
         <Charts record=feed.record/>
         <div class="run-columns">
@@ -149,16 +139,66 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
     }
 }
 
-/// The server's report on data that it did not take.
+/// Where the report stands on the page.
+const REPORT: &str = "report";
+
+/// A report on data that the server did not take, and whether that was the data to train on, rather than to measure on.
+fn refused(job: &Job) -> Option<(Report, bool)> {
+    let both = [(&job.hearth.report, true), (&job.hearth.validation_report, false)];
+    both.into_iter().find_map(|(report, training)| {
+        let report = serde_json::from_value::<Report>(report.clone()?).ok()?;
+        (!report.is_valid()).then_some((report, training))
+    })
+}
+
+/// Why the run failed, and the way to the report where that was the data's fault.
 #[component]
-fn Refused(job: Memo<Option<Job>>) -> impl IntoView {
-    let report = Memo::new(move |_| {
-        let report = job.with(|job| job.as_ref()?.hearth.report.clone())?;
-        serde_json::from_value::<Report>(report).ok().filter(|report| !report.is_valid())
-    });
+fn Failed(job: Memo<Option<Job>>, refused: Memo<Option<(Report, bool)>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let failure = Memo::new(move |_| job.with(|job| Some(job.as_ref()?.error.as_ref()?.message.clone())));
+    let words = move || match refused.with(|refused| refused.as_ref().map(|(report, _)| report.errors)) {
+        Some(errors) => t_string!(i18n, tune.log_refused, errors = format::group(errors)),
+        None => log_words::say(i18n, &failure.get().unwrap_or_default()),
+    };
+    let see = move |_| {
+        let report = document().get_element_by_id(REPORT).and_then(|report| report.dyn_into::<HtmlElement>().ok());
+        if let Some(report) = report {
+            report.scroll_into_view();
+            let _ = report.focus();
+        }
+    };
     view! {
-        <Show when=move || report.with(Option::is_some)>
-            <section class="card">
+        <Show when=move || failure.with(Option::is_some)>
+            <div class="notice bad" role="alert">
+                <Icon name="warn"/>
+                <div>
+                    <strong>{t!(i18n, tune.failed)}</strong>
+                    <p>{words}</p>
+                </div>
+                <Show when=move || refused.with(Option::is_some)>
+                    <button class="button small" data-act="see-report" on:click=see>
+                        {t!(i18n, tune.report_see)}
+                    </button>
+                </Show>
+            </div>
+        </Show>
+    }
+}
+
+#[component]
+fn Refused(refused: Memo<Option<(Report, bool)>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let report = Signal::derive(move || refused.with(|refused| refused.as_ref().map(|(report, _)| report.clone())));
+    let title = move || match refused.with(|refused| refused.as_ref().is_some_and(|(_, training)| !training)) {
+        true => t_string!(i18n, tune.report_validation),
+        false => t_string!(i18n, tune.report_training),
+    };
+    view! {
+        <Show when=move || refused.with(Option::is_some)>
+            <section class="card run-report" id=REPORT tabindex="-1" aria-labelledby="report-title">
+                <div class="section-head">
+                    <h2 id="report-title">{title}</h2>
+                </div>
                 <ReportView report counting=RwSignal::new(false)/>
             </section>
         </Show>
@@ -327,7 +367,7 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
                 </div>
                 <div>
                     <dt>{t!(i18n, tune.speed)}</dt>
-                    <dd>{last(|metrics| Some(format::rate(metrics.tokens_per_second)))}</dd>
+                    <dd data-figure="speed">{last(|metrics| feed::speed(metrics).map(format::rate))}</dd>
                 </div>
                 <div>
                     <dt>{t!(i18n, tune.trained_tokens)}</dt>
@@ -347,13 +387,22 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
     }
 }
 
-/// What the process holds, or held at its fullest, beside what was planned.
+/// What the process holds while the run goes on; afterwards what the run took of that at its fullest, which is what a plan says. A
+/// process holds something before it has a model: each number says which of the two it is.
 #[component]
 fn MemoryFigure(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoView {
     let i18n = use_i18n();
-    let used = move || {
-        let peak = job.with(|job| job.as_ref()?.hearth.measured?.peak_memory);
-        peak.or_else(|| record.with(|record| record.metrics.last().and_then(|last| last.memory)))
+    let peak = Memo::new(move |_| job.with(|job| job.as_ref()?.hearth.measured?.peak_memory));
+    let used = move || peak.get().or_else(|| record.with(|record| record.metrics.last().and_then(|last| last.memory)));
+    let name = move || match peak.get() {
+        Some(_) => t_string!(i18n, tune.memory_peak),
+        None => t_string!(i18n, tune.memory),
+    };
+    let whole =
+        Memo::new(move |_| record.with(|record| record.metrics.iter().filter_map(|metrics| metrics.memory).max()));
+    let beside = move || {
+        peak.get()?;
+        Some(t_string!(i18n, tune.memory_whole, value = format::bytes(whole.get()?)))
     };
     let planned = move || {
         let planned = job.with(|job| job.as_ref()?.hearth.planned)?;
@@ -361,10 +410,15 @@ fn MemoryFigure(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoVi
     };
     view! {
         <div>
-            <dt>{t!(i18n, tune.memory)}</dt>
-            <dd data-figure="memory">
+            <dt>{name}</dt>
+            <dd
+                data-figure="memory"
+                data-peak=move || peak.get().map(|bytes| bytes.to_string())
+                data-whole=move || whole.get().map(|bytes| bytes.to_string())
+            >
                 {move || used().map_or_else(|| "—".to_owned(), format::bytes)}
                 <small class="soft figure-note">{planned}</small>
+                <small class="soft figure-note">{beside}</small>
             </dd>
         </div>
     }

@@ -3,7 +3,8 @@
 use hearth_shared::event::Metrics;
 use leptos::prelude::*;
 
-use super::feed::Record;
+use super::counted;
+use super::feed::{self, Record};
 use crate::app::components::chart::{Chart, Series, Stroke};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -67,7 +68,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
     );
     let scale = small("var(--data-1)", |metrics| metrics.loss_scale, format::small, word!(loss_scale));
     let lr = small("var(--data-3)", |metrics| Some(metrics.lr), format::small, word!(lr));
-    let speed = small("var(--data-2)", |metrics| Some(metrics.tokens_per_second), format::rate, word!(speed));
+    let speed = small("var(--data-2)", feed::speed, format::rate, word!(speed));
     let norm = small(
         "var(--data-1)",
         |metrics| Some(metrics.grad_norm).filter(|norm| norm.is_finite()),
@@ -75,7 +76,14 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
         word!(grad_norm),
     );
     let x_end = Signal::derive(move || record.with(|record| record.metrics.last().map(|last| last.total_steps as f64)));
-    let small_charts = [lr, speed, norm, utilisation, memory, scale];
+    let small_charts = [
+        ("lr", lr),
+        ("speed", speed),
+        ("grad-norm", norm),
+        ("utilisation", utilisation),
+        ("memory", memory),
+        ("loss-scale", scale),
+    ];
     let empty = Memo::new(move |_| record.with(|record| record.metrics.is_empty()));
     let summary = Signal::derive(move || {
         record.with(|record| match (record.metrics.first(), record.metrics.last()) {
@@ -84,7 +92,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
                 tune.chart_summary,
                 first = format!("{:.2}", first.train_loss),
                 last = format!("{:.2}", last.train_loss),
-                steps = last.step
+                steps = counted::steps(i18n, last.step)
             ),
             _ => t_string!(i18n, tune.chart_empty).to_owned(),
         })
@@ -105,7 +113,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
                 <Chart series=loss label=summary cursor x_label=word!(step) x_end height=300.0/>
                 <div class="small-charts">
                     {small_charts
-                        .map(|series| view! { <SmallChart series cursor x_end/> })
+                        .map(|(name, series)| view! { <SmallChart name series cursor x_end/> })
                         .collect_view()}
                 </div>
             </Show>
@@ -115,11 +123,16 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
 
 /// One curve with the value under the cursor, or the last one; nothing where there is none.
 #[component]
-fn SmallChart(series: Signal<Vec<Series>>, cursor: RwSignal<Option<f64>>, x_end: Signal<Option<f64>>) -> impl IntoView {
+fn SmallChart(
+    name: &'static str,
+    series: Signal<Vec<Series>>,
+    cursor: RwSignal<Option<f64>>,
+    x_end: Signal<Option<f64>>,
+) -> impl IntoView {
     let i18n = use_i18n();
     let first = move |pick: fn(&Series) -> Option<String>| series.with(|series| series.first().and_then(pick));
     let label = Signal::derive(move || first(|series| Some(series.label.clone())).unwrap_or_default());
-    let any = Memo::new(move |_| first(|series| (!series.points.is_empty()).then(String::new)).is_some());
+    let count = Memo::new(move |_| series.with(|series| series.first().map_or(0, |series| series.points.len())));
     let value = move || {
         let at = cursor.get().unwrap_or(f64::MAX);
         series.with(|series| {
@@ -129,8 +142,8 @@ fn SmallChart(series: Signal<Vec<Series>>, cursor: RwSignal<Option<f64>>, x_end:
     };
     let step = Signal::derive(move || t_string!(i18n, tune.step).to_owned());
     view! {
-        <Show when=move || any.get()>
-            <figure>
+        <Show when=move || count.get() != 0>
+            <figure data-chart=name data-points=move || count.get()>
                 <figcaption>{label} <strong class="num">{value}</strong></figcaption>
                 <Chart series label cursor x_label=step x_end height=140.0 from_zero=true reading=false/>
             </figure>

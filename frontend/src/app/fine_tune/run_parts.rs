@@ -9,7 +9,7 @@ use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 use super::feed::{Record, Sample, Saved};
-use super::{JOBS, clock};
+use super::{JOBS, clock, log_words};
 use crate::app::client;
 use crate::app::components::icons::Icon;
 use crate::app::format;
@@ -264,7 +264,7 @@ pub fn Log(record: RwSignal<Record>) -> impl IntoView {
                     >
                         <li class:warn=line.level == Level::Warn class:bad=line.level == Level::Error>
                             <time class="num">{move || clock(line.time, i18n.get_locale())}</time>
-                            <span>{line.text.clone()}</span>
+                            <span>{move || log_words::say(i18n, &line.text)}</span>
                         </li>
                     </For>
                 </ol>

@@ -82,7 +82,10 @@ fn Facts() -> impl IntoView {
     };
     let threads = move || {
         let count = store.system.with(|system| system.ready().map_or(0, |system| system.device.threads));
-        t_string!(i18n, home.threads, count = count)
+        match count {
+            1 => t_string!(i18n, home.thread).to_owned(),
+            _ => t_string!(i18n, home.threads, count = count),
+        }
     };
     let disk = move || {
         let free = store.system.with(|system| system.ready()?.disk_available);

@@ -39,9 +39,12 @@ pub fn AnswerView(
     };
     let detail = move || {
         answer.with(|answer| {
-            (answer.tokens > 0).then(|| {
-                t_string!(i18n, playground.detail, tokens = answer.tokens, first = format!("{:.0}", answer.first_ms))
-            })
+            let first = format!("{:.0}", answer.first_ms);
+            match answer.tokens {
+                0 => None,
+                1 => Some(t_string!(i18n, playground.detail_single, first = first)),
+                tokens => Some(t_string!(i18n, playground.detail, tokens = tokens, first = first)),
+            }
         })
     };
     let ending = move || {

@@ -4,13 +4,14 @@ use hearth_shared::api::chat::{ChatChunk, ChatRequest};
 use hearth_shared::api::{ErrorBody, StreamOptions};
 use hearth_shared::text::{Message, Role};
 use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::AbortController;
 
 use super::settings::Settings;
 use crate::app::client::{Call, ClientError, sse};
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum State {
     /// Sent; no token yet.
     #[default]
@@ -25,7 +26,8 @@ pub enum State {
 /// Milliseconds below which the arrival of tokens says nothing of their speed.
 const LEAST_MS: f64 = 100.0;
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Answer {
     pub model: String,
     pub text: String,
@@ -56,6 +58,20 @@ pub struct Exchange {
     pub answers: Vec<ArcRwSignal<Answer>>,
 }
 
+/// An exchange as data, for a storage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    pub prompt: String,
+    pub answers: Vec<Answer>,
+}
+
+impl From<&Exchange> for Turn {
+    fn from(exchange: &Exchange) -> Self {
+        let answers = exchange.answers.iter().map(|answer| answer.get_untracked()).collect();
+        Self { prompt: exchange.prompt.clone(), answers }
+    }
+}
+
 #[derive(Clone, Copy)]
 pub struct Conversation {
     pub exchanges: RwSignal<Vec<Exchange>>,
@@ -64,6 +80,8 @@ pub struct Conversation {
     pub busy: RwSignal<usize>,
     next: StoredValue<u64>,
     running: StoredValue<Vec<AbortController>, LocalStorage>,
+    /// The page is going away, and takes its connections with it.
+    leaving: StoredValue<bool>,
 }
 
 impl Conversation {
@@ -74,6 +92,7 @@ impl Conversation {
             busy: RwSignal::new(0),
             next: StoredValue::new(0),
             running: StoredValue::new_local(Vec::new()),
+            leaving: StoredValue::new(false),
         }
     }
 
@@ -123,6 +142,23 @@ impl Conversation {
         });
     }
 
+    /// Takes up the turns of an earlier page in this tab.
+    pub fn restore(self, turns: Vec<Turn>) {
+        let first = self.next.get_value();
+        self.next.set_value(first + turns.len() as u64);
+        let exchanges = (first..).zip(turns).map(|(id, turn)| Exchange {
+            id,
+            prompt: turn.prompt,
+            answers: turn.answers.into_iter().map(ArcRwSignal::new).collect(),
+        });
+        self.exchanges.set(exchanges.collect());
+    }
+
+    /// What breaks off from now on does so because the page is left, which is no fault of the server's.
+    pub fn leave(self) {
+        self.leaving.set_value(true);
+    }
+
     /// Empties the conversation and gives back what was in it.
     pub fn clear(self) -> Vec<Exchange> {
         self.stop();
@@ -136,6 +172,7 @@ impl Conversation {
             return;
         };
         self.running.update_value(|running| running.push(abort.clone()));
+        self.leaving.set_value(false);
         self.busy.update(|busy| *busy += 1);
         let request = ChatRequest {
             stream: Some(true),
@@ -144,6 +181,7 @@ impl Conversation {
         };
         spawn_local(async move {
             let result = receive(&request, &answer, &abort).await;
+            let result = result.or_else(|error| if self.leaving.get_value() { Ok(()) } else { Err(error) });
             answer.update(|answer| finish(answer, result));
             self.busy.update(|busy| *busy = busy.saturating_sub(1));
         });

@@ -13,9 +13,15 @@ use crate::app::i18n::{t, t_string, use_i18n};
 
 const KEY: &str = "hearth.sampling";
 
-/// What is stored. The defaults suit small models: a little cooler than the model's own distribution, tails cut.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+/// Before this version the page stored its defaults with what the person had set.
+const VERSION: u32 = 2;
+/// Those of its defaults that have changed since.
+const OLD_TEMPERATURE: f64 = 0.7;
+const OLD_TOP_P: f64 = 0.95;
+
+/// The knobs. The defaults suit small instruction models, whose distributions have long tails of nonsense: SmolLM2's card recommends a
+/// temperature of 0.2 and a top-p of 0.9.
+#[derive(Clone, Debug, PartialEq)]
 struct Values {
     system: String,
     temperature: f64,
@@ -32,13 +38,64 @@ impl Default for Values {
     fn default() -> Self {
         Self {
             system: String::new(),
-            temperature: 0.7,
-            top_p: 0.95,
+            temperature: 0.3,
+            top_p: 0.9,
             top_k: 0.0,
             min_p: 0.0,
             repetition_penalty: 1.1,
             max_tokens: 256.0,
             seed: None,
+        }
+    }
+}
+
+/// What the person set, as it is stored: none where the default stands, so that a better default reaches whoever never chose.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Chosen {
+    version: u32,
+    system: String,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    top_k: Option<f64>,
+    min_p: Option<f64>,
+    repetition_penalty: Option<f64>,
+    max_tokens: Option<f64>,
+    seed: Option<f64>,
+}
+
+impl Chosen {
+    fn of(values: &Values) -> Self {
+        let usual = Values::default();
+        let set = |value: f64, usual: f64| (value != usual).then_some(value);
+        Self {
+            version: VERSION,
+            system: values.system.clone(),
+            temperature: set(values.temperature, usual.temperature),
+            top_p: set(values.top_p, usual.top_p),
+            top_k: set(values.top_k, usual.top_k),
+            min_p: set(values.min_p, usual.min_p),
+            repetition_penalty: set(values.repetition_penalty, usual.repetition_penalty),
+            max_tokens: set(values.max_tokens, usual.max_tokens),
+            seed: values.seed,
+        }
+    }
+
+    fn values(mut self) -> Values {
+        if self.version < VERSION {
+            self.temperature = self.temperature.filter(|&value| value != OLD_TEMPERATURE);
+            self.top_p = self.top_p.filter(|&value| value != OLD_TOP_P);
+        }
+        let usual = Values::default();
+        Values {
+            system: self.system,
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            top_p: self.top_p.unwrap_or(usual.top_p),
+            top_k: self.top_k.unwrap_or(usual.top_k),
+            min_p: self.min_p.unwrap_or(usual.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(usual.repetition_penalty),
+            max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
+            seed: self.seed,
         }
     }
 }
@@ -58,14 +115,14 @@ pub struct Settings {
 impl Settings {
     /// The settings of the last visit.
     pub fn stored() -> Self {
-        let values: Values = storage()
+        let chosen: Chosen = storage()
             .and_then(|storage| storage.get_item(KEY).ok().flatten())
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
-        let settings = Self::of(values);
+        let settings = Self::of(chosen.values());
         Effect::new(move |_| {
-            let values = settings.values();
-            if let (Some(storage), Ok(text)) = (storage(), serde_json::to_string(&values)) {
+            let chosen = Chosen::of(&settings.values());
+            if let (Some(storage), Ok(text)) = (storage(), serde_json::to_string(&chosen)) {
                 let _ = storage.set_item(KEY, &text);
             }
         });
@@ -169,6 +226,7 @@ pub fn SettingsPanel(settings: Settings, open: RwSignal<bool>) -> impl IntoView 
                     <Icon name="close" size=18/>
                 </button>
             </header>
+            <p class="hint">{t!(i18n, playground.defaults_hint)}</p>
             <label class="field">
                 <span class="field-label">{t!(i18n, playground.system)}</span>
                 <textarea
@@ -181,11 +239,11 @@ pub fn SettingsPanel(settings: Settings, open: RwSignal<bool>) -> impl IntoView 
             </label>
             <Slider
                 label=word!(temperature) hint=word!(temperature_hint)
-                value=settings.temperature min=0.0 max=2.0 step=0.05
+                value=settings.temperature min=0.0 max=2.0 step=0.05 name="temperature"
             />
             <Slider
                 label=word!(top_p) hint=word!(top_p_hint)
-                value=settings.top_p min=0.0 max=1.0 step=0.01
+                value=settings.top_p min=0.0 max=1.0 step=0.01 name="top_p"
             />
             <Slider
                 label=word!(top_k) hint=word!(top_k_hint)
@@ -209,5 +267,31 @@ pub fn SettingsPanel(settings: Settings, open: RwSignal<bool>) -> impl IntoView 
             />
         </aside>
         <div class="veil" class:open=move || open.get() on:click=move |_| open.set(false)></div>
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Values {
+        serde_json::from_str::<Chosen>(text).unwrap().values()
+    }
+
+    #[test]
+    fn an_earlier_page_s_defaults_are_no_choice() {
+        let old = r#"{"system":"s","temperature":0.7,"top_p":0.95,"top_k":40.0,"min_p":0.0,"repetition_penalty":1.1,"max_tokens":256.0,"seed":null}"#;
+        let usual = Values::default();
+        assert_eq!(read(old), Values { system: "s".to_owned(), top_k: 40.0, ..usual.clone() });
+        assert_eq!(read(&old.replace("0.7", "0.9")).temperature, 0.9);
+        assert_eq!(read("{}"), usual);
+    }
+
+    #[test]
+    fn what_a_person_sets_is_kept() {
+        let set = Values { temperature: OLD_TEMPERATURE, top_p: OLD_TOP_P, seed: Some(3.0), ..Values::default() };
+        assert_eq!(read(&serde_json::to_string(&Chosen::of(&set)).unwrap()), set);
+        assert_eq!(Chosen::of(&Values::default()), Chosen { version: VERSION, ..Chosen::default() });
     }
 }
