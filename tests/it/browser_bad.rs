@@ -1,9 +1,13 @@
-//! Texts that nobody expects, and a worker that dies: a lab says what it makes of them, and goes on.
+//! Texts and models that nobody expects, a worker that dies, a graphics device that is lost: a lab says what it makes of them, and
+//! goes on.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hearth_tests::{Browser, Look, Server};
+use hearth_tests::{Browser, Look, Server, ServerOptions, places};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,6 +25,39 @@ const HOLD: &str = "
             this.addEventListener('message', ({ data }) => {
                 if (this === window.__worker && data?.json?.includes('\"kind\":\"reply\"')) window.__answers += 1;
             });
+        }
+    };";
+
+/// Runs the worker's own script behind a few lines that keep its graphics devices, and lose them at the word `lose`. A blob has no
+/// address of its own, so the script's addresses are made absolute.
+const HOLD_DEVICES: &str = "
+    const Plain = window.Worker;
+    window.__workers = 0;
+    window.Worker = class extends Plain {
+        constructor(address) {
+            const script = new URL(address, location.href).href;
+            const before = `
+                const devices = [];
+                self.addEventListener('message', event => {
+                    if (event.data !== 'lose') return;
+                    event.stopImmediatePropagation();
+                    devices.forEach(device => device.destroy());
+                });
+                const request = GPUAdapter.prototype.requestDevice;
+                GPUAdapter.prototype.requestDevice = async function (...all) {
+                    const device = await request.apply(this, all);
+                    devices.push(device);
+                    return device;
+                };
+                const absolute = address => new URL(address, '${script}').href;
+                const load = self.importScripts.bind(self);
+                self.importScripts = (...all) => load(...all.map(absolute));
+                const get = self.fetch.bind(self);
+                self.fetch = (what, how) => get(typeof what === 'string' ? absolute(what) : what, how);
+                self.importScripts('${script}');`;
+            super(URL.createObjectURL(new Blob([before], { type: 'text/javascript' })));
+            window.__worker = this;
+            window.__workers += 1;
         }
     };";
 
@@ -110,5 +147,87 @@ async fn a_worker_that_dies_is_replaced_in_every_lab() -> Result<()> {
         let answered = format!("return window.__answers > 0 && {is_ready}");
         browser.wait_within(&answered, PATIENCE).await.with_context(|| format!("{lab} does not come back"))?;
     }
+    browser.close().await
+}
+
+/// A server that has one of the position lab's models, which knows places by ALiBi, among its own.
+async fn with_alibi(folder: &Path) -> Result<Server> {
+    let imported = Command::new(places::program()?)
+        .args(["model", "import"])
+        .arg(places::root().join("public/models/positions/alibi"))
+        .args(["--name", "alibi", "--data-dir"])
+        .arg(folder)
+        .status()?;
+    ensure!(imported.success(), "the model is not imported");
+    Server::start_with(ServerOptions { data_dir: Some(folder.to_owned()), ..ServerOptions::default() }).await
+}
+
+/// The lab refuses the model in words that hold `reason`; the model that every server has is one press away.
+async fn is_refused(browser: &Browser, server: &Server, reason: &str) -> Result<()> {
+    browser.goto(&server.url("/lab/attention?model=alibi&engine=cpu")).await?;
+    browser.find_within("[data-lab=failed] [data-lab-error]", PATIENCE).await?;
+    let words = browser.text("[data-lab-error]").await?;
+    ensure!(words.contains(reason), "the lab says {words}");
+    browser.click("[data-lab-error] .lab-actions button:last-child").await?;
+    browser.find_within("[data-lab=ready][data-model=hearth-nano]", PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_a_lab_cannot_explain_is_refused_where_it_would_be_explained() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = with_alibi(folder.path()).await?;
+    let browser = Browser::open(&Look::desktop()).await?;
+    is_refused(&browser, &server, "ALiBi takes distances from its scores").await?;
+    // These take nothing apart.
+    for lab in ["cache?tokens=16&", "sampling?", "quantization?"] {
+        browser.goto(&server.url(&format!("/lab/{lab}model=alibi&engine=cpu"))).await?;
+        browser.find_within("[data-lab=ready]", PATIENCE).await.with_context(|| lab.to_owned())?;
+    }
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_an_unknown_architecture_is_refused_by_name() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = with_alibi(folder.path()).await?;
+    // The import would refuse it, so it becomes one behind the server's back, as long as it was.
+    let (known, unknown) = ("\"model_type\": \"hearth\"", "\"model_type\": \"mamba2\"");
+    let mut changed = 0;
+    for model in fs::read_dir(folder.path().join("models"))? {
+        let file = model?.path().join("config.json");
+        let Ok(config) = fs::read_to_string(&file) else { continue };
+        if config.contains("\"alibi\"") && config.contains(known) {
+            // Not written through: the file may be a link to the checkout's own.
+            fs::remove_file(&file)?;
+            fs::write(&file, config.replace(known, unknown))?;
+            changed += 1;
+        }
+    }
+    ensure!(changed == 1, "{changed} checkpoints are of an unknown architecture");
+    let browser = Browser::open(&Look::desktop()).await?;
+    is_refused(&browser, &server, "mamba2").await?;
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_graphics_device_leaves_the_lab_on_the_processor() -> Result<()> {
+    // The software adapter compiles every shader.
+    const SLOW: Duration = Duration::from_secs(240);
+    let server = Server::start().await?;
+    let browser = Browser::open(&Look::desktop().webgpu()).await?;
+    browser.before_pages(HOLD_DEVICES).await?;
+    browser.goto(&server.url("/lab/attention?engine=webgpu")).await?;
+    browser.find_within("[data-lab=ready][data-engine=webgpu]", SLOW).await?;
+    let ask = "window.__worker.postMessage('lose'); write('#lab-text', 'Another man')";
+    run(&browser, ask).await?;
+    browser.wait_within("return window.__workers === 2", SLOW).await.context("the lost device is not noticed")?;
+    browser.find_within("[data-lab=ready][data-engine=cpu]", SLOW).await?;
+    let why = browser.text(".lab-why").await?;
+    ensure!(why.contains("WebGPU did not work here"), "the lab says {why}");
+    // It goes on, and stays where it is.
+    run(&browser, "delete window.__hearth.lab; write('#lab-text', 'The old man and the sea')").await?;
+    browser.wait_within("return window.__hearth.lab?.engine === 'cpu'", SLOW).await?;
+    ensure!(browser.eval::<u32>("return window.__workers").await? == 2, "another worker died");
     browser.close().await
 }

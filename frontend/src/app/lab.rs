@@ -21,6 +21,7 @@ pub mod position;
 mod prompt;
 pub mod publish;
 pub mod quantize;
+mod rehearsal;
 pub mod sampling;
 pub mod session;
 mod share;
@@ -56,6 +57,10 @@ pub fn Lab() -> impl IntoView {
     let state = move || session.host.state();
     let engine = move || session.host.engine_word();
     let of_pass = move |read: fn(&forward::Forward) -> String| session.forward().map(|forward| read(&forward));
+    let forward_ms = move || {
+        let measured = !session.host.rehearsal.get();
+        of_pass(|forward| format!("{:.1}", forward.traced.timing.forward_ms)).filter(|_| measured)
+    };
     view! {
         <div
             class="page lab"
@@ -63,7 +68,7 @@ pub fn Lab() -> impl IntoView {
             data-engine=engine
             data-model=move || of_pass(|forward| forward.traced.model.clone())
             data-tokens=move || of_pass(|forward| forward.tokens().len().to_string())
-            data-forward-ms=move || of_pass(|forward| format!("{:.1}", forward.traced.timing.forward_ms))
+            data-forward-ms=forward_ms
             data-answer-ms=move || session.answer_ms.get().map(|ms| format!("{ms:.1}"))
         >
             <tabs::Tabs/>

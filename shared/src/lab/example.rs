@@ -8,35 +8,109 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{EngineChoice, LabModel, OpenModel, Reply, Request};
+use super::{EngineChoice, LabModel, OpenModel, Reply, Request, position, words};
+use crate::text::hash::Fnv;
 
 /// A call and its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exchange {
+    /// As [`plain`] has it.
     pub request: Request,
     pub reply: Reply,
     /// The sizes of the answer's buffers in bytes, in their order.
     pub buffers: Vec<usize>,
 }
 
-impl Exchange {
-    /// Whether it answers `request`. Where a model's files lie and who may fetch them is of no account; what is in them is.
-    #[must_use]
-    pub fn answers(&self, request: &Request) -> bool {
-        match (&self.request, request) {
-            (Request::Open(known), Request::Open(asked)) => plain(known) == plain(asked),
-            (known, asked) => known == asked,
+/// A request in the words of an example. Where a model's files lie, who may fetch them, and the engine are of no account; what
+/// is in them is. The held-out texts of the position lab, which the page has anyway, are named by their hash.
+#[must_use]
+pub fn plain(request: &Request) -> Request {
+    match request.clone() {
+        Request::Open(open) => Request::Open(OpenModel { model: placeless(open.model), engine: EngineChoice::Auto }),
+        Request::Position(ask) => {
+            let task = match ask.task {
+                position::Task::Losses { texts, windows, lengths } => {
+                    position::Task::Losses { texts: named(&texts), windows, lengths }
+                }
+                position::Task::Distances { texts, length } => {
+                    position::Task::Distances { texts: named(&texts), length }
+                }
+                position::Task::Turns => position::Task::Turns,
+            };
+            Request::Position(position::Ask { model: placeless(ask.model), task, ..ask })
         }
+        Request::Words(ask) => Request::Words(match ask {
+            words::Ask::Cut { text, special, vocabularies } => {
+                words::Ask::Cut { text, special, vocabularies: vocabularies.into_iter().map(vocabulary).collect() }
+            }
+            words::Ask::Merge { text, special, vocabulary: of } => {
+                words::Ask::Merge { text, special, vocabulary: vocabulary(of) }
+            }
+            words::Ask::Cost { vocabularies } => {
+                words::Ask::Cost { vocabularies: vocabularies.into_iter().map(vocabulary).collect() }
+            }
+            learn @ words::Ask::Learn { .. } => learn,
+        }),
+        other => other,
     }
 }
 
-/// An opening without the place of the files and the key to them.
+/// A model without the place of its files and the key to them.
+fn placeless(model: LabModel) -> LabModel {
+    let LabModel { id, hash, parameters, .. } = model;
+    LabModel { id, hash, parameters, base: String::new(), key: None, files: Vec::new() }
+}
+
+fn vocabulary(vocabulary: words::Vocabulary) -> words::Vocabulary {
+    match vocabulary {
+        words::Vocabulary::Model { model } => words::Vocabulary::Model { model: placeless(model) },
+        learned @ words::Vocabulary::Learned { .. } => learned,
+    }
+}
+
+/// One word for texts and their order.
+fn named(texts: &[String]) -> Vec<String> {
+    let mut hash = Fnv::default();
+    for text in texts {
+        hash.write(text.as_bytes());
+    }
+    vec![format!("{:016x}", hash.value())]
+}
+
+/// Whether a field of an answer is about the machine that gave it: its times and its engine.
 #[must_use]
-pub fn plain(open: &OpenModel) -> OpenModel {
-    let LabModel { id, hash, parameters, .. } = open.model.clone();
-    let model = LabModel { id, hash, parameters, base: String::new(), key: None, files: Vec::new() };
-    OpenModel { model, engine: EngineChoice::Auto }
+pub fn is_of_the_machine(field: &str) -> bool {
+    field == "ms" || field.ends_with("_ms") || field == "engine" || field == "timing"
+}
+
+/// A lab's numbers while they are an example's: they say so, and say nothing of the machine that computed them.
+#[must_use]
+pub fn marked(mut numbers: Value) -> Value {
+    leave_machine_out(&mut numbers);
+    if let Value::Object(fields) = &mut numbers {
+        fields.insert("example".to_owned(), Value::Bool(true));
+    }
+    numbers
+}
+
+/// The same with a document's text; none where it is no JSON.
+#[must_use]
+pub fn marked_text(document: &str) -> Option<String> {
+    let numbers = serde_json::from_str(document).ok()?;
+    serde_json::to_string_pretty(&marked(numbers)).ok()
+}
+
+fn leave_machine_out(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|field, _| !is_of_the_machine(field));
+            fields.values_mut().for_each(leave_machine_out);
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_machine_out),
+        _ => {}
+    }
 }
 
 /// The file of these exchanges.
@@ -104,24 +178,55 @@ mod tests {
         read(&[file.as_slice(), &[0]].concat()).unwrap_err();
     }
 
+    fn model(hash: &str, base: &str) -> LabModel {
+        LabModel {
+            id: "hearth-nano".to_owned(),
+            hash: hash.to_owned(),
+            base: base.to_owned(),
+            key: None,
+            parameters: 7,
+            files: Vec::new(),
+        }
+    }
+
     #[test]
     fn the_same_model_is_the_same_wherever_it_lies() {
-        let open = |hash: &str, base: &str, engine| {
-            let model = LabModel {
-                id: "hearth-nano".to_owned(),
-                hash: hash.to_owned(),
-                base: base.to_owned(),
-                key: None,
-                parameters: 7,
-                files: Vec::new(),
-            };
-            Request::Open(OpenModel { model, engine })
+        let open = |hash, base, engine| plain(&Request::Open(OpenModel { model: model(hash, base), engine }));
+        assert_eq!(open("a", "", EngineChoice::Auto), open("a", "/files/", EngineChoice::Cpu));
+        assert_ne!(open("a", "", EngineChoice::Auto), open("b", "", EngineChoice::Auto));
+        let cost = |hash, base| {
+            let vocabularies = vec![words::Vocabulary::Model { model: model(hash, base) }];
+            plain(&Request::Words(words::Ask::Cost { vocabularies }))
         };
-        let known = Exchange { request: open("a", "", EngineChoice::Auto), ..exchange("", Vec::new()) };
-        assert!(known.answers(&open("a", "/files/", EngineChoice::Cpu)));
-        assert!(!known.answers(&open("b", "", EngineChoice::Auto)));
-        assert!(!known.answers(&Request::Trace { text: String::new() }));
-        assert!(exchange("one", Vec::new()).answers(&Request::Trace { text: "one".to_owned() }));
-        assert!(!exchange("one", Vec::new()).answers(&Request::Trace { text: "two".to_owned() }));
+        assert_eq!(cost("a", ""), cost("a", "/files/"));
+        assert_ne!(cost("a", ""), cost("b", ""));
+        let trace = Request::Trace { text: "one".to_owned() };
+        assert_eq!(plain(&trace), trace);
+    }
+
+    #[test]
+    fn texts_are_named_and_another_text_has_another_name() {
+        let asked = |texts: &[&str]| {
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            let task = position::Task::Distances { texts, length: 128 };
+            let scaling = position::Scaling::NONE;
+            plain(&Request::Position(position::Ask { model: model("a", "/files/"), trained: 128, scaling, task }))
+        };
+        assert_eq!(asked(&["one", "two"]), asked(&["one", "two"]));
+        assert_ne!(asked(&["one", "two"]), asked(&["onetwo"]));
+        let long = "long ".repeat(1000);
+        assert!(serde_json::to_string(&asked(&[long.as_str()])).unwrap().len() < 500);
+    }
+
+    #[test]
+    fn an_example_says_so_and_keeps_its_machine_to_itself() {
+        let numbers = serde_json::json!({
+            "engine": "cpu",
+            "timing": {"total_ms": 3.0},
+            "runs": [{"ms": 4.0, "loss": 2.5}],
+            "items": "ms",
+        });
+        let expected = serde_json::json!({"runs": [{"loss": 2.5}], "items": "ms", "example": true});
+        assert_eq!(marked(numbers), expected);
     }
 }

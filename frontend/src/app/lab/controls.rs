@@ -93,6 +93,7 @@ fn Line() -> impl IntoView {
                 name="hearth-attention"
                 export=move |()| document::file(inside)
                 reset=move |()| session.reset()
+                rehearsal=session.host.rehearsal
             />
         </div>
     }

@@ -9,13 +9,14 @@ use std::{
 
 use futures::channel::oneshot;
 use gloo::timers::callback::Timeout;
-use hearth_shared::lab::example::Exchange;
+use hearth_shared::lab::example;
 use hearth_shared::lab::{Call, Event, LabError, Progress, Reply, Request, WebGpu};
 use js_sys::ArrayBuffer;
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{ErrorEvent, MessageEvent, Worker};
 
+use super::rehearsal::Known;
 use super::wire;
 use crate::app::release;
 
@@ -53,9 +54,6 @@ pub struct Answer {
 }
 
 type Outcome = Result<Answer, LabError>;
-
-/// An answer that was given before.
-pub type Known = (Exchange, Vec<ArrayBuffer>);
 
 struct Pending {
     sender: oneshot::Sender<Outcome>,
@@ -348,7 +346,8 @@ impl Desk {
         if self.example.is_empty() {
             return None;
         }
-        let known = self.example.iter().find(|(exchange, _)| exchange.answers(request));
+        let asked = example::plain(request);
+        let known = self.example.iter().find(|(exchange, _)| exchange.request == asked);
         match known {
             Some((exchange, buffers)) => {
                 // Each answer's buffers are its own.

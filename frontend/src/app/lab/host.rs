@@ -3,7 +3,6 @@
 
 use gloo::timers::callback::Timeout;
 use hearth_shared::api::models::Model;
-use hearth_shared::lab::example;
 use hearth_shared::lab::{
     EngineChoice, EngineReason, LabError, LabFile, LabModel, OpenModel, Opened, Progress, Reply, Request, TensorName,
 };
@@ -14,10 +13,9 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::engine::{Answer, Life, engine};
 use super::heat::Palette;
-use super::{milliseconds, publish};
+use super::{milliseconds, publish, rehearsal};
 use crate::app::{
     address, client,
-    i18n::use_i18n,
     store::{self, NANO, Store, use_store},
     theme::use_theme,
 };
@@ -87,7 +85,7 @@ pub struct Host {
 pub fn provide_with_example(model: Option<String>, choice: EngineChoice, example: &'static str) -> Host {
     let host = provide(model, choice);
     if address::query().is_empty() {
-        host.rehearse(example);
+        rehearsal::begin(example, host.rehearsal);
     }
     host
 }
@@ -162,33 +160,6 @@ impl Host {
         if let Status::Opening { call, .. } = self.status.get_untracked() {
             engine().cancel(call);
         }
-    }
-
-    /// Fetches an example and shows it, unless the engine is there first. Without one the lab waits for its engine.
-    fn rehearse(self, name: &'static str) {
-        on_cleanup(|| {
-            engine().rehearse(Vec::new());
-        });
-        if !matches!(engine().life().get_untracked(), Life::Starting) {
-            return;
-        }
-        let language = use_i18n().get_locale_untracked().to_string();
-        spawn_local(async move {
-            let Ok(file) = client::get_bytes(&format!("/examples/{name}-{language}.bin")).await else { return };
-            match example::read(&file) {
-                Ok(exchanges) if self.rehearsal.try_get_untracked().is_some() => {
-                    let known = exchanges.into_iter().map(|(exchange, buffers)| {
-                        let buffers = buffers.into_iter().map(|bytes| Uint8Array::from(bytes).buffer()).collect();
-                        (exchange, buffers)
-                    });
-                    if engine().rehearse(known.collect()) {
-                        self.rehearsal.set(true);
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => leptos::logging::warn!("example {name}: {error}"),
-            }
-        });
     }
 
     /// Opens the chosen model whenever it, the engine choice or the worker changes.

@@ -145,23 +145,27 @@ pub fn Notices() -> impl IntoView {
             }
             Status::Opening { .. } => view! { <Opening/> }.into_any(),
             Status::Failed(error) => failed(error).into_any(),
-            _ if host.rehearsal.get() => {
-                view! {
-                    <p class="notice lab-example">
-                        <Icon name="info"/>
-                        <span>
-                            {t!(i18n, lab.example)}
-                            {move || {
-                                let starts = !matches!(engine().life().get(), Life::Down { .. });
-                                starts.then(|| view! { " " {t!(i18n, lab.example_until)} })
-                            }}
-                        </span>
-                    </p>
-                }
-                    .into_any()
-            }
+            _ if host.rehearsal.get() => view! { <ExampleNotice/> }.into_any(),
             _ => ().into_any(),
         }}
+    }
+}
+
+/// Says that what is shown was computed beforehand, and until when; an engine that is down promises nothing.
+#[component]
+pub fn ExampleNotice() -> impl IntoView {
+    let i18n = use_i18n();
+    let life = engine().life();
+    let until = move || match life.get() {
+        Life::Starting | Life::Restarting { .. } => Some(t_string!(i18n, lab.example_until)),
+        Life::Ready { .. } => Some(t_string!(i18n, lab.example_replaced)),
+        Life::Down { .. } => None,
+    };
+    view! {
+        <p class="notice lab-example">
+            <Icon name="info"/>
+            <span>{t!(i18n, lab.example)} {move || until().map(|until| format!(" {until}"))}</span>
+        </p>
     }
 }
 

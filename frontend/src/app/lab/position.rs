@@ -14,7 +14,8 @@ mod work;
 use hearth_shared::lab::{LabError, Progress as Told, Stage};
 use leptos::prelude::*;
 
-use super::opening::EngineNotices;
+use super::engine::{Life, engine};
+use super::opening::{EngineNotices, ExampleNotice};
 use super::share::Share;
 use crate::app::components::{Progress, icons::Icon};
 use crate::app::format;
@@ -53,6 +54,7 @@ pub fn Position() -> impl IntoView {
                     name="hearth-position"
                     export=move |()| serde_json::to_string_pretty(&numbers::numbers(&session)).ok()
                     reset=move |()| session.set(&Question::default())
+                    rehearsal=Signal::derive(move || session.is_example())
                 />
             </header>
             <Notices/>
@@ -72,12 +74,16 @@ pub fn Position() -> impl IntoView {
 fn Notices() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let borrows = Memo::new(move |_| session.is_example());
     let failure = move || match session.status.get() {
         Status::Failed(error) => Some(error),
         _ => None,
     };
     view! {
         <EngineNotices/>
+        <Show when=move || borrows.get()>
+            <ExampleNotice/>
+        </Show>
         {move || {
             failure()
                 .map(|error: LabError| {
@@ -103,7 +109,11 @@ fn Notices() -> impl IntoView {
 fn Doing() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let life = engine().life();
+    let starting = Memo::new(move |_| matches!(life.get(), Life::Starting));
     let doing = move || match session.status.get() {
+        // The call waits for the worker.
+        _ if starting.get() => None,
         Status::Computing { job, progress } => Some((SIBLINGS.get(job.sibling())?.label(i18n), progress)),
         _ => None,
     };

@@ -1,7 +1,7 @@
 //! What the lab shares with the browser around it: the address, the clock, the system's theme, and `window.__hearth`,
 //! where tests and curious people find the numbers of the last pass.
 
-use hearth_shared::lab::attention::Looked;
+use hearth_shared::lab::{attention::Looked, example};
 use js_sys::{Array, Float32Array, Object, Reflect};
 use leptos::prelude::*;
 use serde::Serialize;
@@ -64,8 +64,8 @@ pub fn on_system_theme(action: impl Fn() + 'static) {
     });
 }
 
-/// Puts the pass's numbers on `window.__hearth.lab`.
-pub fn publish_pass(forward: &Forward, answer_ms: f64) {
+/// Puts the pass's numbers on `window.__hearth.lab`. Without `answer_ms` they are an example's, which has no times and no engine.
+pub fn publish_pass(forward: &Forward, answer_ms: Option<f64>) {
     let traced = &forward.traced;
     let last = traced.tokens.len().saturating_sub(1);
     let lab = Object::new();
@@ -74,10 +74,15 @@ pub fn publish_pass(forward: &Forward, answer_ms: f64) {
         let _ = Reflect::set(&lab, &name.into(), &value);
     };
     set("model", traced.model.as_str().into());
-    set("engine", traced.engine.word().into());
+    match answer_ms {
+        Some(answer_ms) => {
+            set("engine", traced.engine.word().into());
+            set("forward_ms", traced.timing.forward_ms.into());
+            set("answer_ms", answer_ms.into());
+        }
+        None => set("example", JsValue::TRUE),
+    }
     set("tokens", traced.tokens.iter().map(|token| JsValue::from(token.id)).collect::<Array>().into());
-    set("forward_ms", traced.timing.forward_ms.into());
-    set("answer_ms", answer_ms.into());
     set("logits", Float32Array::from(forward.logits(last)).into());
     let weights: Array = (0..forward.facts.n_layers as usize)
         .flat_map(|layer| (0..forward.facts.n_heads as usize).map(move |head| Head { layer, head }))
@@ -121,5 +126,14 @@ pub fn publish_value(name: &str, value: &impl Serialize) {
 pub fn publish_json(name: &str, json: &str) {
     if let Ok(value) = js_sys::JSON::parse(json) {
         publish(name, &value);
+    }
+}
+
+/// The same with numbers that may be an example's; then they say so, as a file of them does.
+pub fn publish_numbers(name: &str, json: &str, rehearsal: bool) {
+    if !rehearsal {
+        publish_json(name, json);
+    } else if let Some(marked) = example::marked_text(json) {
+        publish_json(name, &marked);
     }
 }

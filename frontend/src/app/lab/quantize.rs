@@ -77,9 +77,10 @@ pub fn Quantize() -> impl IntoView {
     let i18n = use_i18n();
     let lab = provide();
     let state = move || lab.host.state();
+    let engine = move || lab.host.engine_word();
     let long = move || lab.long.with(|long| (*long != Long::Idle).then_some("running"));
     view! {
-        <div class="page lab quantize" data-lab=state data-long=long>
+        <div class="page lab quantize" data-lab=state data-engine=engine data-long=long>
             <super::tabs::Tabs/>
             <header class="lab-head">
                 <h1>{t!(i18n, quantize.title)}</h1>
@@ -94,6 +95,7 @@ pub fn Quantize() -> impl IntoView {
                     name="hearth-quantization"
                     export=move |()| lab.export()
                     reset=move |()| lab.setting.set(Setting::default())
+                    rehearsal=lab.host.rehearsal
                 />
             </section>
             <Notices/>
@@ -216,9 +218,11 @@ impl Lab {
             points.retain(|known| known.setting != point.setting);
             points.push(point);
         });
-        publish::publish_value("quantize", &tried);
-        self.tried.set(Some(tried));
         self.host.answered();
+        if let Ok(json) = serde_json::to_string(&tried) {
+            publish::publish_numbers("quantize", &json, self.host.rehearsal.get_untracked());
+        }
+        self.tried.set(Some(tried));
     }
 
     /// Runs what takes many measurements; its progress stands in `long`.

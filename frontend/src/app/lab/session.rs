@@ -216,11 +216,13 @@ impl Session {
         if self.follows_end.get_value() || pinned.row > last {
             self.pinned.set(Cell { row: last, col: pinned.col.min(last) });
         }
-        publish::publish_pass(&forward, answer_ms);
-        self.forward.set_value(Some(Rc::new(forward)));
+        let forward = Rc::new(forward);
+        self.forward.set_value(Some(forward.clone()));
         self.version.update(|version| *version += 1);
         self.host.answered();
-        self.answer_ms.set((!self.host.rehearsal.get_untracked()).then_some(answer_ms));
+        let answer_ms = (!self.host.rehearsal.get_untracked()).then_some(answer_ms);
+        publish::publish_pass(&forward, answer_ms);
+        self.answer_ms.set(answer_ms);
     }
 
     /// What is published of the head and the token in hand follows them.

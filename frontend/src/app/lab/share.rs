@@ -1,9 +1,10 @@
 //! What a person takes away from a lab: the link to what they see, its numbers and its drawing as files; and the way back to the
 //! beginning.
 
-use hearth_shared::lab::table;
+use hearth_shared::lab::{example, table};
 use js_sys::Reflect;
 use leptos::prelude::*;
+use serde_json::Value;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
@@ -26,6 +27,9 @@ pub fn Share(
     #[prop(into)]
     export: Callback<(), Option<String>>,
     #[prop(into)] reset: Callback<()>,
+    /// Whether what is shown was computed beforehand: the files then say so, and hold no time and no engine.
+    #[prop(optional, into)]
+    rehearsal: Option<Signal<bool>>,
     /// What the link leaves out, where it leaves something out.
     #[prop(optional, into)]
     missing: Option<Callback<(), Option<String>>>,
@@ -48,20 +52,31 @@ pub fn Share(
             }
         });
     };
+    let is_example = move || rehearsal.is_some_and(|rehearsal| rehearsal.get_untracked());
+    let file = move |ending: &str| {
+        let example = if is_example() { "-example" } else { "" };
+        format!("{name}{example}.{ending}")
+    };
+    let numbers = move || {
+        let text = untrack(|| export.run(()))?;
+        if is_example() { example::marked_text(&text) } else { Some(text) }
+    };
     let save = move |_| {
-        if let Some(text) = untrack(|| export.run(())) {
-            download::save_text(&text, &format!("{name}.json"));
+        if let Some(text) = numbers() {
+            download::save_text(&text, &file("json"));
         }
     };
     let tabulate = move |_| {
-        let document = untrack(|| export.run(())).and_then(|text| serde_json::from_str(&text).ok());
+        let document = numbers().and_then(|text| serde_json::from_str::<Value>(&text).ok());
         if let Some(document) = document {
-            download::save_text(&table::csv(&document), &format!("{name}.csv"));
+            download::save_text(&table::csv(&document), &file("csv"));
         }
     };
     let draw = move |_| {
+        // Before the wait: the engine may come while the picture is drawn.
+        let file = file("png");
         spawn_local(async move {
-            match picture::save(&format!("{name}.png")).await {
+            match picture::save(&file).await {
                 Ok(true) => {}
                 Ok(false) => toasts.bad(tu_string!(i18n, lab.no_picture)),
                 Err(_) => toasts.bad(tu_string!(i18n, lab.picture_failed)),

@@ -317,7 +317,8 @@ impl Inside {
     fn keep_published(self) {
         Effect::new(move |_| {
             if let Some(found) = document::found(self) {
-                publish::publish_json("inside", &found.to_string());
+                let rehearsal = self.session.host.rehearsal.get();
+                publish::publish_numbers("inside", &found.to_string(), rehearsal);
             }
         });
     }

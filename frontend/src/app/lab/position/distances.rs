@@ -59,10 +59,7 @@ fn name((first, last): (u32, u32)) -> String {
 pub fn DistanceCard() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let found = Memo::new(move |_| {
-        let sibling = session.attention.get();
-        session.had.with(|had| had.distances(sibling).cloned())
-    });
+    let found = Memo::new(move |_| session.distances());
     let remark = move || match SIBLINGS.get(session.attention.get()).map_or("", |sibling| sibling.name) {
         "alibi" => t_string!(i18n, position.distance_alibi),
         "rope" => t_string!(i18n, position.distance_rope),

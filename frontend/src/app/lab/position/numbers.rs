@@ -14,7 +14,6 @@ pub fn numbers(session: &Session) -> Value {
     let siblings: Map<String, Value> =
         (0..COUNT).filter_map(|at| Some((SIBLINGS[at].name.to_owned(), of(&session.losses(at)?)))).collect();
     let documents = session.documents.get().unwrap_or_default();
-    let attention = session.attention.get();
     let shown = session.shown.get();
     let shown: Vec<&str> = (0..COUNT).filter(|at| shown[*at]).map(|at| SIBLINGS[at].name).collect();
     json!({
@@ -27,7 +26,7 @@ pub fn numbers(session: &Session) -> Value {
         "siblings": siblings,
         "stretched": session.stretched().as_ref().map(of),
         "turns": session.turns(),
-        "distances": session.had.with(|had| had.distances(attention).cloned()),
+        "distances": session.distances(),
     })
 }
 
@@ -47,5 +46,5 @@ fn of(losses: &Losses) -> Value {
 
 /// Puts the numbers on `window.__hearth.position`.
 pub fn publish(session: &Session) {
-    publish::publish_json("position", &numbers(session).to_string());
+    publish::publish_numbers("position", &numbers(session).to_string(), session.is_example());
 }

@@ -2,7 +2,8 @@
 //! asked from here alone.
 
 use gloo::timers::callback::Timeout;
-use hearth_shared::lab::position::{Losses, Method, Scaling, Turns};
+use hearth_shared::lab::example::{self, Exchange};
+use hearth_shared::lab::position::{Distances, Losses, Method, Scaling, Turns};
 use hearth_shared::lab::{LabError, Progress, Reply, Request};
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
@@ -14,6 +15,7 @@ use super::siblings::{COUNT, Document, addresses, long_documents, rope};
 use super::work::{Had, Job, Wanted};
 use super::{PLACE, numbers};
 use crate::app::lab::engine::{Answer, Life, engine};
+use crate::app::lab::rehearsal;
 use crate::app::{address, release};
 
 /// The page's copy of the texts that no training saw.
@@ -47,6 +49,8 @@ pub struct Session {
     pub scaling: RwSignal<Scaling>,
     pub status: RwSignal<Status>,
     pub had: RwSignal<Had>,
+    /// What a worker answered to the same questions once. It is shown where this tab has measured nothing yet.
+    example: RwSignal<Had>,
     pub documents: RwSignal<Option<Vec<Document>>>,
     /// The call on its way and what it is for.
     doing: StoredValue<Option<(u64, Job)>>,
@@ -68,12 +72,16 @@ pub fn provide() -> Session {
         scaling: RwSignal::new(question.scaling()),
         status: RwSignal::new(Status::Idle),
         had: RwSignal::new(Had::default()),
+        example: RwSignal::new(Had::default()),
         documents: RwSignal::new(None),
         doing: StoredValue::new(None),
         working: StoredValue::new(false),
     };
     provide_context(session);
     session.read_texts();
+    if pairs.is_empty() {
+        session.keep_example();
+    }
     session.keep_scaling();
     session.keep_working();
     session.keep_address();
@@ -129,14 +137,25 @@ impl Session {
         self.status.with(|status| matches!(status, Status::Failed(_)))
     }
 
-    /// `opening` until there is anything to see, then `computing` until all of it is there.
+    /// Whether a part of what is shown was computed beforehand.
+    pub fn is_example(&self) -> bool {
+        let wanted = self.wanted();
+        self.had.with(|had| self.example.with(|example| wanted.borrows(had, example)))
+    }
+
+    /// `opening` until there is anything to see, then `computing` until all of it is there. While the engine starts, `example` where
+    /// that shows everything.
     pub fn state(&self) -> &'static str {
-        let failed = self.has_failed() || matches!(engine().life().get(), Life::Down { .. });
+        let life = engine().life().get();
+        let failed = self.has_failed() || matches!(life, Life::Down { .. });
         let settled = Scaling::new(self.method.get(), self.factor.get()) == self.scaling.get();
-        let (wanted, none) = (self.wanted(), self.had.with(|had| *had == Had::default()));
+        let (wanted, borrows) = (self.wanted(), self.is_example());
+        let covered = self.had.with(|had| self.example.with(|example| wanted.is_covered(had, example)));
+        let none = self.had.with(|had| *had == Had::default());
         match self.had.with(|had| wanted.next(had)) {
             _ if failed => "failed",
-            _ if none => "opening",
+            Some(_) if covered && settled && matches!(life, Life::Starting) => "example",
+            _ if none && !borrows => "opening",
             Some(_) => "computing",
             None if settled => "ready",
             None => "computing",
@@ -146,20 +165,32 @@ impl Session {
     /// Of a sibling as it was trained, in the windows that are chosen.
     pub fn losses(&self, sibling: usize) -> Option<Losses> {
         let longest = self.longest.get();
-        self.had.with(|had| had.losses(sibling, Scaling::NONE, longest).cloned())
+        let read = |had: &Had| had.losses(sibling, Scaling::NONE, longest).cloned();
+        if self.shown.with(|shown| shown[sibling]) { self.known(read) } else { self.had.with(read) }
     }
 
     /// Of the stretched one; none without a method.
     pub fn stretched(&self) -> Option<Losses> {
         let (longest, scaling) = (self.longest.get(), self.scaling.get());
         let has_method = scaling.method != Method::None;
-        self.had.with(|had| had.losses(rope(), scaling, longest).filter(|_| has_method).cloned())
+        self.known(|had| had.losses(rope(), scaling, longest).filter(|_| has_method).cloned())
     }
 
     /// Under the scaling in hand.
     pub fn turns(&self) -> Option<Turns> {
         let scaling = self.scaling.get();
-        self.had.with(|had| had.turns(scaling).cloned())
+        self.known(|had| had.turns(scaling).cloned())
+    }
+
+    /// Of the sibling whose attention is shown.
+    pub fn distances(&self) -> Option<Distances> {
+        let attention = self.attention.get();
+        self.known(|had| had.distances(attention).cloned())
+    }
+
+    /// What this tab has measured, else what the example says.
+    fn known<T>(&self, read: impl Fn(&Had) -> Option<T>) -> Option<T> {
+        self.had.with(&read).or_else(|| self.example.with(&read))
     }
 
     /// Goes on after a failure.
@@ -181,6 +212,34 @@ impl Session {
                     let _ = self.status.try_set(Status::Failed(error));
                 }
             }
+        });
+    }
+
+    /// Fetches the example and takes from it what answers the first questions on the page's own texts.
+    fn keep_example(self) {
+        let exchanges = RwSignal::new(Vec::<Exchange>::new());
+        let language = rehearsal::language();
+        spawn_local(async move {
+            let known = rehearsal::fetch("position", &language).await;
+            // The page may be gone by now.
+            let _ = exchanges.try_set(known.into_iter().map(|(exchange, _)| exchange).collect());
+        });
+        let first = Question::default();
+        let wanted =
+            Wanted { longest: first.longest, shown: first.shown, scaling: first.scaling(), attention: first.attention };
+        Effect::new(move |_| {
+            let documents = self.documents.get().unwrap_or_default();
+            let mut example = Had::default();
+            exchanges.with(|exchanges| {
+                let asks = wanted.jobs().into_iter().filter_map(|job| job.ask(&documents));
+                for asked in asks.map(|ask| example::plain(&Request::Position(ask))) {
+                    let known = exchanges.iter().find(|exchange| exchange.request == asked);
+                    if let Some(Exchange { reply: Reply::Position(found), .. }) = known {
+                        example.take((**found).clone());
+                    }
+                }
+            });
+            self.example.set(example);
         });
     }
 

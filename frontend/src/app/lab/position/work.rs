@@ -43,6 +43,16 @@ impl Wanted {
         jobs
     }
 
+    /// Whether `example` answers what `had` does not.
+    pub fn borrows(&self, had: &Had, example: &Had) -> bool {
+        self.jobs().into_iter().any(|job| !had.has(job) && example.has(job))
+    }
+
+    /// Whether the two together answer everything.
+    pub fn is_covered(&self, had: &Had, example: &Had) -> bool {
+        self.jobs().into_iter().all(|job| had.has(job) || example.has(job))
+    }
+
     /// The first that nothing answers yet.
     pub fn next(&self, had: &Had) -> Option<Job> {
         self.jobs().into_iter().find(|job| !had.has(*job))

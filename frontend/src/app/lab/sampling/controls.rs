@@ -44,6 +44,7 @@ pub fn Controls() -> impl IntoView {
                     name="hearth-sampling"
                     export=move |()| document::text(session)
                     reset=move |()| session.reset()
+                    rehearsal=session.host.rehearsal
                 />
             </div>
         </section>

@@ -57,5 +57,6 @@ pub fn text(session: Session) -> Option<String> {
 
 /// Puts the document on `window.__hearth.sampling`; nothing where there is nothing.
 pub fn publish(session: Session) {
-    publish::publish_json("sampling", text(session).as_deref().unwrap_or("null"));
+    let rehearsal = session.host.rehearsal.get();
+    publish::publish_numbers("sampling", text(session).as_deref().unwrap_or("null"), rehearsal);
 }

@@ -67,6 +67,7 @@ pub fn Controls() -> impl IntoView {
                     reset=move |()| session.reset()
                     missing=Callback::new(without_text)
                     words_only=true
+                    rehearsal=session.rehearsal
                 />
             </div>
         </section>

@@ -78,5 +78,6 @@ fn lesson(lesson: &Lesson) -> Value {
 
 /// Puts the state on `window.__hearth.words`.
 pub fn publish_state(session: Session) {
-    publish::publish_json("words", &untrack(|| state(session)).to_string());
+    let numbers = untrack(|| state(session)).to_string();
+    publish::publish_numbers("words", &numbers, session.rehearsal.get_untracked());
 }

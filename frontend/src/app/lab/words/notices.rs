@@ -5,7 +5,7 @@ use hearth_shared::lab::{LabError, Stage};
 use leptos::prelude::*;
 
 use super::super::engine::{Life, engine};
-use super::super::opening::EngineNotices;
+use super::super::opening::{EngineNotices, ExampleNotice};
 use super::session::{Status, use_session};
 use crate::app::components::{Failure, Progress, icons::Icon};
 use crate::app::format;
@@ -35,6 +35,7 @@ pub fn Notices() -> impl IntoView {
             }
             Status::Fetching { .. } => view! { <Fetching/> }.into_any(),
             Status::Failed(error) => view! { <Failed error=error/> }.into_any(),
+            _ if session.rehearsal.get() => view! { <ExampleNotice/> }.into_any(),
             _ => ().into_any(),
         }}
     }

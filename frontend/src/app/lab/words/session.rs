@@ -13,6 +13,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::super::engine::{Life, engine};
 use super::super::host::lab_model;
+use super::super::rehearsal;
 use super::address::{Address, FIRST_SIZE};
 use super::export;
 use crate::app::address;
@@ -108,6 +109,8 @@ pub struct Session {
     pub rows: RwSignal<Vec<Row>>,
     pub merged: RwSignal<Option<Merged>>,
     pub costs: RwSignal<Vec<CostRow>>,
+    /// What is shown was computed beforehand: the worker is not there yet.
+    pub rehearsal: RwSignal<bool>,
     pub store: Store,
     first_text: StoredValue<String>,
     asked: StoredValue<u32>,
@@ -143,6 +146,7 @@ pub fn provide(first_text: &str) -> Session {
         rows: RwSignal::new(Vec::new()),
         merged: RwSignal::new(None),
         costs: RwSignal::new(Vec::new()),
+        rehearsal: RwSignal::new(false),
         store: use_store(),
         first_text: StoredValue::new(first_text.to_owned()),
         asked: StoredValue::new(0),
@@ -150,6 +154,9 @@ pub fn provide(first_text: &str) -> Session {
     };
     session.write(address.text.as_deref().unwrap_or(first_text));
     provide_context(session);
+    if pairs.is_empty() {
+        rehearsal::begin("tokenizer", session.rehearsal);
+    }
     session.keep_answered();
     session.keep_address();
     session.keep_published();
@@ -227,6 +234,7 @@ impl Session {
         self.status.with(|status| match status {
             Status::Waiting | Status::Fetching { .. } => "opening",
             Status::Computing => "computing",
+            Status::Ready if self.rehearsal.get() => "example",
             Status::Ready => "ready",
             Status::Failed(_) => "failed",
         })
@@ -266,8 +274,10 @@ impl Session {
     /// Asks whenever something that the answer depends on changes, after a short pause in typing.
     fn keep_answered(self) {
         let life = engine().life();
+        // The worker that answers, counted from 1; before the first there may be the example.
         let epoch = Memo::new(move |_| match life.get() {
             Life::Ready { epoch, .. } => Some(epoch),
+            Life::Starting => self.rehearsal.get().then_some(0),
             _ => None,
         });
         let models_known = Memo::new(move |_| self.store.models.with(|models| models.ready().is_some()));
@@ -305,6 +315,9 @@ impl Session {
         }
         match outcome {
             Ok(()) => {
+                if !matches!(engine().life().get_untracked(), Life::Starting) {
+                    self.rehearsal.set(false);
+                }
                 export::publish_state(self);
                 self.status.set(Status::Ready);
             }
@@ -346,7 +359,9 @@ impl Session {
         };
         self.merged.set(merged);
         let names: Vec<String> = good.iter().map(|(name, _)| name.clone()).collect();
-        if self.costs.with_untracked(|costs| costs.iter().map(|row| &row.name).eq(&names)) {
+        // What the example said is asked again.
+        let is_own = !self.rehearsal.get_untracked();
+        if is_own && self.costs.with_untracked(|costs| costs.iter().map(|row| &row.name).eq(&names)) {
             return Ok(());
         }
         let vocabularies = good.into_iter().map(|(_, vocabulary)| vocabulary).collect();
