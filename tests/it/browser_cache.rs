@@ -1,17 +1,19 @@
 //! The cache lab in a real browser: what it generates is what the model generates here, with and without a cache; the bytes it shows
 //! are the arithmetic's; and the address brings it all back.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hearth_model::bundle::ModelBundle;
 use hearth_model::look::decode::{Decoded, Decoder};
+use hearth_model::plan;
 use hearth_model::tokenizer::Special;
-use hearth_model::{device, plan};
 use hearth_shared::lab::cache::{WhatIf, Work};
 use hearth_tests::{Browser, Look, Server, places};
 use serde::Deserialize;
+
+use super::browser_lab::escaped;
+use super::browser_position::loaded;
 
 const PATIENCE: Duration = Duration::from_secs(240);
 const PROMPT: &str = "The old man and the sea. The old man";
@@ -50,18 +52,13 @@ struct Held {
 }
 
 fn address(rest: &str) -> String {
-    let text: String = PROMPT.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("/lab/cache?engine=cpu&text={text}&tokens={COUNT}&window={WINDOW}{rest}")
+    format!("/lab/cache?engine=cpu&text={}&tokens={COUNT}&window={WINDOW}{rest}", escaped(PROMPT))
 }
 
 async fn look_at(browser: &Browser, server: &Server, path: &str) -> Result<Run> {
     browser.goto(&server.url(path)).await?;
-    browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
+    browser.wait_within("return document.querySelector('.lab-cache[data-lab=ready]') !== null", PATIENCE).await?;
     browser.eval("return window.__hearth.cache").await
-}
-
-fn nano() -> Result<ModelBundle> {
-    Ok(ModelBundle::load(&places::nano(), &device::cpu(), &mut |_| ControlFlow::Continue(()))?)
 }
 
 /// The same steps here.
@@ -98,7 +95,7 @@ async fn the_cache_changes_the_time_and_nothing_else() -> Result<()> {
     browser.screenshot("cache-run").await?;
     ensure!(run.done && run.engine == "cpu", "{run:?}");
 
-    let bundle = nano()?;
+    let bundle = loaded(&places::nano())?;
     let prompt = bundle.tokenizer.encode(PROMPT, Special::Parse);
     assert_eq!(run.prompt, prompt);
     ensure_same(&run.kept.ids, &generated(&bundle, &prompt, None).await?).context("with everything kept")?;
@@ -134,7 +131,7 @@ async fn bytes_follow_the_dials_and_the_address_remembers() -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }).await?;
     look_at(&browser, &server, &address("&context=8192&batch=4")).await?;
-    let bundle = nano()?;
+    let bundle = loaded(&places::nano())?;
     let (shape, config) = (plan::shape(&bundle.config), &bundle.config);
     let asked = WhatIf {
         context: 8192,

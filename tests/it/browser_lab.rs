@@ -24,8 +24,12 @@ pub(crate) struct Pass {
 }
 
 pub(crate) fn address(text: &str, rest: &str) -> String {
-    let text: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("/lab/attention?text={text}{rest}")
+    format!("/lab/attention?text={}{rest}", escaped(text))
+}
+
+/// As a value in an address.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// Opens the lab and waits for its numbers.

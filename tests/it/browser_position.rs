@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +20,7 @@ use serde::Deserialize;
 
 /// Five measurements of a few thousand tokens, in a tab that shares two cores.
 const PATIENCE: Duration = Duration::from_secs(300);
-const TRAINED: usize = 128;
+pub(crate) const TRAINED: usize = 128;
 /// Of the measurement that is repeated here; the other tests read shorter ones.
 const WINDOW: usize = 512;
 
@@ -72,8 +73,16 @@ async fn shown(browser: &Browser, server: &Server, query: &str) -> Result<Shown>
 }
 
 fn sibling(name: &str) -> Result<ModelBundle> {
-    let folder = places::root().join("public/models/positions").join(name);
-    Ok(ModelBundle::load(&folder, &device::cpu(), &mut |_| ControlFlow::Continue(()))?)
+    loaded(&folder(name))
+}
+
+/// Where a sibling is.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    places::root().join("public/models/positions").join(name)
+}
+
+pub(crate) fn loaded(folder: &Path) -> Result<ModelBundle> {
+    Ok(ModelBundle::load(folder, &device::cpu(), &mut |_| ControlFlow::Continue(()))?)
 }
 
 /// Mean losses here: over each position of the long windows, and over the same tokens read in pieces of the training length.

@@ -18,7 +18,7 @@ use hearth_tests::{Browser, Look, Server};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-async fn found(browser: &Browser) -> Result<Tried> {
+pub(crate) async fn found(browser: &Browser) -> Result<Tried> {
     browser.wait_within("return document.querySelector('.quantize[data-lab=ready]') !== null", PATIENCE).await?;
     browser.eval("return window.__hearth.quantize").await
 }
@@ -36,7 +36,7 @@ async fn set(browser: &Browser, name: &str, value: &str) -> Result<Tried> {
 }
 
 /// The same, natively: loss as it is, loss and bytes under a spec.
-fn native(specs: &[QuantizeSpec]) -> Result<(f64, Vec<(f64, u64)>)> {
+pub(crate) fn native(specs: &[QuantizeSpec]) -> Result<(f64, Vec<(f64, u64)>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../public/models/nano");
     let bundle = ModelBundle::load(&folder, &device::cpu(), &mut |_| ControlFlow::Continue(()))?;
     let texts = held_out::beginnings(
@@ -62,7 +62,7 @@ fn native(specs: &[QuantizeSpec]) -> Result<(f64, Vec<(f64, u64)>)> {
     Ok((nll(&bundle.transformer)?, under))
 }
 
-fn near(here: f64, there: f64, what: &str) -> Result<()> {
+pub(crate) fn near(here: f64, there: f64, what: &str) -> Result<()> {
     ensure!((here - there).abs() < 1e-3, "{what}: the tab says {here}, the native model {there}");
     Ok(())
 }

@@ -1,12 +1,10 @@
 //! The sampling lab in a real browser: its stages are the native model's through the native sampler, each seed gives the text that the
 //! server would give, the tree begins with the distribution, and the address brings it all back.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hearth_model::bundle::ModelBundle;
-use hearth_model::device;
 use hearth_model::generate::{FinishReason, Generation, Step as Generated};
 use hearth_model::look::last_logits;
 use hearth_model::sampler::stages::{shown, stages, tally};
@@ -18,6 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use thirtyfour::Key;
 
+use super::browser_lab::escaped;
+use super::browser_position::loaded;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 const TEXT: &str = "The old man and the sea. The old man";
 /// Everything is there and of the same text and sliders.
@@ -28,29 +29,28 @@ const TOP_K: usize = 2;
 
 /// What `window.__hearth.sampling` says.
 #[derive(Debug, Deserialize)]
-struct Page {
+pub(crate) struct Page {
     text: String,
-    sampling: Sampling,
+    pub(crate) sampling: Sampling,
     seed: u64,
-    distribution: Distribution,
-    tree: Tree,
-    runs: Runs,
+    pub(crate) distribution: Distribution,
+    pub(crate) tree: Tree,
+    pub(crate) runs: Runs,
     company: Vec<Vec<u32>>,
     draws: Option<Draws>,
 }
 
 fn address(rest: &str) -> String {
-    let text: String = TEXT.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("/lab/sampling?engine=cpu&text={text}{rest}")
+    format!("/lab/sampling?engine=cpu&text={}{rest}", escaped(TEXT))
 }
 
-async fn ready(browser: &Browser) -> Result<Page> {
+pub(crate) async fn ready(browser: &Browser) -> Result<Page> {
     browser.wait_within(READY, PATIENCE).await?;
     let text: String = browser.eval("return JSON.stringify(window.__hearth.sampling)").await?;
     serde_json::from_str(&text).with_context(|| text)
 }
 
-async fn run(browser: &Browser, script: &str) -> Result<()> {
+pub(crate) async fn run(browser: &Browser, script: &str) -> Result<()> {
     browser.eval::<Value>(&format!("{script}; return null")).await?;
     Ok(())
 }
@@ -71,12 +71,8 @@ async fn slide(browser: &Browser, slider: usize, value: &str) -> Result<()> {
     run(browser, &script).await
 }
 
-fn nano() -> Result<ModelBundle> {
-    Ok(ModelBundle::load(&places::nano(), &device::cpu(), &mut |_| ControlFlow::Continue(()))?)
-}
-
 /// Every share of every shown token is the one that the native sampler's stages give to the native model's logits.
-fn ensure_stages(page: &Page, logits: &[f32], prompt: &[u32]) -> Result<()> {
+pub(crate) fn ensure_stages(page: &Page, logits: &[f32], prompt: &[u32]) -> Result<()> {
     let found = &page.distribution;
     ensure!(found.prompt == prompt && found.cut_from.is_none(), "{found:?}");
     let native = stages(logits, prompt, &page.sampling);
@@ -113,6 +109,15 @@ fn generated(bundle: &ModelBundle, page: &Page, prompt: &[u32], run: &Run) -> Re
             return Ok((generation.generated().to_vec(), reason == FinishReason::Stop));
         }
     }
+}
+
+/// Every run is what the native model makes of the prompt with the run's seed.
+pub(crate) fn ensure_runs(page: &Page, bundle: &ModelBundle, prompt: &[u32]) -> Result<()> {
+    for run in &page.runs.runs {
+        let (tokens, ended) = generated(bundle, page, prompt, run)?;
+        ensure!(run.tokens == tokens && run.ended == ended, "seed {}: {:?}, natively {tokens:?}", run.seed, run.tokens);
+    }
+    Ok(())
 }
 
 /// The first level holds the likeliest of what is drawn from.
@@ -153,7 +158,7 @@ async fn stages_runs_and_tree_are_those_of_the_native_model() -> Result<()> {
     ensure!(page.text == TEXT && page.distribution.stages[3].kept == 7, "{page:?}");
     println!("stages in {:.1} ms, the text kept", page.distribution.stages_ms);
 
-    let bundle = nano()?;
+    let bundle = loaded(&places::nano())?;
     let prompt = bundle.tokenizer.encode(TEXT, Special::Parse);
     let logits = last_logits(&bundle.transformer, &prompt).await?;
     ensure_stages(&page, &logits, &prompt)?;
@@ -161,10 +166,7 @@ async fn stages_runs_and_tree_are_those_of_the_native_model() -> Result<()> {
 
     let seeds: Vec<u64> = page.runs.runs.iter().map(|run| run.seed).collect();
     ensure!(seeds == [7, 8, 9] && page.company.len() == 3, "{seeds:?}");
-    for run in &page.runs.runs {
-        let (tokens, ended) = generated(&bundle, &page, &prompt, run)?;
-        ensure!(run.tokens == tokens && run.ended == ended, "seed {}: {:?}, natively {tokens:?}", run.seed, run.tokens);
-    }
+    ensure_runs(&page, &bundle, &prompt)?;
     browser.click("[data-action=repeat]").await?;
     browser.find_within("[data-repeated=true]", PATIENCE).await?;
 
