@@ -20,6 +20,7 @@ pub fn run(paths: &Paths, arguments: &[String]) -> Result<()> {
     parity::environment(paths)?;
     parity::llama_cpp(paths)?;
     npm::wllama(paths)?;
+    npm::transformers(paths)?;
     let binary = format!("bench-{name}");
     let hint = "read the compiler's message above";
     step(paths, &binary, hint, |step| step.run(paths.cargo_native("build").args(["--release", "--bin", &binary])))?;

@@ -65,7 +65,7 @@ pub fn run(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// torch, transformers, PEFT and gguf in `<cache>/parity`.
+/// torch, transformers, PEFT and gguf in `<cache>/parity`, and for a bench what writes ONNX.
 pub fn environment(paths: &Paths) -> Result<()> {
     python::ensure(paths, "parity", &paths.root.join("tests/golden/requirements.txt"), &[])
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench browser`: what the page costs in a real Chromium, and what the same Chromium does with llama.cpp in the tab.
+//! `cargo xtask bench browser`: what the page costs in a real Chromium, and what the same Chromium does with llama.cpp and ONNX Runtime in the tab.
 //!
 //! `bench browser PART` runs one part: `load`, `answer`, `draw`, `perplexity`, `decode`.
 

@@ -1,17 +1,11 @@
 // The other side of `bench browser`: a page with wllama on it, and the model beside it. Prints its address.
 //   node wllama.mjs MODEL.gguf        in the folder where @wllama/wllama is installed
 
-import {createReadStream, statSync} from "node:fs";
-import {createServer} from "node:http";
 import path from "node:path";
 
-const model = path.resolve(process.argv[2]);
+import {serve, type} from "./serve.mjs";
+
 const esm = path.resolve("node_modules/@wllama/wllama/esm");
-const files = {
-    "/wllama.js": [path.join(esm, "index.js"), "text/javascript"],
-    "/wllama.wasm": [path.join(esm, "wasm/wllama.wasm"), "application/wasm"],
-    "/model.gguf": [model, "application/octet-stream"],
-};
 
 const page = `<!doctype html><meta charset="utf-8"><title>wllama</title><script type="module">
 import {Wllama} from "/wllama.js";
@@ -32,18 +26,8 @@ window.decode = async (prompt, tokens) => {
 };
 </script>`;
 
-const server = createServer((request, response) => {
-    // Without these a page has no shared memory, and wllama one thread.
-    response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
-    response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
-    const [file, type] = files[request.url] ?? [];
-    if (file === undefined) {
-        response.setHeader("Content-Type", "text/html");
-        response.end(page);
-        return;
-    }
-    response.setHeader("Content-Type", type);
-    response.setHeader("Content-Length", statSync(file).size);
-    createReadStream(file).pipe(response);
+serve(page, {
+    "/wllama.js": [path.join(esm, "index.js"), type.js],
+    "/wllama.wasm": [path.join(esm, "wasm/wllama.wasm"), type.wasm],
+    "/model.gguf": [path.resolve(process.argv[2]), type.bytes],
 });
-server.listen(0, "127.0.0.1", () => console.log(`http://127.0.0.1:${server.address().port}/`));

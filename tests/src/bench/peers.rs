@@ -90,6 +90,27 @@ pub fn exported(bundle: &ModelBundle) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The same in ONNX, as transformers.js reads it.
+pub fn onnx(bundle: &ModelBundle) -> Result<PathBuf> {
+    let folder = places::cache()?.join("models").join("smollm2-135m-onnx");
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let scratch = folder.with_extension("part");
+    if scratch.is_dir() {
+        std::fs::remove_dir_all(&scratch)?;
+    }
+    let output = Command::new(places::python()?)
+        .env("HF_HUB_OFFLINE", "1")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(script("onnx_export.py"))
+        .args([&exported(bundle)?, &scratch])
+        .output()?;
+    ensure!(output.status.success(), "the export to ONNX failed: {}", String::from_utf8_lossy(&output.stderr));
+    std::fs::rename(&scratch, &folder)?;
+    Ok(folder)
+}
+
 /// The first `count` tokens of the text of all benches.
 pub fn text(bundle: &ModelBundle, count: usize) -> Result<Vec<u32>> {
     let text = std::fs::read_to_string(places::model_file("wiki_demo.txt")?)?;

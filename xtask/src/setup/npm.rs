@@ -15,6 +15,10 @@ const AXE_VERSION: &str = "4.14.1";
 const WLLAMA: &str = "@wllama/wllama";
 const WLLAMA_VERSION: &str = "3.13.0";
 
+/// The models of Hugging Face's library in a browser. It brings ONNX Runtime compiled to wasm in the version that it wants.
+const TRANSFORMERS: &str = "@huggingface/transformers";
+const TRANSFORMERS_VERSION: &str = "4.3.1";
+
 /// Installs packages, `name@version`, without what they would run or might like.
 pub fn install(paths: &Paths, step: &Step, folder: &Path, packages: &[String]) -> Result<()> {
     let npm = which(paths, &["npm", "npm.cmd"]).context("npm is not on PATH")?;
@@ -37,6 +41,11 @@ pub fn axe(paths: &Paths) -> Result<()> {
 /// llama.cpp for a browser, which `bench browser` measures beside ours.
 pub fn wllama(paths: &Paths) -> Result<()> {
     one(paths, WLLAMA, WLLAMA_VERSION, "wllama")
+}
+
+/// transformers.js, which `bench browser` measures beside ours.
+pub fn transformers(paths: &Paths) -> Result<()> {
+    one(paths, TRANSFORMERS, TRANSFORMERS_VERSION, "transformers")
 }
 
 /// One package in `folder` below the tools.
