@@ -43,7 +43,7 @@ pub const fn off(field: &'static str) -> Unsupported {
 }
 
 /// A request's body.
-pub trait Checked: DeserializeOwned + ToSchema {
+pub trait Checked: DeserializeOwned + ToSchema + 'static {
     /// Known fields that would be passed over in silence otherwise.
     const UNSUPPORTED: &'static [Unsupported];
     /// Known fields that may hold anything: what another server's clients send and what asks for nothing here, and what is read

@@ -1,7 +1,9 @@
 //! Fields that a request may have: those that `/openapi.json` gives its type. What a body has besides is found with its path.
 //! It does not know what a field means, nor whether its value will do.
 
+use std::any::TypeId;
 use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -9,6 +11,9 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
 use crate::misspelt::nearest;
+
+/// Those of each type that was asked for: a schema is written down once, not at every request.
+static KNOWN: LazyLock<Mutex<HashMap<TypeId, Arc<Fields>>>> = LazyLock::new(Mutex::default);
 
 /// The schema of a request, and what it refers to.
 pub(super) struct Fields {
@@ -26,7 +31,12 @@ pub(super) struct Unknown {
 }
 
 impl Fields {
-    pub fn of<T: ToSchema>() -> Self {
+    pub fn of<T: ToSchema + 'static>() -> Arc<Self> {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(Self::written::<T>())))
+    }
+
+    fn written<T: ToSchema>() -> Self {
         let json = |schema: &RefOr<Schema>| serde_json::to_value(schema).expect("a schema is plain JSON");
         let mut referred = Vec::new();
         T::schemas(&mut referred);
@@ -129,12 +139,18 @@ mod tests {
     use hearth_shared::api::jobs::CreateWork;
     use serde_json::json;
 
-    fn unknown<T: ToSchema>(body: &Value) -> Option<(String, Option<String>)> {
+    fn unknown<T: ToSchema + 'static>(body: &Value) -> Option<(String, Option<String>)> {
         Fields::of::<T>().unknown(body, &["messages"]).map(|unknown| (unknown.path, unknown.nearest))
     }
 
     fn found(path: &str, nearest: &str) -> Option<(String, Option<String>)> {
         Some((path.to_owned(), (!nearest.is_empty()).then(|| nearest.to_owned())))
+    }
+
+    #[test]
+    fn a_schema_is_written_down_once() {
+        let (chat, tune) = (Fields::of::<ChatRequest>(), Fields::of::<CreateJob>());
+        assert!(Arc::ptr_eq(&chat, &Fields::of::<ChatRequest>()) && !Arc::ptr_eq(&chat, &tune));
     }
 
     #[test]
