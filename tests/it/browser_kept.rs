@@ -57,6 +57,8 @@ async fn a_place_whose_code_does_not_come_is_asked_for_again() -> Result<()> {
     browser.eval::<()>(broken).await?;
     browser.click(".places a[href='/playground']").await?;
     browser.find("main .notice.bad[role=alert] button").await?;
+    // The server is well, and nothing says otherwise.
+    ensure!(browser.text("main .notice.bad strong").await? == "This part of the page did not come");
     ensure!(browser.count(".composer-input").await? == 0, "it stands there without its code");
     ensure!(browser.eval::<bool>("return document.getElementById('crash').hidden").await?, "the page broke");
     browser.screenshot("place-lost").await?;

@@ -56,8 +56,7 @@ mod coming {
     use leptos::prelude::*;
     use wasm_bindgen_futures::spawn_local;
 
-    use crate::app::client::ClientError;
-    use crate::app::components::Failure;
+    use crate::app::components::icons::Icon;
     use crate::app::i18n::{t, use_i18n};
     use crate::app::store::use_store;
 
@@ -85,10 +84,7 @@ mod coming {
             });
         };
         fetch();
-        let lost = move || {
-            view! { <section class="page narrow"><Failure error=ClientError::Unreachable retry=fetch/></section> }
-                .into_any()
-        };
+        let lost = move || view! { <Lost retry=fetch/> }.into_any();
         view! {
             {move || match chunk.get() {
                 Chunk::Coming => view! { <Coming/> }.into_any(),
@@ -106,6 +102,26 @@ mod coming {
             <section class="page coming" role="status">
                 <span class="spinner" aria-hidden="true"></span>
                 {t!(i18n, shell.coming)}
+            </section>
+        }
+    }
+    /// Why it did not come is in the browser's console alone: the server is stopped or of another build, or the line was cut.
+    #[component]
+    fn Lost(#[prop(into)] retry: Callback<()>) -> impl IntoView {
+        let i18n = use_i18n();
+        view! {
+            <section class="page narrow">
+                <div class="notice bad" role="alert">
+                    <Icon name="warn"/>
+                    <div>
+                        <strong>{t!(i18n, shell.part_lost_title)}</strong>
+                        <p>{t!(i18n, shell.part_lost_text)}</p>
+                    </div>
+                    <button class="button small" on:click=move |_| retry.run(())>
+                        <Icon name="retry" size=16/>
+                        {t!(i18n, common.retry)}
+                    </button>
+                </div>
             </section>
         }
     }
