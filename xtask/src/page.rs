@@ -4,9 +4,13 @@
 
 mod program;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -21,6 +25,8 @@ const HINT: &str = "read the compiler's message above; `cargo clippy -p hearth-f
 const ARCHIVE: &str = "page.bin";
 /// Holds the id of the last page that was linted.
 const LINTED: &str = "linted";
+/// How the linker names exported functions that it has call `__wasm_call_ctors`.
+const REGISTERS_ANEW: &[u8] = b".command_export";
 /// Best compression for what every visitor loads; weights hardly shrink, so no time is spent on them.
 const BROTLI_CODE: i32 = 9;
 const BROTLI_WEIGHTS: i32 = 5;
@@ -117,6 +123,12 @@ impl Site {
     /// Takes the functions' names out of the worker's program: a quarter of their bytes, and nobody reads them.
     fn drop_names(&mut self) -> Result<()> {
         for (path, bytes) in self.files.iter_mut().filter(|(path, _)| path.ends_with(".wasm")) {
+            if bytes.windows(REGISTERS_ANEW.len()).any(|name| name == REGISTERS_ANEW) {
+                bail!(
+                    "{path} runs every constructor at each call from JavaScript: its main() must call __wasm_call_ctors, as \
+                     the worker's does"
+                );
+            }
             *bytes = without_names(bytes).with_context(|| format!("{path} is no whole module"))?;
         }
         Ok(())
@@ -224,37 +236,70 @@ fn read_folder(root: &Path, folder: &Path, files: &mut Files) -> Result<()> {
 fn store(paths: &Paths, step: &Step, site: &Site, archive: &Path, id: &str) -> Result<usize> {
     let kept = paths.page().join("compressed");
     fs::create_dir_all(&kept)?;
+    let files: Vec<File> = site.files.iter().map(|(path, bytes)| File::new(path, bytes, &kept)).collect();
+    compress_all(step, &files)?;
     let mut table = format!("{id}\n");
     let mut contents = Vec::new();
-    let mut used = Vec::new();
-    for (path, bytes) in &site.files {
-        let digest = hex(&Sha256::digest(bytes));
-        let quality = if path.starts_with("models/") { BROTLI_WEIGHTS } else { BROTLI_CODE };
-        let compressed = kept.join(format!("{}-{quality}.br", &digest[..32]));
-        if !compressed.exists() {
-            step.doing(format!("compressing {path}"));
-            let partial = kept.join("partial");
-            fs::write(&partial, compress(bytes, quality)?)?;
-            fs::rename(&partial, &compressed)?;
-        }
-        let content = fs::read(&compressed)?;
+    for File { path, bytes, digest, compressed, .. } in &files {
+        let content = fs::read(compressed)?;
         table.push_str(&format!(
-            "{path}\t{}\t\"{}\"\t{}\t{}\t{}\n",
+            "{path}\t{}\t\"{digest}\"\t{}\t{}\t{}\n",
             content_type(path),
-            &digest[..32],
             has_hash(path),
             bytes.len(),
             content.len()
         ));
         contents.extend(content);
-        used.push(compressed);
     }
     let total = contents.len();
     let fresh = archive.with_extension("new");
     fs::write(&fresh, [table.as_bytes(), b"\n", &contents].concat())?;
     fs::rename(&fresh, archive)?;
+    let used: Vec<PathBuf> = files.into_iter().map(|file| file.compressed).collect();
     forget_unused(&kept, &used);
     Ok(total)
+}
+
+/// A file of the page on its way into the archive.
+struct File<'a> {
+    path: &'a str,
+    bytes: &'a [u8],
+    digest: String,
+    quality: i32,
+    /// Where it lies compressed, for the next page too.
+    compressed: PathBuf,
+}
+
+impl<'a> File<'a> {
+    fn new(path: &'a str, bytes: &'a [u8], kept: &Path) -> Self {
+        let digest = hex(&Sha256::digest(bytes))[..32].to_owned();
+        let quality = if path.starts_with("models/") { BROTLI_WEIGHTS } else { BROTLI_CODE };
+        let compressed = kept.join(format!("{digest}-{quality}.br"));
+        Self { path, bytes, digest, quality, compressed }
+    }
+}
+
+/// On every core, the largest first: the worker alone is half of the work.
+fn compress_all(step: &Step, files: &[File]) -> Result<()> {
+    let mut missing: Vec<&File> = files.iter().filter(|file| !file.compressed.exists()).collect();
+    missing.sort_by_key(|file| (Reverse(file.bytes.len()), &file.compressed));
+    // Two files with the same contents are one.
+    missing.dedup_by_key(|file| &file.compressed);
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        while let Some(file) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let partial = file.compressed.with_extension("partial");
+            fs::write(&partial, compress(file.bytes, file.quality)?)?;
+            fs::rename(&partial, &file.compressed)?;
+        }
+        Ok(())
+    };
+    step.doing(format!("compressing {} files", missing.len()));
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let lanes: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        lanes.into_iter().try_for_each(|lane| lane.join().unwrap_or_else(|_| bail!("a thread of xtask panicked")))
+    })
 }
 
 fn forget_unused(kept: &Path, used: &[PathBuf]) {
@@ -319,6 +364,14 @@ mod tests {
         for broken in [&module[..7], &module[..40], b"no module at all"] {
             assert_eq!(without_names(broken), None);
         }
+    }
+
+    #[test]
+    fn a_program_that_registers_at_each_call_is_refused() {
+        let module = |name: &[u8]| [b"\0asm\x01\0\0\0", &[0, 5 + name.len() as u8, 4][..], b"name", name].concat();
+        let site = |name| Site { files: BTreeMap::from([("worker_bg.wasm".to_owned(), module(name))]) };
+        assert!(site(b"__wbindgen_free").drop_names().is_ok());
+        assert!(site(b"__wbindgen_free.command_export").drop_names().is_err());
     }
 
     #[test]

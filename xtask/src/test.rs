@@ -17,6 +17,9 @@ const CLIPPY_HINT: &str = "`cargo clippy` shows the same; use #[expect(…, reas
 const TEST_HINT: &str = "`cargo xtask test --only NAME` runs one test again; screenshots and server logs are in the folder \
     test-output of the target folder";
 
+/// What the names of those integration tests hold that need the page: they wait for it, the others run beside its build.
+const NEEDS_PAGE: [&str; 3] = ["browser_", "harness::", "the_page_"];
+
 /// What `--only` selects; everything without it.
 #[derive(Default)]
 pub struct Selection {
@@ -75,7 +78,10 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
     )?;
     match tests.as_deref() {
         None => Ok(()),
-        Some([]) => finish(first.and(with_page(paths, &["--test".to_owned(), "it".to_owned()])?)),
+        Some([]) => {
+            let page: Vec<String> = ["--test", "it", "--"].into_iter().chain(NEEDS_PAGE).map(str::to_owned).collect();
+            finish(first.and(with_page(paths, &page)?))
+        }
         Some(arguments) => finish(with_page(paths, arguments)?),
     }
 }
@@ -127,23 +133,29 @@ fn native(paths: &Paths, arguments: &[String]) -> Result<()> {
 /// Runs every test that meets no page, beside the page's build, after all has been compiled.
 fn without_page(paths: &Paths) -> Result<Counts> {
     native(paths, &[])?;
-    let mut arguments = vec!["--lib".to_owned(), "--bins".to_owned()];
+    let mut small = vec!["--lib".to_owned(), "--bins".to_owned()];
     let mut names: Vec<String> = fs::read_dir(paths.root.join("model/tests"))?
         .flatten()
         .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".rs").map(str::to_owned))
         .collect();
     names.sort();
-    arguments.extend(names.into_iter().flat_map(|name| ["--test".to_owned(), name]));
-    let (counts, output) = step(paths, "tests without the page", TEST_HINT, |step| {
-        let (status, lines) = step.capture(cargo_test(paths)?.args(&arguments))?;
-        let counts = Counts::of(&lines, status)?;
-        step.note(counts.to_string());
-        Ok((counts, lines))
-    })?;
-    if !counts.succeeded() {
-        println!("{}", output.join("\n"));
+    small.extend(names.into_iter().flat_map(|name| ["--test".to_owned(), name]));
+    let server = ["--test", "it", "--"].into_iter().chain(NEEDS_PAGE.into_iter().flat_map(|name| ["--skip", name]));
+    let server: Vec<String> = server.map(str::to_owned).collect();
+    let mut sum = Counts::default();
+    for (name, arguments) in [("tests without server and page", small), ("tests of the server", server)] {
+        let (counts, output) = step(paths, name, TEST_HINT, |step| {
+            let (status, lines) = step.capture(cargo_test(paths)?.args(&arguments))?;
+            let counts = Counts::of(&lines, status)?;
+            step.note(counts.to_string());
+            Ok((counts, lines))
+        })?;
+        if !counts.succeeded() {
+            println!("{}", output.join("\n"));
+        }
+        sum = sum.and(counts);
     }
-    Ok(counts)
+    Ok(sum)
 }
 
 /// Runs tests on the screen.

@@ -37,9 +37,18 @@ mod words;
 const BUILD: Option<&str> = option_env!("HEARTH_BUILD_ID");
 
 #[cfg(target_arch = "wasm32")]
+unsafe extern "C" {
+    /// Registers what crates collect before `main`: here the thousand operations of the shader compiler. The linker provides it.
+    safe fn __wasm_call_ctors();
+}
+
+#[cfg(target_arch = "wasm32")]
 fn main() {
     use hearth_shared::lab::Event;
 
+    // Where nobody calls it, the linker has every exported function do so, and JavaScript calls one for each object it hands over:
+    // two thirds of a first pass on WebGPU went there.
+    __wasm_call_ctors();
     // A panic ends this instance; its last words tell the page to start another.
     std::panic::set_hook(Box::new(|info| {
         console_error_panic_hook::hook(info);
