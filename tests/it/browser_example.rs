@@ -1,6 +1,7 @@
 //! The examples that a lab shows before its engine is there: each is what the worker answers today, and each is shown, as an
 //! example, by a page whose worker never comes. `HEARTH_EXAMPLES=write` writes them anew.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,9 +60,7 @@ fn file(lab: &str, language: &str) -> PathBuf {
 }
 
 /// What a lab asks when it is opened, and what the worker answers.
-async fn heard(server: &Server, lab: &str, ready: &str, language: &str) -> Result<Vec<(Exchange, Vec<u8>)>> {
-    let browser = Browser::open(&Look::desktop().language(language)).await?;
-    browser.before_pages(LISTEN).await?;
+async fn heard(browser: &Browser, server: &Server, lab: &str, ready: &str) -> Result<Vec<(Exchange, Vec<u8>)>> {
     browser.goto(&server.url(&format!("/lab/{lab}"))).await?;
     browser.wait_within(&format!("return document.querySelector('{ready}') !== null"), PATIENCE).await?;
     let spoken: Vec<Message> = browser
@@ -70,7 +69,6 @@ async fn heard(server: &Server, lab: &str, ready: &str, language: &str) -> Resul
                  ({ json, buffers: buffers.map(b => Array.from(new Uint8Array(b))) }))",
         )
         .await?;
-    browser.close().await?;
     let (mut calls, mut exchanges) = (Vec::new(), Vec::<(Exchange, Vec<u8>)>::new());
     for Message { json, buffers } in spoken {
         if let Ok(call) = serde_json::from_str::<Call>(&json) {
@@ -163,12 +161,15 @@ fn same(lab: &str, kept: &[u8], now: &[(Exchange, Vec<u8>)]) -> Result<()> {
 async fn examples_are_what_the_worker_answers() -> Result<()> {
     let server = Server::start().await?;
     let write = std::env::var_os("HEARTH_EXAMPLES").is_some_and(|mode| mode == "write");
-    for (lab, ready) in LABS {
-        let mut now = Vec::new();
-        for (language, locale) in LANGUAGES {
-            if now.is_empty() || !WORDLESS.contains(&lab) {
-                now = heard(&server, lab, ready, locale).await.with_context(|| format!("{lab} in {language}"))?;
-            }
+    let mut wordless = HashMap::new();
+    for (language, locale) in LANGUAGES {
+        let browser = Browser::open(&Look::desktop().language(locale)).await?;
+        browser.before_pages(LISTEN).await?;
+        for (lab, ready) in LABS {
+            let now = match wordless.remove(lab) {
+                Some(now) => now,
+                None => heard(&browser, &server, lab, ready).await.with_context(|| format!("{lab} in {language}"))?,
+            };
             let file = file(lab, language);
             if write {
                 fs::write(&file, example::write(&now))?;
@@ -176,7 +177,11 @@ async fn examples_are_what_the_worker_answers() -> Result<()> {
             let kept = fs::read(&file).with_context(|| file.display().to_string())?;
             same(lab, &kept, &now)
                 .with_context(|| format!("{lab} in {language}: HEARTH_EXAMPLES=write writes it anew"))?;
+            if WORDLESS.contains(&lab) {
+                wordless.insert(lab, now);
+            }
         }
+        browser.close().await?;
     }
     Ok(())
 }

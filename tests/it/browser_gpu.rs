@@ -1,6 +1,7 @@
 //! The labs on WebGPU: what each adds to a pass (the logit lens, heads left out, a batch of continuations, keys and values kept, rounded
-//! inputs, scores that fall with distance) is computed there, and is what the native model computes. Everything is tiny, and one
-//! page walks through all of it: the software adapter compiles each pipeline on the CPU, and a new worker would compile them again.
+//! inputs, scores that fall with distance) is computed there, and is what the native model and the tab's CPU compute. At the end the
+//! device is lost. Everything is tiny, and one page walks through all of it: the software adapter compiles each pipeline on the CPU,
+//! and a new worker would compile them again.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,13 +19,46 @@ use hearth_tests::{Browser, Look, Server, ServerOptions, places};
 
 use super::browser_lab::escaped;
 use super::browser_position::{folder, loaded};
-use super::{browser_inside, browser_lab, browser_quantize, browser_sampling};
+use super::{browser_bad, browser_inside, browser_lab, browser_quantize, browser_sampling};
 
 /// The software adapter compiles every shader on the CPU.
 const PATIENCE: Duration = Duration::from_secs(240);
 const TEXT: &str = "The old man and the sea";
 /// The kind of position that has a kernel of its own.
 const SLOPED: &str = "alibi";
+
+/// Runs the worker's own script behind a few lines that keep its graphics devices, and lose them at the word `lose`. A blob has no
+/// address of its own, so the script's addresses are made absolute.
+const HOLD_DEVICES: &str = "
+    const Plain = window.Worker;
+    window.__workers = 0;
+    window.Worker = class extends Plain {
+        constructor(address) {
+            const script = new URL(address, location.href).href;
+            const before = `
+                const devices = [];
+                self.addEventListener('message', event => {
+                    if (event.data !== 'lose') return;
+                    event.stopImmediatePropagation();
+                    devices.forEach(device => device.destroy());
+                });
+                const request = GPUAdapter.prototype.requestDevice;
+                GPUAdapter.prototype.requestDevice = async function (...all) {
+                    const device = await request.apply(this, all);
+                    devices.push(device);
+                    return device;
+                };
+                const absolute = address => new URL(address, '${script}').href;
+                const load = self.importScripts.bind(self);
+                self.importScripts = (...all) => load(...all.map(absolute));
+                const get = self.fetch.bind(self);
+                self.fetch = (what, how) => get(typeof what === 'string' ? absolute(what) : what, how);
+                self.importScripts('${script}');`;
+            super(URL.createObjectURL(new Blob([before], { type: 'text/javascript' })));
+            window.__worker = this;
+            window.__workers += 1;
+        }
+    };";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_lab_computes_on_webgpu_what_the_native_model_does() -> Result<()> {
@@ -35,10 +69,14 @@ async fn every_lab_computes_on_webgpu_what_the_native_model_does() -> Result<()>
     let options = ServerOptions { data_dir: Some(data.path().to_owned()), ..ServerOptions::default() };
     let server = Server::start_with(options).await?;
     let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }.webgpu()).await?;
+    browser.before_pages(HOLD_DEVICES).await?;
     let nano = loaded(&places::nano())?;
 
     let mut clock = Clock(Instant::now());
-    attention(&browser, &server, &nano).await.context("the attention lab")?;
+    let cpu = browser_lab::look_at(&browser, &server, &browser_lab::address(TEXT, "&engine=cpu")).await?;
+    browser.screenshot("lab-cpu").await?;
+    clock.tell("attention on the CPU");
+    attention(&browser, &server, &nano, &cpu).await.context("the attention lab")?;
     clock.tell("attention");
     quantization(&browser, &rounded).await.context("the quantization lab")?;
     clock.tell("quantization");
@@ -49,6 +87,8 @@ async fn every_lab_computes_on_webgpu_what_the_native_model_does() -> Result<()>
     choose(&browser, SLOPED).await?;
     sampling(&browser, SLOPED, &loaded(&folder(SLOPED))?).await.context("scores that fall with distance")?;
     clock.tell(SLOPED);
+    lose_device(&browser).await?;
+    clock.tell("the lost device");
     browser.close().await
 }
 
@@ -106,10 +146,12 @@ async fn ensure_webgpu(browser: &Browser) -> Result<()> {
     Ok(())
 }
 
-/// The residual stream, the logit lens, the text without a head.
-async fn attention(browser: &Browser, server: &Server, nano: &ModelBundle) -> Result<()> {
+/// The pass itself, the residual stream, the logit lens, the text without a head.
+async fn attention(browser: &Browser, server: &Server, nano: &ModelBundle, cpu: &browser_lab::Pass) -> Result<()> {
     let path = browser_lab::address(TEXT, "&engine=webgpu&layer=1&head=2");
     let pass = browser_lab::look_at(browser, server, &path).await?;
+    browser.screenshot("lab-webgpu").await?;
+    browser_lab::ensure_alike(cpu, &pass)?;
     let ids = nano.tokenizer.encode(TEXT, Special::Parse);
     assert_eq!((pass.engine.as_str(), &pass.tokens), ("webgpu", &ids));
     let found = browser_inside::open(browser, "stack", "stack").await?;
@@ -159,4 +201,20 @@ async fn sampling(browser: &Browser, model: &str, bundle: &ModelBundle) -> Resul
         ensure!((tab.share - here.share).abs() < 1e-3, "{tab:?}, here {here:?}");
     }
     ensure_webgpu(browser).await
+}
+
+/// The lab says so, goes on on the CPU, and stays there.
+async fn lose_device(browser: &Browser) -> Result<()> {
+    walk(browser, "/lab/attention?engine=webgpu", ".lab:has(#lab-text)[data-engine=webgpu]").await?;
+    ensure!(browser.eval::<u32>("return window.__workers").await? == 1, "the walk needed another worker");
+    let ask = "window.__worker.postMessage('lose'); write('#lab-text', 'Another man')";
+    browser_bad::run(browser, ask).await?;
+    browser.wait_within("return window.__workers === 2", PATIENCE).await.context("the lost device is not noticed")?;
+    browser.find_within("[data-lab=ready][data-engine=cpu]", PATIENCE).await?;
+    let why = browser.text(".lab-why").await?;
+    ensure!(why.contains("WebGPU did not work here"), "the lab says {why}");
+    browser_bad::run(browser, "delete window.__hearth.lab; write('#lab-text', 'The old man and the sea')").await?;
+    browser.wait_within("return window.__hearth.lab?.engine === 'cpu'", PATIENCE).await?;
+    ensure!(browser.eval::<u32>("return window.__workers").await? == 2, "another worker died");
+    Ok(())
 }
