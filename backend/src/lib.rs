@@ -16,5 +16,6 @@ pub mod page;
 pub mod registry;
 pub mod serving;
 pub mod system;
+pub mod tls;
 
 pub use cli::main;

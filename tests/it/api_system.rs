@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hearth_tests::server::client;
 use hearth_tests::{Server, ServerOptions, places};
 use serde_json::Value;
 
@@ -71,7 +72,7 @@ async fn other_machines_need_a_key() -> Result<()> {
     let line = lines.next_line().await?.context("it says where it listens")?;
     let port = line.rsplit(':').next().context("a port")?.to_owned();
     let address = format!("http://127.0.0.1:{port}");
-    let client = reqwest::Client::new();
+    let client = client()?;
     let models = format!("{address}/v1/models");
     let status = async |request: reqwest::RequestBuilder| anyhow::Ok(request.send().await?.status().as_u16());
     ensure!(status(client.get(&models)).await? == 401);

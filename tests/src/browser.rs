@@ -83,6 +83,7 @@ impl Browser {
         let (process, port) = start_driver()?;
         let mut browser = Self { driver: None, process, _profile: profile };
         let capabilities = capabilities(look, browser._profile.path())?;
+        hearth::tls::install();
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities)
             .await
             .context("chromedriver could not start Chromium")?;

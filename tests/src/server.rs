@@ -102,14 +102,7 @@ impl Server {
             .spawn()
             .context("cannot start the program")?;
         let address = watch(&mut child, &log)?;
-        let mut server = Self {
-            child,
-            address: String::new(),
-            data_dir,
-            log,
-            client: reqwest::Client::builder().timeout(Duration::from_secs(300)).build()?,
-            _scratch: scratch,
-        };
+        let mut server = Self { child, address: String::new(), data_dir, log, client: client()?, _scratch: scratch };
         server.address = address.recv_timeout(START_LIMIT).map_err(|_| server.failure("it printed no address"))?;
         if !options.no_wait {
             server.wait_until_healthy().await?;
@@ -251,6 +244,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A client for requests that are no server's own.
+pub fn client() -> Result<reqwest::Client> {
+    hearth::tls::install();
+    Ok(reqwest::Client::builder().timeout(Duration::from_secs(300)).build()?)
 }
 
 /// Sends a signal by name to one process.

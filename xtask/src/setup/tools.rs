@@ -55,6 +55,7 @@ fn cargo_tool(paths: &Paths, program: &str, package: &str, version: &str, more: 
                 .env("CARGO_TARGET_DIR", paths.cache.join("tools-target"))
                 .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
                 .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
                 .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
                 .env_remove("RUSTFLAGS")
                 .args(["install", package, "--version", version])

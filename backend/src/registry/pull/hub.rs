@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Meter;
 use crate::keys::hex;
 use crate::registry::import::file_hash;
+use crate::tls;
 
 /// A machine without the internet should not wait long to find out.
 const CONNECT: Duration = Duration::from_secs(4);
@@ -48,6 +49,7 @@ struct Clients {
 }
 
 fn client(redirects: Policy) -> reqwest::Result<Client> {
+    tls::install();
     Client::builder()
         .connect_timeout(CONNECT)
         .read_timeout(STALL)
