@@ -111,6 +111,19 @@ async fn sliders_reshape_without_a_new_pass_and_the_address_remembers() -> Resul
     browser.wait("return location.search.includes('head=3')").await?;
     let after = pass(&browser).await?;
     assert_eq!(before.forward_ms, after.forward_ms, "moving about runs no new pass");
+
+    // Greedy draws one token. Going on behind a token in the middle leaves out the rest, until it is taken back.
+    look_at(&browser, &server, &address(SENTENCE, "&row=2&col=0&temperature=0")).await?;
+    let kept = browser.text("#next-kept").await?;
+    ensure!(kept.starts_with("1 of "), "greedy: {kept}");
+    let widths = "return new Set([...document.querySelectorAll('.chance-bar')].map(bar => bar.clientWidth)).size";
+    ensure!(browser.eval::<u32>(widths).await? == 1, "bars of several scales");
+    browser.find(".lab-next").await?.scroll_into_view().await?;
+    browser.screenshot("lab-next").await?;
+    browser.click(".chance:not(:disabled)").await?;
+    browser.wait("return !document.querySelector('#lab-text').value.includes('sea')").await?;
+    browser.click(".toast button").await?;
+    browser.wait(&format!("return document.querySelector('#lab-text').value === '{SENTENCE}'")).await?;
     browser.close().await
 }
 

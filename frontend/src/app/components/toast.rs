@@ -1,5 +1,7 @@
 //! Short messages at the edge of the page: they go by themselves, and may carry one action, mostly "undo".
 
+use std::sync::Arc;
+
 use gloo::timers::future::TimeoutFuture;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -18,12 +20,15 @@ pub enum Tone {
     Bad,
 }
 
+/// A button's label and what it does. Nobody's scope holds it: what offered it may be gone when it is pressed.
+type Action = (String, Arc<dyn Fn() + Send + Sync>);
+
 #[derive(Clone)]
 struct Toast {
     id: u64,
     tone: Tone,
     text: String,
-    action: Option<(String, Callback<()>)>,
+    action: Option<Action>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,11 +60,10 @@ impl Toaster {
 
     /// A message with one button.
     pub fn offer(self, text: impl Into<String>, label: impl Into<String>, action: impl Fn() + Send + Sync + 'static) {
-        let action = Callback::new(move |()| action());
-        self.push(Tone::Plain, text.into(), Some((label.into(), action)));
+        self.push(Tone::Plain, text.into(), Some((label.into(), Arc::new(action))));
     }
 
-    fn push(self, tone: Tone, text: String, action: Option<(String, Callback<()>)>) {
+    fn push(self, tone: Tone, text: String, action: Option<Action>) {
         let id = self.next.get_value();
         self.next.set_value(id + 1);
         let stay = if action.is_some() { STAY_WITH_ACTION_MS } else { STAY_MS };
@@ -97,7 +101,7 @@ pub fn Toasts() -> impl IntoView {
                                 <button
                                     class="toast-action"
                                     on:click=move |_| {
-                                        action.run(());
+                                        action();
                                         toaster.remove(toast.id);
                                     }
                                 >

@@ -6,8 +6,9 @@ use super::next::{Candidate, Next, next};
 use super::session::use_session;
 use super::{percent, visible};
 use crate::app::components::field::Slider;
+use crate::app::components::toast::use_toasts;
 use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 
 /// Bars shown.
 const SHOWN: usize = 12;
@@ -51,7 +52,12 @@ pub fn Chances() -> impl IntoView {
                     <Sliders/>
                     <Summary found=found/>
                 </div>
-                <ol class="chances">
+                <div class="chances">
+                <div class="chances-head" aria-hidden="true">
+                    <span>{t!(i18n, lab.next_share)}</span>
+                    <span>{t!(i18n, lab.next_logit)}</span>
+                </div>
+                <ol>
                     {move || {
                         let found = found.get();
                         let top = found.shown.iter().map(|c| c.before.max(c.after)).fold(1e-6, f32::max);
@@ -71,6 +77,7 @@ pub fn Chances() -> impl IntoView {
                             .collect_view()
                     }}
                 </ol>
+                </div>
             </div>
         </section>
     }
@@ -160,18 +167,35 @@ fn Chance(candidate: Candidate, top: f32, actual: bool) -> impl IntoView {
     let shown = visible(&word);
     let width = |share: f32| format!("{:.2}%", share / top * 100.0);
     let cut = candidate.after == 0.0;
-    let title = t_string!(i18n, lab.append, token = shown.clone());
+    let toasts = use_toasts();
+    let end = session.end_of_chosen();
+    let is_last = end.is_none_or(|end| session.text.with(|text| end == text.len()));
+    let title = if is_last {
+        t_string!(i18n, lab.append, token = shown.clone())
+    } else {
+        t_string!(i18n, lab.append_here, token = shown.clone())
+    };
+    let go_on = move |_| {
+        let Some(old) = session.append(candidate.token) else {
+            return;
+        };
+        let text = session.text;
+        toasts.offer(tu_string!(i18n, lab.rest_gone), tu_string!(i18n, common.undo), move || {
+            // The lab may be left by then.
+            let _ = text.try_set(old.clone());
+        });
+    };
     view! {
         <li>
             <button
                 class="chance"
                 class:cut=cut
                 class:actual=actual
-                disabled=partial
+                disabled=partial || end.is_none()
                 title=title
                 data-token=candidate.token
                 data-share=candidate.after
-                on:click=move |_| session.append(candidate.token)
+                on:click=go_on
             >
                 <span class="chance-place num">{candidate.place + 1}</span>
                 <span class="chance-word">{shown}</span>

@@ -71,6 +71,8 @@ pub fn next(logits: &[f32], ranking: &Ranking, sliders: Sliders, count: usize, a
     };
     let before = tempered(logits, order, sliders.temperature);
     let limit = match sliders.top_k as usize {
+        // Greedy: nothing else can be drawn.
+        _ if sliders.temperature <= 0.0 => 1,
         0 => order.len(),
         k => k.min(order.len()),
     };
@@ -78,6 +80,8 @@ pub fn next(logits: &[f32], ranking: &Ranking, sliders: Sliders, count: usize, a
     let kept = nucleus(&before[..limit], within, f64::from(sliders.top_p));
     let mass: f64 = before[..kept].iter().sum();
     let entropy: f64 = before[..kept].iter().map(|&p| p / mass).filter(|&p| p > 0.0).map(|p| -p * p.log2()).sum();
+    // The sum of one certain token is −0.
+    let entropy = entropy + 0.0;
     let candidate = |place: usize| Candidate {
         token: order[place],
         place,
@@ -171,7 +175,8 @@ mod tests {
         let sliders = |temperature| Sliders { temperature, ..Sliders::default() };
         let greedy = run(&halves(), sliders(0.0));
         assert_eq!(greedy.shown[0].after, 1.0);
-        assert_eq!(greedy.entropy, 0.0);
+        assert_eq!((greedy.kept, greedy.entropy), (1, 0.0));
+        assert!(greedy.entropy.is_sign_positive());
         assert!(run(&halves(), sliders(2.0)).entropy > 1.75);
         assert!(run(&halves(), sliders(0.5)).entropy < 1.75);
     }

@@ -135,11 +135,26 @@ impl Session {
         self.pinned.set(cell);
     }
 
-    /// Adds a token to the text, and follows the end again.
-    pub fn append(&self, token: u32) {
+    /// Where the text behind the chosen token begins, in bytes; none where a token ends inside a character.
+    pub fn end_of_chosen(&self) -> Option<usize> {
+        let forward = self.forward()?;
+        let (row, tokens) = (self.row(), forward.tokens());
+        self.text.with(|text| {
+            if row + 1 >= tokens.len() {
+                return Some(text.len());
+            }
+            let before: String = tokens[..=row].iter().map(|token| token.text.as_str()).collect();
+            text.starts_with(&before).then_some(before.len())
+        })
+    }
+
+    /// Goes on behind the chosen token with another, and follows the end again. Gives the text as it was where words were lost.
+    pub fn append(&self, token: u32) -> Option<String> {
+        let end = untrack(|| self.end_of_chosen())?;
+        let old = self.text.get_untracked();
         self.follows_end.set_value(true);
-        let word = self.host.word(token);
-        self.text.update(|text| text.push_str(&word));
+        self.text.set(format!("{}{}", &old[..end], self.host.word(token)));
+        (end < old.len()).then_some(old)
     }
 
     /// All tokens by logit after token `row`: sorted once, however the sliders move.

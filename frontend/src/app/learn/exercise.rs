@@ -97,10 +97,10 @@ pub fn ExerciseCard(
             </h3>
             <div class="learn-task" inner_html=asked></div>
             <div class="learn-answer" aria-live="polite" inner_html=answer></div>
-            <div class="learn-hint" hidden=move || !misses()>
-                <strong>{t!(i18n, learn.hint)}</strong>
+            <details class="learn-hint" hidden=move || !misses()>
+                <summary>{t!(i18n, learn.hint)}</summary>
                 <div inner_html=hint></div>
-            </div>
+            </details>
         </section>
     }
 }

@@ -43,9 +43,11 @@ impl Pair {
         self.reached < TAU
     }
 
-    /// Stands at an angle that training never saw. Half a position's turn is left for rounding.
+    /// Stands at an angle that training never saw; a whole turn later it is the same angle. Half a position's turn is left for rounding.
     fn is_new_at(self, position: f64) -> bool {
-        self.is_slow() && self.frequency * position > self.reached + self.frequency / 2.0
+        let angle = (self.frequency * position).rem_euclid(TAU);
+        let spare = self.frequency / 2.0;
+        (self.reached + spare..TAU - spare).contains(&angle)
     }
 }
 
@@ -84,7 +86,13 @@ pub fn Dials() -> impl IntoView {
             (pairs.len(), count(&|pair| pair.is_slow()), count(&|pair| pair.is_new_at(at)))
         });
         let at = format::group(at as u64);
-        (all > 0).then(|| t_string!(i18n, position.dials_summary, at = at, new = new, slow = slow, all = all))
+        (all > 0).then(|| {
+            if new > 0 {
+                t_string!(i18n, position.dials_summary, at = at, new = new, slow = slow, all = all)
+            } else {
+                t_string!(i18n, position.dials_seen, at = at, slow = slow, all = all)
+            }
+        })
     };
     view! {
         <section class="card position-dials" aria-labelledby="position-dials">
@@ -174,6 +182,8 @@ mod tests {
         let last = f64::from(TRAINED - 1);
         assert!(!fast.is_new_at(1e6) && !slow.is_new_at(last) && !slow.is_new_at(4.0 * last));
         assert!(slow.is_new_at(4.0 * last + 1.0));
+        // A turn later it is back where training began.
+        assert!(!slow.is_new_at(4000.0) && !slow.is_new_at(4000.0 + 2.0 * last) && slow.is_new_at(4000.0 + 5.0 * last));
         assert!((slow.wavelength() - 4000.0).abs() < 1e-9);
     }
 

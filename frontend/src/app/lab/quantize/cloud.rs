@@ -106,10 +106,12 @@ fn axes(scale: Scale, full: u64, base: f64) -> impl IntoView {
         }
     });
     let y = scale.y(base);
+    let name = t_string!(use_i18n(), quantize.cloud_base, perplexity = format!("{:.2}", base.exp()));
     view! {
         {columns.collect_view()}
         {rows.collect_view()}
         <line class="cloud-base" x1=MARGIN.0 x2=WIDTH - MARGIN.1 y1=y y2=y></line>
+        <text class="cloud-base-name" x=MARGIN.0 + 6.0 y=y - 5.0>{name}</text>
     }
 }
 

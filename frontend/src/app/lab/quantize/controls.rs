@@ -200,12 +200,17 @@ pub fn toggle(lab: super::Lab, group: &str) {
     });
 }
 
-/// `layers.3` as `layer 3`, in the reader's language.
+/// A layer's place as people count, and as every lab says it: from 1.
+pub fn counted(layer: &str) -> String {
+    layer.parse::<usize>().map_or_else(|_| layer.to_owned(), |layer| (layer + 1).to_string())
+}
+
+/// `layers.3` as `layer 4`, in the reader's language.
 pub fn group_name(group: &str) -> impl Fn() -> String + Clone + use<> {
     let i18n = use_i18n();
     let group = group.to_owned();
     move || match group.strip_prefix("layers.") {
-        Some(layer) => t_string!(i18n, quantize.layer, layer = layer.to_owned()),
+        Some(layer) => t_string!(i18n, quantize.layer, layer = counted(layer)),
         None if group == "embed" => t_string!(i18n, quantize.embed).to_owned(),
         None => t_string!(i18n, quantize.head).to_owned(),
     }

@@ -3,6 +3,7 @@
 use hearth_shared::lab::quantize::{Histogram, MatrixError, Picture};
 use leptos::prelude::*;
 
+use super::controls::counted;
 use super::use_lab;
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -129,6 +130,16 @@ fn spectrum(rows: &[f32]) -> impl IntoView + use<> {
     }
 }
 
+/// `layers.0.attention.q_proj.weight` as `1 · q_proj`: no two matrices of a layer have the same last name.
+fn short(path: &str) -> String {
+    let path = path.trim_end_matches(".weight");
+    let layer = path.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
+    let Some((layer, rest)) = layer else {
+        return path.to_owned();
+    };
+    format!("{} · {}", counted(layer), rest.rsplit('.').next().unwrap_or(rest))
+}
+
 /// Every matrix with its error as a bar; a click looks at it from near.
 #[component]
 fn List() -> impl IntoView {
@@ -156,7 +167,7 @@ fn List() -> impl IntoView {
 #[component]
 fn Row(matrix: MatrixError, most: f64, chosen: bool) -> impl IntoView {
     let lab = use_lab();
-    let name = matrix.path.trim_end_matches(".weight").replace("layers.", "").replace('.', " ");
+    let name = short(&matrix.path);
     let width = format!("{:.1}%", matrix.error / most * 100.0);
     let bits = matrix.bits.map_or_else(|| "f32".to_owned(), |bits| format!("{bits}"));
     let title = format!("{} × {} · {}", matrix.rows, matrix.cols, format::bytes(matrix.bytes));
