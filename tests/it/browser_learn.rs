@@ -198,7 +198,7 @@ async fn the_position_exercises_can_be_solved_and_not_by_anything() -> Result<()
         ("hidden=learned.sinusoidal.alibi&scaling=linear", "lost", "beyond"),
         ("hidden=learned.sinusoidal.alibi&scaling=ntk", "lost", "solved"),
     ] {
-        browser.goto(&server.url(&format!("/lab/position?engine=cpu&window=512&{query}"))).await?;
+        browser.goto(&server.url(&format!("/lab/position?engine=cpu&{query}"))).await?;
         browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
         let state: Value = browser.eval("return window.__hearth.position").await?;
         for (id, wanted) in [("position-beyond", beyond), ("position-stretched", stretched)] {

@@ -1,5 +1,8 @@
 //! The integration tests, one binary: each module is an area. They start the real program and, where a page is tested, a
 //! real browser; `hearth_tests` holds what they share.
+//!
+//! `cargo xtask test` runs those beside the page's build whose names do not say that they need the page: `browser_`, `harness::` and
+//! `the_page_` do (`xtask/src/test.rs`).
 
 mod api_chat;
 mod api_client;

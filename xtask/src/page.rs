@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use memchr::memmem;
 use sha2::{Digest, Sha256};
 
 use crate::build_id::{build_id, hex};
@@ -123,7 +124,7 @@ impl Site {
     /// Takes the functions' names out of the worker's program: a quarter of their bytes, and nobody reads them.
     fn drop_names(&mut self) -> Result<()> {
         for (path, bytes) in self.files.iter_mut().filter(|(path, _)| path.ends_with(".wasm")) {
-            if bytes.windows(REGISTERS_ANEW.len()).any(|name| name == REGISTERS_ANEW) {
+            if memmem::find(bytes, REGISTERS_ANEW).is_some() {
                 bail!(
                     "{path} runs every constructor at each call from JavaScript: its main() must call __wasm_call_ctors, as \
                      the worker's does"
@@ -279,7 +280,7 @@ impl<'a> File<'a> {
     }
 }
 
-/// On every core, the largest first: the worker alone is half of the work.
+/// On every core, the largest first, so that none is left alone with it at the end.
 fn compress_all(step: &Step, files: &[File]) -> Result<()> {
     let mut missing: Vec<&File> = files.iter().filter(|file| !file.compressed.exists()).collect();
     missing.sort_by_key(|file| (Reverse(file.bytes.len()), &file.compressed));

@@ -40,11 +40,20 @@ pub fn Failure(#[prop(into)] error: Signal<ClientError>, #[prop(into)] retry: Ca
                     }}
                 </p>
             </div>
-            <button class="button small" on:click=move |_| retry.run(())>
-                <Icon name="retry" size=16/>
-                {t!(i18n, common.retry)}
-            </button>
+            <Retry retry/>
         </div>
+    }
+}
+
+/// Tries again what failed.
+#[component]
+pub fn Retry(#[prop(into)] retry: Callback<()>) -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        <button class="button small" on:click=move |_| retry.run(())>
+            <Icon name="retry" size=16/>
+            {t!(i18n, common.retry)}
+        </button>
     }
 }
 

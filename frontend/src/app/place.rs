@@ -56,6 +56,7 @@ mod coming {
     use leptos::prelude::*;
     use wasm_bindgen_futures::spawn_local;
 
+    use crate::app::components::Retry;
     use crate::app::components::icons::Icon;
     use crate::app::i18n::{t, use_i18n};
     use crate::app::store::use_store;
@@ -105,6 +106,7 @@ mod coming {
             </section>
         }
     }
+
     /// Why it did not come is in the browser's console alone: the server is stopped or of another build, or the line was cut.
     #[component]
     fn Lost(#[prop(into)] retry: Callback<()>) -> impl IntoView {
@@ -117,10 +119,7 @@ mod coming {
                         <strong>{t!(i18n, shell.part_lost_title)}</strong>
                         <p>{t!(i18n, shell.part_lost_text)}</p>
                     </div>
-                    <button class="button small" on:click=move |_| retry.run(())>
-                        <Icon name="retry" size=16/>
-                        {t!(i18n, common.retry)}
-                    </button>
+                    <Retry retry/>
                 </div>
             </section>
         }

@@ -53,30 +53,30 @@ pub fn Chances() -> impl IntoView {
                     <Summary found=found/>
                 </div>
                 <div class="chances">
-                <div class="chances-head" aria-hidden="true">
-                    <span>{t!(i18n, lab.next_share)}</span>
-                    <span>{t!(i18n, lab.next_logit)}</span>
-                </div>
-                <ol>
-                    {move || {
-                        let found = found.get();
-                        let top = found.shown.iter().map(|c| c.before.max(c.after)).fold(1e-6, f32::max);
-                        let actual = actual.get();
-                        found
-                            .shown
-                            .into_iter()
-                            .map(|candidate| {
-                                view! {
-                                    <Chance
-                                        candidate=candidate
-                                        top=top
-                                        actual=actual == Some(candidate.token)
-                                    />
-                                }
-                            })
-                            .collect_view()
-                    }}
-                </ol>
+                    <div class="chances-head" aria-hidden="true">
+                        <span>{t!(i18n, lab.next_share)}</span>
+                        <span>{t!(i18n, lab.next_logit)}</span>
+                    </div>
+                    <ol>
+                        {move || {
+                            let found = found.get();
+                            let top = found.shown.iter().map(|c| c.before.max(c.after)).fold(1e-6, f32::max);
+                            let actual = actual.get();
+                            found
+                                .shown
+                                .into_iter()
+                                .map(|candidate| {
+                                    view! {
+                                        <Chance
+                                            candidate=candidate
+                                            top=top
+                                            actual=actual == Some(candidate.token)
+                                        />
+                                    }
+                                })
+                                .collect_view()
+                        }}
+                    </ol>
                 </div>
             </div>
         </section>

@@ -38,7 +38,7 @@ const BUILD: Option<&str> = option_env!("HEARTH_BUILD_ID");
 
 #[cfg(target_arch = "wasm32")]
 unsafe extern "C" {
-    /// Registers what crates collect before `main`: here the thousand operations of the shader compiler. The linker provides it.
+    /// Registers what crates collect before `main`: here the operations of the shader compiler. The linker provides it.
     safe fn __wasm_call_ctors();
 }
 
@@ -47,7 +47,7 @@ fn main() {
     use hearth_shared::lab::Event;
 
     // Where nobody calls it, the linker has every exported function do so, and JavaScript calls one for each object it hands over:
-    // two thirds of a first pass on WebGPU went there.
+    // 6.7 of 10.4 s that a first pass on WebGPU kept the worker busy (docs/log.md).
     __wasm_call_ctors();
     // A panic ends this instance; its last words tell the page to start another.
     std::panic::set_hook(Box::new(|info| {

@@ -130,14 +130,15 @@ fn spectrum(rows: &[f32]) -> impl IntoView + use<> {
     }
 }
 
-/// `layers.0.attention.q_proj.weight` as `1 · q_proj`: no two matrices of a layer have the same last name.
+/// `layers.0.attention.q_proj.weight` as `1 · q_proj`, an expert's with its number; the part it belongs to is told by its name.
 fn short(path: &str) -> String {
     let path = path.trim_end_matches(".weight");
     let layer = path.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
     let Some((layer, rest)) = layer else {
         return path.to_owned();
     };
-    format!("{} · {}", counted(layer), rest.rsplit('.').next().unwrap_or(rest))
+    let name = rest.split_once('.').map_or(rest, |(_, name)| name);
+    format!("{} · {}", counted(layer), name.replace('.', " "))
 }
 
 /// Every matrix with its error as a bar; a click looks at it from near.
@@ -188,5 +189,17 @@ fn Row(matrix: MatrixError, most: f64, chosen: bool) -> impl IntoView {
                 <span class="badge num">{bits}</span>
             </button>
         </li>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrices_of_a_layer_can_be_told_apart() {
+        assert_eq!(short("layers.0.attention.q_proj.weight"), "1 · q_proj");
+        assert_eq!(short("layers.11.mlp.experts.3.up_proj.weight"), "12 · experts 3 up_proj");
+        assert_eq!(short("embed.weight"), "embed");
     }
 }

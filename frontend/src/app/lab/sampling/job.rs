@@ -3,8 +3,8 @@
 use hearth_shared::lab::{LabError, Progress as Told};
 use leptos::prelude::*;
 
-use crate::app::components::Progress;
 use crate::app::components::icons::Icon;
+use crate::app::components::{Progress, Retry};
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::lab::engine::engine;
 
@@ -87,14 +87,7 @@ pub fn HowFar(
         Job::Failed(error) => error.to_string(),
         _ => String::new(),
     };
-    let retry = move || {
-        view! {
-            <button class="button small" on:click=move |_| again.run(())>
-                <Icon name="retry" size=16/>
-                {t!(i18n, common.retry)}
-            </button>
-        }
-    };
+    let retry = move || view! { <Retry retry=again/> };
     move || match kind.get() {
         "running" => view! {
             <div class="sampling-far">
