@@ -192,6 +192,6 @@ mod tests {
         assert_eq!(arc(PI / 2.0), "M64.00 36.00A28 28 0 0 0 36.00 8.00");
         assert!(arc(3.5).contains(" 0 1 0 "), "{}", arc(3.5));
         assert_eq!(arc(TAU).matches('A').count(), 2);
-        assert_eq!((tokens(6.283), tokens(29_164.7)), ("6.3".to_owned(), "29\u{202f}165".to_owned()));
+        assert_eq!((tokens(TAU), tokens(29_164.7)), ("6.3".to_owned(), "29\u{202f}165".to_owned()));
     }
 }
