@@ -113,7 +113,11 @@ async fn sliders_reshape_without_a_new_pass_and_the_address_remembers() -> Resul
     assert_eq!(before.forward_ms, after.forward_ms, "moving about runs no new pass");
 
     // Greedy draws one token. Going on behind a token in the middle leaves out the rest, until it is taken back.
-    look_at(&browser, &server, &address(SENTENCE, "&row=2&col=0&temperature=0")).await?;
+    look_at(&browser, &server, &address(SENTENCE, "&step=output&row=2&col=0&temperature=0")).await?;
+    // The row of steps is wider than its place: it scrolls to the chosen one.
+    let in_sight = "const right = css => document.querySelector(css).getBoundingClientRect().right;
+        return right('#step-output') <= right('.strip') + 1";
+    browser.wait(in_sight).await?;
     let kept = browser.text("#next-kept").await?;
     ensure!(kept.starts_with("1 of "), "greedy: {kept}");
     let widths = "return new Set([...document.querySelectorAll('.chance-bar')].map(bar => bar.clientWidth)).size";
@@ -123,7 +127,13 @@ async fn sliders_reshape_without_a_new_pass_and_the_address_remembers() -> Resul
     browser.click(".chance:not(:disabled)").await?;
     browser.wait("return !document.querySelector('#lab-text').value.includes('sea')").await?;
     browser.click(".toast button").await?;
-    browser.wait(&format!("return document.querySelector('#lab-text').value === '{SENTENCE}'")).await?;
+    let as_before = format!("return document.querySelector('#lab-text').value === '{SENTENCE}'");
+    browser.wait(&as_before).await?;
+    // So does going back in the history.
+    browser.click(".chance:not(:disabled)").await?;
+    browser.wait(&format!("return document.querySelector('#lab-text').value !== '{SENTENCE}'")).await?;
+    browser.eval::<Option<bool>>("history.back(); return null").await?;
+    browser.wait(&as_before).await?;
     browser.close().await
 }
 

@@ -243,5 +243,11 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     browser.wait_within("return window.__hearth.sampling?.text === 'The old man'", PATIENCE).await?;
     ready(&browser).await?;
     ensure!(browser.count(".lab-cut").await? == 0, "nothing is cut any more");
+    // Nor is what is no seed taken in silence; the last good one stays.
+    let type_seed = "const field = document.getElementById('sampling-seed');
+        field.value = '-5'; field.dispatchEvent(new Event('change', {bubbles: true}))";
+    run(&browser, type_seed).await?;
+    browser.wait("return document.querySelector('#sampling-seed[aria-invalid=true]') !== null").await?;
+    ensure!(ready(&browser).await?.seed == page.seed, "a seed that is none was taken");
     browser.close().await
 }

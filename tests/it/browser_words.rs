@@ -155,5 +155,8 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     ensure!(held == MOST_CHARACTERS, "the box holds {held} characters");
     browser.click("[data-action=reset]").await?;
     browser.wait("return document.querySelector('.lab-cut') === null").await?;
+    // Without a vocabulary there is nothing to show, and the page says so.
+    browser.click("input[name=vocabulary]:checked").await?;
+    browser.wait_within("return document.querySelector('.words-unchosen') !== null", PATIENCE).await?;
     browser.close().await
 }

@@ -58,9 +58,27 @@ pub fn link() -> String {
 
 /// Replaces the query without a new entry in the history, if the person is still at `place` or below it.
 pub fn replace(place: &str, pairs: &[(&'static str, String)]) {
-    let Ok(query) = UrlSearchParams::new() else {
-        return;
-    };
+    if let Some(url) = written(place, pairs)
+        && let Ok(history) = window().history()
+    {
+        let state = history.state().unwrap_or(JsValue::NULL);
+        // A sandboxed frame may forbid it; the page works without.
+        let _ = history.replace_state_with_url(&state, "", Some(&url));
+    }
+}
+
+/// The same as a new entry in the history: going back leads to what stood there before.
+pub fn push(place: &str, pairs: &[(&'static str, String)]) {
+    if let Some(url) = written(place, pairs)
+        && let Ok(history) = window().history()
+    {
+        let _ = history.push_state_with_url(&JsValue::NULL, "", Some(&url));
+    }
+}
+
+/// The address with another query; none where the person is not at `place` or below it.
+fn written(place: &str, pairs: &[(&'static str, String)]) -> Option<String> {
+    let query = UrlSearchParams::new().ok()?;
     for (name, value) in pairs {
         query.append(name, value);
     }
@@ -70,15 +88,10 @@ pub fn replace(place: &str, pairs: &[(&'static str, String)]) {
     let path = window().location().pathname().unwrap_or_default();
     // A timer may fire after the person has gone to another place of ours.
     if !path.starts_with(place) {
-        return;
+        return None;
     }
     let query = String::from(query.to_string());
-    let url = if query.is_empty() { path } else { format!("{path}?{query}") };
-    if let Ok(history) = window().history() {
-        let state = history.state().unwrap_or(JsValue::NULL);
-        // A sandboxed frame may forbid it; the page works without.
-        let _ = history.replace_state_with_url(&state, "", Some(&url));
-    }
+    Some(if query.is_empty() { path } else { format!("{path}?{query}") })
 }
 
 /// Calls `write` with what `pairs` say, a moment after they change.

@@ -204,6 +204,11 @@ pub fn storage() -> Option<web_sys::Storage> {
     web_sys::window()?.local_storage().ok().flatten()
 }
 
+/// The tab's own storage, where it is allowed: it ends with the tab.
+pub fn tab_storage() -> Option<web_sys::Storage> {
+    web_sys::window()?.session_storage().ok().flatten()
+}
+
 /// A model id (or any other) as one path segment or more: `/` and `:` stay, the rest is escaped.
 pub fn path_escape(id: &str) -> String {
     String::from(js_sys::encode_uri(id)).replace('?', "%3F").replace('#', "%23")

@@ -13,6 +13,7 @@ mod heat;
 pub mod host;
 mod inside;
 mod inspect;
+mod keep;
 mod next;
 mod opening;
 mod picture;
@@ -120,10 +121,13 @@ fn milliseconds(ms: f64) -> String {
     }
 }
 
-/// A token with its white space visible.
+/// A token with its white space visible. The bytes of a part of a character stand as they are.
 fn visible(text: &str) -> String {
     if text.is_empty() {
         return "∅".to_owned();
+    }
+    if pieces::is_part(text) {
+        return text.to_owned();
     }
     text.chars()
         .map(|c| match c {
@@ -148,6 +152,6 @@ mod tests {
         assert_eq!(percent(1e-6), "< 0.01 %");
         assert_eq!(percent(0.0), "0.00 %");
         assert_eq!(milliseconds(1_340.0), "1.3 s");
-        assert_eq!(visible(" fox\n"), "·fox↵");
+        assert_eq!([visible(" fox\n"), visible("⟨E6 9D⟩")], ["·fox↵", "⟨E6 9D⟩"]);
     }
 }

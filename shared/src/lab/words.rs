@@ -277,6 +277,18 @@ pub struct LearnedMerge {
     pub count: u64,
 }
 
+/// How every lab writes what is only a part of a character: its bytes in hexadecimal, `⟨E6 9D⟩`.
+#[must_use]
+pub fn part(bytes: &[u8]) -> String {
+    format!("⟨{}⟩", hex(bytes))
+}
+
+/// Bytes in hexadecimal, apart: `E6 9D`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(" ")
+}
+
 /// The same sentences in another language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parallel {

@@ -46,7 +46,12 @@ pub fn Cache() -> impl IntoView {
     let engine = move || session.host.engine_word();
     let begun = Memo::new(move |_| session.run.with(Option::is_some));
     view! {
-        <div class="page lab lab-cache" data-lab=state data-engine=engine>
+        <div
+            class="page lab lab-cache"
+            class:no-text=move || session.text.with(String::is_empty)
+            data-lab=state
+            data-engine=engine
+        >
             <tabs::Tabs/>
             <header class="lab-head">
                 <h1>{t!(i18n, cache.title)}</h1>

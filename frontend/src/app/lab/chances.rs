@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::next::{Candidate, Next, next};
+use super::pieces::is_part;
 use super::session::use_session;
 use super::{percent, visible};
 use crate::app::components::field::Slider;
@@ -163,17 +164,24 @@ fn Chance(candidate: Candidate, top: f32, actual: bool) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let word = session.host.word(candidate.token);
-    let partial = word.starts_with('⟨');
+    let partial = is_part(&word);
     let shown = visible(&word);
     let width = |share: f32| format!("{:.2}%", share / top * 100.0);
     let cut = candidate.after == 0.0;
     let toasts = use_toasts();
     let end = session.end_of_chosen();
     let is_last = end.is_none_or(|end| session.text.with(|text| end == text.len()));
-    let title = if is_last {
-        t_string!(i18n, lab.append, token = shown.clone())
+    let refusal = if partial {
+        Some(t_string!(i18n, lab.append_part))
+    } else if end.is_none() {
+        Some(t_string!(i18n, lab.append_inside))
     } else {
-        t_string!(i18n, lab.append_here, token = shown.clone())
+        None
+    };
+    let title = match refusal {
+        Some(refusal) => refusal.to_owned(),
+        None if is_last => t_string!(i18n, lab.append, token = shown.clone()),
+        None => t_string!(i18n, lab.append_here, token = shown.clone()),
     };
     let go_on = move |_| {
         let Some(old) = session.append(candidate.token) else {
@@ -191,7 +199,7 @@ fn Chance(candidate: Candidate, top: f32, actual: bool) -> impl IntoView {
                 class="chance"
                 class:cut=cut
                 class:actual=actual
-                disabled=partial || end.is_none()
+                disabled=refusal.is_some()
                 title=title
                 data-token=candidate.token
                 data-share=candidate.after
@@ -213,6 +221,7 @@ fn Chance(candidate: Candidate, top: f32, actual: bool) -> impl IntoView {
                 <span class="chance-logit num">{format!("{:.2}", candidate.logit).replace('-', "−")}</span>
                 {actual
                     .then(|| view! { <span class="badge good">{t!(i18n, lab.actual)}</span> })}
+                {refusal.map(|refusal| view! { <span class="visually-hidden">{refusal}</span> })}
             </button>
         </li>
     }

@@ -10,6 +10,11 @@ pub fn whole(words: impl Iterator<Item = String>) -> Option<String> {
     String::from_utf8(bytes(words)).ok()
 }
 
+/// Whether a token is a part of a character.
+pub fn is_part(word: &str) -> bool {
+    hex(word).is_some()
+}
+
 fn bytes(words: impl Iterator<Item = String>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for word in words {
@@ -37,5 +42,6 @@ mod tests {
         assert_eq!(whole(words.into_iter()).as_deref(), Some("a 李⟨b"));
         let half = || ["x".to_owned(), "⟨E6⟩".to_owned()].into_iter();
         assert_eq!((joined(half()), whole(half())), ("x\u{fffd}".to_owned(), None));
+        assert!(is_part("⟨E6 9D⟩") && !is_part("⟨") && !is_part("⟨a⟩ b"));
     }
 }

@@ -33,19 +33,39 @@ pub fn timed(name: &str, work: impl FnOnce()) {
     }
 }
 
-/// The state in the address now.
+/// The state in the address that is being opened.
 #[must_use]
 pub fn address() -> Address {
-    let pairs = address::query();
+    read(&address::query())
+}
+
+/// The state in the window's address; none where it is not this lab's.
+#[must_use]
+pub fn shown_address() -> Option<Address> {
+    is_here().then(|| read(&address::shown()))
+}
+
+fn read(pairs: &[(String, String)]) -> Address {
     Address::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+/// `/lab` alone is the attention lab; below it are the others too.
+fn is_here() -> bool {
+    let path = window().location().pathname().unwrap_or_default();
+    path == PLACE || path == "/lab/attention"
 }
 
 /// Replaces the address without a new entry in the history.
 pub fn set_address(pairs: &Pairs) {
-    // `/lab` alone is the attention lab; below it are the others too.
-    let path = window().location().pathname().unwrap_or_default();
-    if path == PLACE || path == "/lab/attention" {
+    if is_here() {
         address::replace(PLACE, pairs);
+    }
+}
+
+/// The same with a new entry.
+pub fn push_address(pairs: &Pairs) {
+    if is_here() {
+        address::push(PLACE, pairs);
     }
 }
 

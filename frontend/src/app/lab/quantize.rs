@@ -14,13 +14,14 @@ use hearth_shared::lab::{
     quantize::{Ask, CHARACTERS, Found, GroupLoss, Loss, Searched, TEXTS, Task, Tried},
 };
 use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen_futures::spawn_local;
 
 use super::engine::{Answer, engine};
 use super::host::{self, Host, Status};
 use super::opening::{EngineSwitch, ModelChoice, Notices};
 use super::share::Share;
-use super::{address::choice_word, publish};
+use super::{address::choice_word, keep, publish};
 use crate::app::address::{self, Pairs};
 use crate::app::client;
 use crate::app::i18n::{t, use_i18n};
@@ -32,7 +33,7 @@ const PLACE: &str = "/lab/quantization";
 const PAUSE_MS: u32 = 60;
 
 /// A setting and what came of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Point {
     setting: Setting,
     bytes: u64,
@@ -65,6 +66,11 @@ struct Lab {
     bound: RwSignal<f64>,
     long: RwSignal<Long>,
     texts: RwSignal<Vec<String>>,
+}
+
+/// What was tried on a model outlives a reload under this name.
+fn list_of(model: &str) -> String {
+    format!("tried.{model}")
 }
 
 fn use_lab() -> Lab {
@@ -162,7 +168,7 @@ impl Lab {
             let setting = self.setting.get();
             if before.flatten() != now {
                 self.tried.set(None);
-                self.points.set(Vec::new());
+                self.points.set(now.as_deref().map(|model| keep::load(&list_of(model))).unwrap_or_default());
                 self.sensitivity.set(None);
                 self.searched.set(None);
             }
@@ -219,6 +225,11 @@ impl Lab {
             points.push(point);
         });
         self.host.answered();
+        // What the example shows was not tried here.
+        let model = self.host.opened.with_untracked(|opened| opened.as_ref().map(|opened| opened.id.clone()));
+        if let Some(model) = model.filter(|_| !self.host.rehearsal.get_untracked()) {
+            self.points.with_untracked(|points| keep::store(&list_of(&model), points));
+        }
         if let Ok(json) = serde_json::to_string(&tried) {
             publish::publish_numbers("quantize", &json, self.host.rehearsal.get_untracked());
         }

@@ -16,7 +16,7 @@ use super::forward::{Cell, Forward, Head, Step};
 use super::host::{self, Host, Status};
 use super::inside::part::Part;
 use super::next::{Ranking, Sliders};
-use super::publish;
+use super::{pieces, publish};
 use crate::app::address;
 
 /// The page waits this long for the next keystroke before it asks for a pass.
@@ -77,6 +77,7 @@ pub fn provide(first_text: &'static str) -> Session {
     provide_context(session);
     session.keep_traced();
     session.keep_address();
+    session.keep_history();
     session.keep_published();
     session
 }
@@ -143,18 +144,37 @@ impl Session {
             if row + 1 >= tokens.len() {
                 return Some(text.len());
             }
-            let before: String = tokens[..=row].iter().map(|token| token.text.as_str()).collect();
+            let before = pieces::whole(tokens[..=row].iter().map(|token| token.text.clone()))?;
             text.starts_with(&before).then_some(before.len())
         })
     }
 
-    /// Goes on behind the chosen token with another, and follows the end again. Gives the text as it was where words were lost.
+    /// Goes on behind the chosen token with another, and follows the end again. Gives the text as it was where words were lost; going
+    /// back in the browser's history brings it again in any case.
     pub fn append(&self, token: u32) -> Option<String> {
         let end = untrack(|| self.end_of_chosen())?;
         let old = self.text.get_untracked();
+        // The address may not have followed yet.
+        publish::set_address(&untrack(|| self.address().pairs()));
         self.follows_end.set_value(true);
         self.text.set(format!("{}{}", &old[..end], self.host.word(token)));
+        publish::push_address(&untrack(|| self.address().pairs()));
         (end < old.len()).then_some(old)
+    }
+
+    /// Takes the text and the chosen token of the entry that the browser's history went to.
+    fn keep_history(self) {
+        let moved = window_event_listener(leptos::ev::popstate, move |_| {
+            let Some(address) = publish::shown_address() else {
+                return;
+            };
+            self.follows_end.set_value(address.cell.is_none());
+            if let Some(cell) = address.cell {
+                self.pinned.set(cell);
+            }
+            self.text.set(address.text.unwrap_or_else(|| self.first_text.to_owned()));
+        });
+        on_cleanup(move || moved.remove());
     }
 
     /// All tokens by logit after token `row`: sorted once, however the sliders move.

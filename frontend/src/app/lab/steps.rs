@@ -12,6 +12,8 @@ use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 
 /// More labels than this at an edge would be unreadable: then only the ones in hand are shown.
 const LABELS: usize = 40;
+/// Width of the strip's faded edges. As in `lab.css`.
+const FADE: f64 = 32.0;
 
 #[component]
 pub fn Steps() -> impl IntoView {
@@ -81,10 +83,13 @@ fn sign(step: Step) -> &'static str {
     }
 }
 
+/// The row of pictures. Where it is too narrow for them it scrolls: its edges fade where there is more, and the chosen step is in sight.
 #[component]
 fn Strip() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let strip = NodeRef::<html::Div>::new();
+    let more = keep_in_sight(session, strip);
     let on_key = move |event: KeyboardEvent| {
         let step = session.step.get_untracked();
         let place = Step::ALL.iter().position(|&s| s == step).unwrap_or_default();
@@ -125,14 +130,58 @@ fn Strip() -> impl IntoView {
     };
     view! {
         <div
+            node_ref=strip
             class="strip"
+            class:more-left=move || more.get().0
+            class:more-right=move || more.get().1
             role="tablist"
             aria-label=move || t_string!(i18n, lab.steps_title)
             on:keydown=on_key
+            on:scroll=move |_| measure(strip, more)
         >
             {Step::ALL.into_iter().map(tab).collect_view()}
         </div>
     }
+}
+
+/// Keeps the chosen step in sight. Gives whether the strip has more on its left and on its right.
+fn keep_in_sight(session: Session, strip: NodeRef<html::Div>) -> RwSignal<(bool, bool)> {
+    let more = RwSignal::new((false, false));
+    Effect::new(move |_| {
+        strip.track();
+        let step = session.step.get();
+        // After the frame in which the strip has its size.
+        request_animation_frame(move || {
+            if let Some(shown) = strip.try_get_untracked().flatten() {
+                reveal(&shown, step);
+                measure(strip, more);
+            }
+        });
+    });
+    let resize = window_event_listener(leptos::ev::resize, move |_| measure(strip, more));
+    on_cleanup(move || resize.remove());
+    more
+}
+
+fn measure(strip: NodeRef<html::Div>, more: RwSignal<(bool, bool)>) {
+    if let Some(strip) = strip.get_untracked() {
+        let (left, hidden) = (strip.scroll_left(), strip.scroll_width() - strip.client_width());
+        let now = (left > 1, left + 1 < hidden);
+        if more.get_untracked() != now {
+            more.set(now);
+        }
+    }
+}
+
+/// Scrolls the strip sideways until a step's tab is in sight. The browser's own way would scroll the page to the strip as well.
+fn reveal(strip: &web_sys::HtmlDivElement, step: Step) {
+    let Some(tab) = document().get_element_by_id(&format!("step-{}", step.word())) else {
+        return;
+    };
+    let (around, tab) = (strip.get_bounding_client_rect(), tab.get_bounding_client_rect());
+    let before = (tab.left() - around.left() - FADE).min(0.0);
+    let behind = (tab.right() - around.right() + FADE).max(0.0);
+    strip.set_scroll_left(strip.scroll_left() + (before + behind) as i32);
 }
 
 /// A step's heatmap with the marks of the cell in hand.

@@ -4,6 +4,7 @@ use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
 
 use super::forward::{Cell, Focus, Step};
+use super::pieces::is_part;
 use super::session::{Session, use_session};
 use super::{percent, visible};
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -17,6 +18,7 @@ pub fn Tokens() -> impl IntoView {
             .forward()
             .map_or_else(Vec::new, |forward| forward.tokens().iter().map(|token| token.text.clone()).collect())
     });
+    let has_parts = Memo::new(move |_| words.with(|words| words.iter().any(|word| is_part(word))));
     let move_by = move |event: KeyboardEvent| {
         let row = session.row();
         let row = match event.key().as_str() {
@@ -54,6 +56,9 @@ pub fn Tokens() -> impl IntoView {
                         .collect_view()
                 }}
             </div>
+            <Show when=move || has_parts.get()>
+                <p class="hint">{t!(i18n, lab.part_help)}</p>
+            </Show>
             <p class="visually-hidden">
                 {move || t_string!(i18n, lab.tokens, count = words.with(Vec::len))}
             </p>
@@ -105,6 +110,12 @@ fn Token(index: usize, text: String) -> impl IntoView {
         }
     };
     let later = move || index > focus().0;
+    let partial = is_part(&text);
+    let title = move || {
+        let about = partial.then(|| t_string!(i18n, lab.part_title).to_owned());
+        let lines: Vec<String> = weight.get().map(percent).into_iter().chain(about).collect();
+        (!lines.is_empty()).then(|| lines.join(" · "))
+    };
     view! {
         <span
             id=format!("token-{index}")
@@ -112,12 +123,12 @@ fn Token(index: usize, text: String) -> impl IntoView {
             class:query=move || focus().0 == index
             class:key=move || focus().1 == Some(index)
             class:later=later
-            class:partial=text.starts_with('⟨')
+            class:partial=partial
             role="option"
             aria-selected=move || (session.row() == index).to_string()
             aria-label=label
             style:--shade=shade
-            title=move || weight.get().map(percent)
+            title=title
             on:pointerenter=point
             on:click=move |_| choose(session, index)
         >

@@ -22,6 +22,7 @@ pub fn Words() -> impl IntoView {
     let i18n = use_i18n();
     let session = session::provide(super::examples::first(&controls::EXAMPLES, i18n.get_locale_untracked()));
     let answered = Memo::new(move |_| session.rows.with(|rows| !rows.is_empty()));
+    let none_chosen = Memo::new(move |_| session.chosen.with(Vec::is_empty));
     view! {
         <div class="page lab words" data-lab=move || session.state()>
             <super::tabs::Tabs/>
@@ -35,6 +36,12 @@ pub fn Words() -> impl IntoView {
                 <rows::Rows/>
                 <stepper::Stepper/>
                 <cost::Costs/>
+            </Show>
+            <Show when=move || none_chosen.get() && !answered.get()>
+                <section class="empty words-unchosen">
+                    <h2>{t!(i18n, words.none_chosen)}</h2>
+                    <p>{t!(i18n, words.choose_one)}</p>
+                </section>
             </Show>
             <learn::Lesson/>
         </div>

@@ -34,10 +34,16 @@ impl Standing {
     }
 }
 
-/// The verdict on what was seen; none before the reader did something, or where there is nothing to judge.
-fn verdict(exercise: &Exercise, seen: Option<&Seen>) -> Option<Verdict> {
-    let seen = seen.filter(|seen| seen.moved)?;
-    match exercise.judge(&seen.json) {
+/// The verdict on what was seen; none where there is nothing to judge. Until the reader has begun, a verdict is none if the untouched lab
+/// has the same: what was done is about another exercise.
+fn verdict(exercise: &Exercise, seen: Option<&Seen>, begun: bool) -> Option<Verdict> {
+    let seen = seen?;
+    let now = judged(exercise, &seen.json)?;
+    (begun || judged(exercise, &seen.begun).as_ref() != Some(&now)).then_some(now)
+}
+
+fn judged(exercise: &Exercise, json: &str) -> Option<Verdict> {
+    match exercise.judge(json) {
         Ok(verdict) => verdict,
         Err(error) => {
             leptos::logging::warn!("{}: {error}", exercise.id);
@@ -56,7 +62,14 @@ pub fn ExerciseCard(
     let i18n = use_i18n();
     let course = use_course();
     let exercise = task.exercise;
-    let verdict = Memo::new(move |_| seen.with(|seen| verdict(exercise, seen.as_ref())));
+    let begun = StoredValue::new(false);
+    let verdict = Memo::new(move |_| {
+        let found = seen.with(|seen| verdict(exercise, seen.as_ref(), begun.get_value()));
+        if found.is_some() {
+            begun.set_value(true);
+        }
+        found
+    });
     Effect::new(move |_| {
         let verdict = verdict.get();
         note(course, exercise, verdict.as_ref());
@@ -136,5 +149,30 @@ fn Badge(standing: Memo<Standing>) -> impl IntoView {
         .into_any(),
         "tried" => view! { <span class="badge warn">{t!(i18n, learn.tried)}</span> }.into_any(),
         _ => view! { <span class="badge">{t!(i18n, learn.untried)}</span> }.into_any(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use hearth_shared::learn::exercise::find;
+
+    use super::*;
+
+    fn words(characters: u32) -> String {
+        let row = r#"{"name": "hearth-nano", "ids": [1, 2]}"#;
+        format!(r#"{{"characters": {characters}, "vocabularies": [{row}], "learned": []}}"#)
+    }
+
+    #[test]
+    fn an_exercise_is_judged_once_something_was_done_that_it_is_about() {
+        let seen = |characters| Seen { json: words(characters), begun: words(9) };
+        let found = |id, characters, begun| verdict(find(id).unwrap(), Some(&seen(characters)), begun);
+        assert_eq!(found("tokens-dear", 9, false), None, "nothing was done");
+        assert!(found("tokens-dear", 8, false).is_some());
+        // It asks for a vocabulary first: of another text it says the same.
+        assert_eq!(found("tokens-own", 8, false), None);
+        assert!(found("tokens-own", 8, true).is_some());
+        assert!(found("tokens-dear", 9, true).is_some(), "once begun, it stays judged");
     }
 }

@@ -21,8 +21,8 @@ const POLL_MS: u32 = 400;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub json: String,
-    /// It is not what the chapter began with: the reader did something.
-    pub moved: bool,
+    /// What the chapter began with, before the reader did anything.
+    pub begun: String,
 }
 
 #[component]
@@ -78,9 +78,8 @@ fn watch(frame: NodeRef<Iframe>, key: &'static str, seen: RwSignal<Option<Seen>>
         };
         last.set_value(state);
         let begun = first.get_value().unwrap_or_else(|| json.clone());
-        let moved = begun != json;
-        first.set_value(Some(begun));
-        seen.set(Some(Seen { json, moved }));
+        first.set_value(Some(begun.clone()));
+        seen.set(Some(Seen { json, begun }));
     };
     let timer = StoredValue::new_local(Some(Interval::new(POLL_MS, look)));
     on_cleanup(move || drop(timer.try_update_value(Option::take)));

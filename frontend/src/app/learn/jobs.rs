@@ -33,9 +33,9 @@ pub fn Jobs(seen: RwSignal<Option<Seen>>) -> impl IntoView {
         let outcome = ask(known).await;
         let error = outcome.as_ref().err().cloned();
         if let Ok(tuned) = outcome
-            && let Ok(json) = serde_json::to_string(&tuned)
+            && let (Ok(json), Ok(begun)) = (serde_json::to_string(&tuned), serde_json::to_string(&Tuned::default()))
         {
-            let now = Some(Seen { json, moved: !tuned.jobs.is_empty() });
+            let now = Some(Seen { json, begun });
             if seen.try_with_untracked(|before| *before != now) == Some(true) {
                 seen.set(now);
             }

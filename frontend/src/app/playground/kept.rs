@@ -8,6 +8,7 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::conversation::{Conversation, State, Turn};
+use crate::app::client::tab_storage as storage;
 
 const KEY: &str = "hearth.conversation";
 /// Raised when a page could misread what an earlier one stored; such a conversation is passed over.
@@ -107,10 +108,6 @@ fn text_of(conversation: Conversation) -> String {
         turns: newest(conversation.exchanges.with_untracked(|all| all.iter().map(Turn::from).collect())),
     };
     serde_json::to_string(&kept).unwrap_or_default()
-}
-
-fn storage() -> Option<web_sys::Storage> {
-    window().session_storage().ok().flatten()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use hearth_model::{
     look::{Look, look},
     tokenizer::{Special, Tokenizer},
 };
-use hearth_shared::lab::{LabError, Reply, Stage, TensorInfo, TensorName, Timing, TokenView, Traced};
+use hearth_shared::lab::{LabError, Reply, Stage, TensorInfo, TensorName, Timing, TokenView, Traced, words::part};
 use js_sys::{ArrayBuffer, Float32Array, Uint8Array, Uint32Array};
 
 use crate::{
@@ -98,9 +98,6 @@ fn shown(tokenizer: &Tokenizer, id: u32) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.is_empty() => text.to_owned(),
         Ok(_) => tokenizer.token_text(id),
-        Err(_) => {
-            let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-            format!("⟨{}⟩", hex.join(" "))
-        }
+        Err(_) => part(bytes),
     }
 }

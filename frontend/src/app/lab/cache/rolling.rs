@@ -38,7 +38,11 @@ pub fn Rolling() -> impl IntoView {
         })
     };
     view! {
-        <section class="card cache-window" aria-labelledby="window-title">
+        <section
+            class="card cache-window"
+            class:off=move || session.window.get() == 0
+            aria-labelledby="window-title"
+        >
             <div class="section-head">
                 <h2 id="window-title">{t!(i18n, cache.window_title)}</h2>
                 <Parts/>

@@ -174,6 +174,7 @@ fn Times() -> impl IntoView {
                 </div>
             </figcaption>
             <Chart series label cursor=session.cursor x_label=word!(i18n, position) x_end height=240.0 from_zero=true/>
+            <p class="hint cache-axis" aria-hidden="true">{t!(i18n, cache.position)} " →"</p>
             <p class="hint">{t!(i18n, cache.chart_hint)}</p>
         </figure>
     }

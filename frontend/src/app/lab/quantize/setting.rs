@@ -1,13 +1,14 @@
 //! What is set in the quantization lab, and as the query of its address, both ways. Pure text.
 
 use hearth_shared::spec::{Calibration, Grain, QuantizeSpec};
+use serde::{Deserialize, Serialize};
 
 /// What weights can be put on, in bits.
 pub const WEIGHT_BITS: [u8; 5] = [8, 6, 4, 3, 2];
 pub const INPUT_BITS: [u8; 3] = [8, 6, 4];
 
 /// Nothing said is the default.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     pub spec: QuantizeSpec,
     /// Groups left as they are.

@@ -32,6 +32,13 @@ pub fn Summary() -> impl IntoView {
     let measured =
         move |read: fn(&Tried) -> f64| move || lab.tried.with(|tried| lab.host.measured(read(tried.as_ref()?)));
     let before = measured(|tried| tried.base.ms);
+    // Who gives every token of the vocabulary the same chance has a perplexity of its size.
+    let guessing = move || {
+        let size = lab.host.opened.with(|opened| opened.as_ref().map(|opened| opened.facts.vocab_size))?;
+        let perplexity = lab.tried.with(|tried| tried.as_ref().map(|tried| tried.loss.perplexity()))?;
+        let worse = perplexity > f64::from(size);
+        worse.then(|| t_string!(i18n, quantize.worse_than_guessing, size = format::group(u64::from(size))))
+    };
     view! {
         <section class="quantize-summary" aria-live="polite">
             <article class="card" data-tone=tone>
@@ -46,6 +53,7 @@ pub fn Summary() -> impl IntoView {
                     " "
                     {move || t_string!(i18n, quantize.from, was = was().unwrap_or_default())}
                 </p>
+                {move || guessing().map(|words| view! { <p class="hint bad" id="quantize-guessing">{words}</p> })}
                 <p class="hint">
                     {move || t_string!(i18n, quantize.on_tokens, tokens = tokens().unwrap_or_default())}
                 </p>

@@ -80,7 +80,7 @@ pub fn Flow() -> impl IntoView {
         })
     };
     view! {
-        <figure class="flow" on:pointerleave=move |_| session.cursor.set(None)>
+        <figure class="flow" on:pointerleave=move |event| session.point_away(&event)>
             <div class="flow-frame">
                 <Names shares/>
                 <svg

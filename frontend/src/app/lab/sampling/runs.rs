@@ -63,10 +63,16 @@ pub fn Runs() -> impl IntoView {
 fn Seed() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let typed = move |text: String| {
-        if let Ok(seed) = text.trim().parse::<u32>() {
-            session.seed.set(seed);
-        }
+    // What was typed and is no seed; meanwhile the last good one stays.
+    let refused = RwSignal::new(None::<String>);
+    let is_refused = move || refused.with(Option::is_some);
+    Effect::new(move |_| {
+        session.seed.track();
+        refused.set(None);
+    });
+    let typed = move |text: String| match text.trim().parse::<u32>() {
+        Ok(seed) => session.seed.set(seed),
+        Err(_) => refused.set(Some(text)),
     };
     // Chance itself must not hang on a seed.
     let roll = move |_| session.seed.set((js_sys::Math::random() * FACES) as u32);
@@ -82,7 +88,9 @@ fn Seed() -> impl IntoView {
                     min="0"
                     max=u32::MAX
                     step="1"
-                    prop:value=move || session.seed.get().to_string()
+                    prop:value=move || refused.get().unwrap_or_else(|| session.seed.get().to_string())
+                    aria-invalid=move || is_refused().then_some("true")
+                    aria-describedby="sampling-seed-hint"
                     on:change=move |event| typed(event_target_value(&event))
                 />
                 <button class="button" data-action="roll" on:click=roll>
@@ -90,7 +98,15 @@ fn Seed() -> impl IntoView {
                     {t!(i18n, sampling.roll)}
                 </button>
             </div>
-            <span class="hint">{t!(i18n, sampling.seed_hint)}</span>
+            <span id="sampling-seed-hint" class="hint" class:bad=is_refused aria-live="polite">
+                {move || {
+                    if is_refused() {
+                        t_string!(i18n, sampling.seed_bad, most = u32::MAX)
+                    } else {
+                        t_string!(i18n, sampling.seed_hint).to_owned()
+                    }
+                }}
+            </span>
         </div>
     }
 }

@@ -211,6 +211,13 @@ impl Session {
         self.again.notify();
     }
 
+    /// The pointer left a picture. A finger that is lifted leaves too: what it tapped stays, to be read.
+    pub fn point_away(&self, event: &web_sys::PointerEvent) {
+        if event.pointer_type() != "touch" {
+            self.cursor.set(None);
+        }
+    }
+
     /// A token of the distribution in hand.
     pub fn chance(&self, id: u32) -> Option<Chance> {
         self.answered.with(|answered| answered.as_ref()?.found.tokens.iter().find(|chance| chance.id == id).cloned())

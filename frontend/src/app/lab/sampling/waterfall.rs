@@ -61,7 +61,7 @@ pub fn Waterfall() -> impl IntoView {
         <table
             class="waterfall num"
             class:drawn=move || drawn.get()
-            on:pointerleave=move |_| session.cursor.set(None)
+            on:pointerleave=move |event| session.point_away(&event)
         >
             <caption class="visually-hidden">{t!(i18n, sampling.table_caption)}</caption>
             <thead>
@@ -128,6 +128,9 @@ fn Row(id: u32, scale: Memo<f64>, drawn: Memo<bool>) -> impl IntoView {
     let shown = name.clone();
     let label = move || {
         let share = percent(share());
+        if partial {
+            return t_string!(i18n, sampling.row_part, token = shown.clone(), share = share);
+        }
         match cut.get().and_then(|at| Step::ALL.get(at).copied()) {
             Some(step) => t_string!(i18n, sampling.row_cut, token = shown.clone(), step = step_name(i18n, step)),
             None => t_string!(i18n, sampling.row_kept, token = shown.clone(), share = share),

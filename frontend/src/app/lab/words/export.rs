@@ -1,13 +1,12 @@
 //! Everything the tokenizer lab shows, as one JSON value: for tests and curious people on `window.__hearth.words`, for a
 //! person as a file.
 
-use hearth_shared::lab::words::{PARALLEL, STEPPED_CHARACTERS};
+use hearth_shared::lab::words::{PARALLEL, STEPPED_CHARACTERS, hex};
 use leptos::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::publish;
 use super::session::{Lesson, Merged, Row, Session};
-use super::shown::hex;
 
 /// The numbers on the page. Bytes are written in hexadecimal.
 pub fn state(session: Session) -> Value {

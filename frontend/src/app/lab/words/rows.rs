@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use hearth_shared::lab::{
     LabError,
-    words::{Cut, SHOWN_TOKENS},
+    words::{Cut, SHOWN_TOKENS, hex},
 };
 use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::session::{Row, use_session};
-use super::shown::{hex, seen};
+use super::shown::seen;
 use crate::app::components::icons::Icon;
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -92,6 +92,7 @@ fn Whole(index: usize, name: String, cut: Cut, fewest: Option<usize>) -> impl In
     let rest = (tokens > cut.shown.len()).then(|| {
         t_string!(i18n, words.rest, shown = format::group(SHOWN_TOKENS as u64), whole = format::group(tokens as u64))
     });
+    let has_parts = cut.shown.iter().any(|bytes| std::str::from_utf8(bytes).is_err());
     let exact = cut.exact;
     let title = format!("words-row-{index}");
     view! {
@@ -124,6 +125,7 @@ fn Whole(index: usize, name: String, cut: Cut, fewest: Option<usize>) -> impl In
             } else {
                 view! { <Chips row=index labelled=title.clone() cut=cut/> }.into_any()
             }}
+            {has_parts.then(|| view! { <p class="hint">{t!(i18n, lab.part_help)}</p> })}
             {rest.map(|words| view! { <p class="hint">{words}</p> })}
         </article>
     }
@@ -134,7 +136,9 @@ fn Chips(row: usize, labelled: String, cut: Cut) -> impl IntoView {
     let i18n = use_i18n();
     let picked = RwSignal::new(None::<usize>);
     let shown = cut.shown.len();
-    let chips: Vec<_> = cut.shown.iter().enumerate().map(|(index, bytes)| chip(row, index, bytes)).collect();
+    let about_part = t_string!(i18n, lab.part_title);
+    let chips: Vec<_> =
+        cut.shown.iter().enumerate().map(|(index, bytes)| chip(row, index, bytes, about_part)).collect();
     let cut = Arc::new(cut);
     let move_by = move |event: KeyboardEvent| {
         let now = picked.get_untracked();
@@ -204,11 +208,18 @@ fn name_of(row: usize, index: usize) -> String {
     format!("words-{row}-{index}")
 }
 
-fn chip(row: usize, index: usize, bytes: &[u8]) -> impl IntoView + use<> {
+fn chip(row: usize, index: usize, bytes: &[u8], about_part: &'static str) -> impl IntoView + use<> {
     let seen = seen(bytes);
     let class = format!("words-token tint-{}{}", index % 4, if seen.part { " part" } else { "" });
     view! {
-        <span id=name_of(row, index) class=class role="option" aria-selected="false" data-token=index>
+        <span
+            id=name_of(row, index)
+            class=class
+            role="option"
+            aria-selected="false"
+            title=seen.part.then_some(about_part)
+            data-token=index
+        >
             {seen.text}
         </span>
         {seen.ends_line.then(|| view! { <i class="words-break" aria-hidden="true"></i> })}

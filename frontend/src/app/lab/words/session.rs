@@ -9,11 +9,12 @@ use hearth_shared::lab::{
     words::{Ask, Cost, Cut, Found, Learned, MOST_CHARACTERS, Size, Trail, Vocabulary, beginning},
 };
 use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen_futures::spawn_local;
 
 use super::super::engine::{Life, engine};
 use super::super::host::lab_model;
-use super::super::rehearsal;
+use super::super::{keep, rehearsal};
 use super::address::{Address, FIRST_SIZE};
 use super::export;
 use crate::app::address;
@@ -21,6 +22,8 @@ use crate::app::store::{NANO, Store, use_store};
 
 /// The page waits this long for the next keystroke.
 const PAUSE_MS: u32 = 90;
+/// What was learned outlives a reload under this name.
+const LESSONS: &str = "lessons";
 
 /// What the lab is doing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,7 +88,7 @@ pub struct Merged {
 }
 
 /// A vocabulary that was learned in this tab.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lesson {
     pub name: String,
     pub learned: Learned,
@@ -140,7 +143,7 @@ pub fn provide(first_text: &str) -> Session {
         step: RwSignal::new(address.step),
         size: RwSignal::new(f64::from(address.size)),
         texts: RwSignal::new(address.texts),
-        lessons: RwSignal::new(Vec::new()),
+        lessons: RwSignal::new(keep::load(LESSONS)),
         status: RwSignal::new(Status::Waiting),
         length: RwSignal::new(Size::default()),
         rows: RwSignal::new(Vec::new()),
@@ -160,6 +163,7 @@ pub fn provide(first_text: &str) -> Session {
     session.keep_answered();
     session.keep_address();
     session.keep_published();
+    session.keep_lessons();
     session
 }
 
@@ -417,6 +421,17 @@ impl Session {
 
     fn keep_address(self) {
         address::follow(move || self.address().pairs(), |pairs| address::replace("/lab/tokenizer", pairs));
+    }
+
+    fn keep_lessons(self) {
+        Effect::new(move |first: Option<()>| {
+            // A frame of the page's own shares the tab's storage: who learns nothing must not write over who does.
+            self.lessons.with(|lessons| {
+                if first.is_some() {
+                    keep::store(LESSONS, lessons);
+                }
+            });
+        });
     }
 
     /// Keeps what is published in step with what is looked at.

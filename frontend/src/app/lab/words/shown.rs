@@ -1,6 +1,8 @@
 //! How bytes are written for people: white space, control characters and joiners are visible, and what is no whole character
 //! shows its bytes.
 
+use hearth_shared::lab::words::part;
+
 use super::super::visible;
 
 /// A token as a chip shows it.
@@ -16,7 +18,7 @@ pub struct Seen {
 #[must_use]
 pub fn seen(bytes: &[u8]) -> Seen {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return Seen { text: format!("⟨{}⟩", hex(bytes)), part: true, ends_line: false };
+        return Seen { text: part(bytes), part: true, ends_line: false };
     };
     let shown = if !text.is_empty() && text.chars().all(is_unseen) {
         text.chars().map(|c| format!("⟨U+{:04X}⟩", u32::from(c))).collect()
@@ -24,12 +26,6 @@ pub fn seen(bytes: &[u8]) -> Seen {
         visible(text).chars().map(picture).collect()
     };
     Seen { text: shown, part: false, ends_line: text.contains('\n') }
-}
-
-/// Bytes in hexadecimal, apart: `E6 9D`.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(" ")
 }
 
 /// Unicode has pictures of the control characters.
