@@ -400,6 +400,16 @@ impl ParamMut<'_> {
         }
     }
 
+    /// Replaces the values by what `f` makes of them, flat, without moving them. Its id and whether it is trained stay as
+    /// they are.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn change(&mut self, f: impl FnOnce(Tensor<1>) -> Tensor<1>) {
+        match self {
+            Self::Vector(param) => change(param, f),
+            Self::Matrix(param) => change(param, f),
+        }
+    }
+
     /// Whether training changes it, now or after `Module::train`.
     pub fn set_require_grad(&mut self, on: bool) {
         match self {
@@ -416,6 +426,16 @@ fn replace<const N: usize>(param: &mut Param<Tensor<N>>, values: Vec<f32>) {
     let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
     // Keeps what training will do with it, which a plain device's tensor doesn't know.
     *param = param.clone().transform_for_load(tensor, param.id);
+}
+
+/// # Panics
+/// The parameter is not on a tape.
+#[cfg(not(target_arch = "wasm32"))]
+fn change<const N: usize>(param: &mut Param<Tensor<N>>, f: impl FnOnce(Tensor<1>) -> Tensor<1>) {
+    let values = param.val().inner();
+    let (shape, count) = (values.dims(), values.shape().num_elements());
+    let changed = f(values.reshape([count])).reshape(shape);
+    *param = param.clone().transform_for_load(Tensor::from_inner(changed), param.id);
 }
 
 /// A trainable parameter that costs nothing until it is loaded or used.

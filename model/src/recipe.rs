@@ -11,7 +11,7 @@ mod readme;
 
 use std::path::Path;
 
-use hearth_shared::spec::{Objective, OptimizerKind, ScheduleKind, TrainSpec};
+use hearth_shared::spec::{Objective, OptimizerKind, Precision, ScheduleKind, TrainSpec};
 use serde::{Deserialize, Serialize};
 
 pub use make::{Order, Work, drive};
@@ -221,6 +221,8 @@ impl Recipe {
             weight_decay: stage.weight_decay,
             beta2: stage.beta2,
             ema_decay: stage.ema_decay,
+            // A card speaks of one arithmetic, whatever `auto` would choose on the device.
+            precision: Precision::F32,
             seed: self.seed,
             ..TrainSpec::default()
         }

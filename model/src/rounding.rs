@@ -1,10 +1,12 @@
-//! Mixed precision, emulated (Micikevicius 2018): inputs, outputs and gradients of every product are rounded to a shorter number
-//! format, while sums are kept in f32. Master weights, norms, softmax and the loss stay f32. So the behaviour of a format can be
-//! studied on a machine that does not have it; it is slower than f32, not faster.
+//! Mixed precision (Micikevicius 2018): inputs, outputs and gradients of every product are in a shorter number format, while sums
+//! are kept in f32. Master weights, norms, softmax and the loss stay f32. A GPU that has the format computes in it. On the CPU
+//! numbers are rounded to it, so that its behaviour can be studied on a machine that does not have it; that is slower than f32,
+//! not faster.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use hearth_shared::spec::Precision;
 
+use crate::device::{self, DeviceKind};
 use crate::kernels;
 
 /// A binary floating point format with a sign, shorter than f32.
@@ -90,14 +92,43 @@ pub struct Rounding {
     output: Cast,
     /// … and of the gradient that goes into its backward pass.
     output_gradient: Cast,
+    /// The type that products are computed in, where nothing is emulated. Casts to it and back have casts as gradients.
+    native: Option<FloatDType>,
 }
 
 impl Rounding {
-    /// None for f32.
+    /// How `device` trains in `precision`; none is f32.
+    ///
+    /// # Errors
+    /// It can't: why not.
+    pub fn on(device: &Device, precision: Precision) -> Result<Option<Self>, &'static str> {
+        let kind = device::kind(device);
+        if kind == DeviceKind::Cpu {
+            return Ok(Self::of(precision));
+        }
+        let (precision, native, has) = match precision {
+            Precision::F32 => return Ok(None),
+            Precision::Auto if kind != DeviceKind::Cuda => return Ok(None),
+            Precision::Auto | Precision::Bf16 => (Precision::Bf16, FloatDType::BF16, DType::BF16),
+            Precision::F16 => (Precision::F16, FloatDType::F16, DType::F16),
+            Precision::Fp8 => return Err("fp8 is emulated on the CPU only so far: use `bf16` here"),
+        };
+        if !device.supports_dtype(has) {
+            return Err("this device does not compute in that type: use `f32` or `auto` here");
+        }
+        Ok(Self::computed(precision, native))
+    }
+
+    /// What the device computes in `native` itself.
+    pub(crate) fn computed(precision: Precision, native: FloatDType) -> Option<Self> {
+        Self::of(precision).map(|rounding| Self { native: Some(native), ..rounding })
+    }
+
+    /// Emulated; none for f32.
     pub fn of(precision: Precision) -> Option<Self> {
         let all = |format| {
             let cast = Cast::plain(format);
-            Self { input: cast, input_gradient: cast, output: cast, output_gradient: cast }
+            Self { input: cast, input_gradient: cast, output: cast, output_gradient: cast, native: None }
         };
         match precision {
             Precision::Auto | Precision::F32 => None,
@@ -112,18 +143,27 @@ impl Rounding {
 
     /// A tensor on its way into a product.
     pub(crate) fn input<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        kernels::round(x, self.input, self.input_gradient)
+        match self.native {
+            Some(format) => x.cast(format),
+            None => kernels::round(x, self.input, self.input_gradient),
+        }
     }
 
     /// A product's result.
     pub(crate) fn output<const N: usize>(&self, y: Tensor<N>) -> Tensor<N> {
-        kernels::round(y, self.output, self.output_gradient)
+        match self.native {
+            Some(_) => y.cast(FloatDType::F32),
+            None => kernels::round(y, self.output, self.output_gradient),
+        }
     }
 
     /// The gradient of a product's result, where the tape does not see it.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn output_gradient<const N: usize>(&self, dy: Tensor<N>) -> Tensor<N> {
-        kernels::round(dy, self.output_gradient, self.output_gradient)
+        match self.native {
+            Some(format) => dy.cast(format),
+            None => kernels::round(dy, self.output_gradient, self.output_gradient),
+        }
     }
 }
 

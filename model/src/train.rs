@@ -9,6 +9,8 @@ pub mod average;
 pub mod batches;
 #[cfg(not(target_arch = "wasm32"))]
 mod checkpointed;
+#[cfg(not(target_arch = "wasm32"))]
+mod collected;
 pub mod data;
 pub mod encoder;
 #[cfg(not(target_arch = "wasm32"))]

@@ -23,8 +23,15 @@ const HINT: &str = "read the compiler's message above; the CUDA feature needs LL
 /// Both builds, one after the other.
 pub fn run(paths: &Paths) -> Result<()> {
     step(paths, "hearth with feature vulkan", HINT, |step| build(paths, step, "vulkan"))?;
+    with_llvm(paths, "hearth with feature cuda", |step| build(paths, step, "cuda"))?;
+    println!("check-gpu: the features vulkan and cuda build and link");
+    Ok(())
+}
+
+/// A step that builds with the feature `cuda`, and again when LLVM was missing and could be had.
+pub fn with_llvm(paths: &Paths, name: &str, build: impl Fn(&Step) -> Result<()>) -> Result<()> {
     let mut refused = None;
-    step(paths, "hearth with feature cuda", HINT, |step| match build(paths, step, "cuda") {
+    step(paths, name, HINT, |step| match build(step) {
         Err(error) if format!("{error:#}").contains(BUNDLER) => {
             step.note("LLVM is missing: from the Python package next");
             refused = Some(error);
@@ -35,9 +42,8 @@ pub fn run(paths: &Paths) -> Result<()> {
     if refused.is_some() {
         setup::python::ensure_api(paths)?;
         step(paths, "LLVM from its Python package", HINT, |step| install_llvm(paths, step))?;
-        step(paths, "hearth with feature cuda, again", HINT, |step| build(paths, step, "cuda"))?;
+        step(paths, &format!("{name}, again"), HINT, build)?;
     }
-    println!("check-gpu: the features vulkan and cuda build and link");
     Ok(())
 }
 

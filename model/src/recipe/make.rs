@@ -4,6 +4,8 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module as _;
+
 use super::card::{self, Card, HeldOut, PositionTable};
 use super::corpus::{Document, Language};
 use super::{Prepared, Recipe, RecipeError, Stage, bpe, encode, lengths};
@@ -69,6 +71,7 @@ impl Recipe {
         let card = Card {
             recipe: self.clone(),
             command: format!("hearth train --recipe {0}/recipe.json --out {0}", self.folder),
+            device: device::info(&device::best()).name,
             parameters: prepared.config.parameters(),
             training_tokens,
             first_losses: self.first_steps(fresh, windows, &at.out)?,
@@ -104,6 +107,7 @@ impl Recipe {
     ) -> Result<Transformer, RecipeError> {
         let spec = self.spec(stage);
         model.set_dropout(stage.drops());
+        let model = model.to_device(&device::best());
         let checkpoint = at.work.join(name);
         let mut run = if checkpoint.is_dir() {
             Run::resume(&checkpoint, &spec, model, sequences, None)?
@@ -120,7 +124,7 @@ impl Recipe {
             let line = format!("{name} {}/{total}: loss {:.4}, norm {:.2}", report.step, report.loss, report.grad_norm);
             say(&line)
         })?;
-        let mut model = run.model();
+        let mut model = run.model().to_device(&device::cpu());
         model.set_dropout(Dropout::default());
         Ok(model)
     }

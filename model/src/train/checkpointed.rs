@@ -48,14 +48,14 @@ pub(super) fn pass(
         return Sums::default();
     };
     let hidden = stages.last(x.clone());
-    let (sums, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective, &weighed.weights);
+    let (losses, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective, &weighed.weights);
     let Some(surrogate) = surrogate else {
-        return sums;
+        return losses.read().0;
     };
     let mut gradient = backward(surrogate, &x, collect);
     for layer in (0..model.layers.len()).rev() {
         let Some((x, dy)) = taped(kept.pop()).zip(gradient) else {
-            return sums;
+            return losses.read().0;
         };
         let mut routing = Routing::default();
         let y = stages.block(layer, x.clone(), Some(&mut routing), None);
@@ -71,7 +71,7 @@ pub(super) fn pass(
             collect(&mut (x * Tensor::from_inner(dy)).sum().backward());
         }
     }
-    sums
+    losses.read().0
 }
 
 /// The gradient of `x`; those of parameters go to `collect`.

@@ -3,10 +3,11 @@
 //!
 //! The gradients enter burn's tape as constants, through a scalar that has exactly the loss's gradients.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::batches::MicroBatch;
 use super::run::Evaluation;
+use crate::device;
 use crate::kernels::{HeadProduct, with_gradient};
 use crate::projection::floats;
 use crate::rounding::Rounding;
@@ -14,8 +15,8 @@ use crate::transformer::Transformer;
 
 mod rows;
 
-/// Floats of logits that exist at once.
-const CHUNK_FLOATS: usize = 1 << 24;
+/// Floats of logits that exist at once, on the CPU and on a GPU, which only much work fills.
+const CHUNK_FLOATS: [usize; 2] = [1 << 24, 1 << 27];
 
 /// What is added to the cross entropy in the gradients. What is reported stays the plain cross entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,6 +51,35 @@ impl Sums {
     }
 }
 
+/// Losses of the counted positions of a pass: on the CPU known at once, on a GPU only when they are asked for, so that nobody waits
+/// in the middle of a step.
+#[derive(Debug)]
+pub enum Losses {
+    Known(Sums, Vec<f64>),
+    /// Each position's loss, and 1 where its target was the most likely token.
+    OnDevice {
+        each: Vec<Tensor<1>>,
+        correct: Vec<Tensor<1>>,
+    },
+}
+
+impl Losses {
+    /// The sums, and the loss of each counted position.
+    pub fn read(self) -> (Sums, Vec<f64>) {
+        match self {
+            Self::Known(sums, each) => (sums, each),
+            Self::OnDevice { each, correct } => {
+                let count = each.iter().map(|each| each.dims()[0]).sum::<usize>();
+                let values = floats(Tensor::cat([each, correct].concat(), 0).into_data());
+                let (each, correct) = values.split_at(count);
+                let each: Vec<f64> = each.iter().map(|loss| f64::from(*loss)).collect();
+                let correct = correct.iter().filter(|one| **one > 0.5).count() as u64;
+                (Sums { loss: each.iter().sum(), correct, count: count as u64 }, each)
+            }
+        }
+    }
+}
+
 /// The loss of a pass, and the scalar to call `backward` on (none when nothing on the way is trained or counted).
 ///
 /// `hidden` is `[B, T, D]`; each counted position's loss is multiplied by its weight in the gradients, not in the sums.
@@ -62,22 +92,11 @@ pub fn cross_entropy(
     batch: &MicroBatch,
     objective: Objective,
     weights: &[f32],
-) -> (Sums, Option<Tensor<1>>) {
-    let (sums, _, surrogate) = losses(model, hidden, batch, objective, weights);
-    (sums, surrogate)
-}
-
-fn losses(
-    model: &Transformer,
-    hidden: Tensor<3>,
-    batch: &MicroBatch,
-    objective: Objective,
-    weights: &[f32],
-) -> (Sums, Vec<f64>, Option<Tensor<1>>) {
+) -> (Losses, Option<Tensor<1>>) {
     let count = batch.positions.len();
     assert_eq!(weights.len(), count, "one weight for each counted position");
     if count == 0 {
-        return (Sums::default(), Vec::new(), None);
+        return (Losses::Known(Sums::default(), Vec::new()), None);
     }
     let [rows, time, width] = hidden.dims();
     let flat = hidden.reshape([rows * time, width]);
@@ -104,7 +123,7 @@ fn losses(
     };
     let targets = (batch.targets.as_slice(), weights);
     let (hidden, inner) = (chosen.clone().inner(), head.inner());
-    let (sums, each, gradients) = match on_slices(&hidden, &inner, targets, objective, wanted) {
+    let (losses, gradients) = match on_slices(&hidden, &inner, targets, objective, wanted) {
         Some(done) => done,
         None => chunks(hidden, &inner, targets, objective, wanted),
     };
@@ -112,14 +131,13 @@ fn losses(
     let weight_term = gradients.weight.map(|gradient| with_gradient(head.weight, gradient));
     let bias_term = head.bias.zip(gradients.bias).map(|(bias, gradient)| with_gradient(bias, gradient));
     let surrogate = [hidden_term, weight_term, bias_term].into_iter().flatten().reduce(|a, b| a + b);
-    (sums, each, surrogate)
+    (losses, surrogate)
 }
 
 /// The sums alone, of a model without a tape, and the loss of each counted position.
 pub fn evaluate(model: &Transformer, hidden: Tensor<3>, batch: &MicroBatch) -> (Sums, Vec<f64>) {
     let weights = vec![1.0; batch.positions.len()];
-    let (sums, each, _) = losses(model, hidden, batch, Objective::default(), &weights);
-    (sums, each)
+    cross_entropy(model, hidden, batch, Objective::default(), &weights).0.read()
 }
 
 /// What turns hidden states into logits.
@@ -181,7 +199,7 @@ fn on_slices(
     (targets, weights): (&[i32], &[f32]),
     objective: Objective,
     wanted: Wanted,
-) -> Option<(Sums, Vec<f64>, Gradients)> {
+) -> Option<(Losses, Gradients)> {
     if head.softcap.is_some() || head.rounding.is_some() {
         return None;
     }
@@ -194,7 +212,7 @@ fn on_slices(
     let mut by_bias = buffer(wanted.bias, vocab);
     let mut sums = Sums::default();
     let mut each = Vec::with_capacity(count);
-    let per_chunk = (CHUNK_FLOATS / vocab).clamp(1, count);
+    let per_chunk = (CHUNK_FLOATS[0] / vocab).clamp(1, count);
     let mut values = vec![0.0; per_chunk * vocab];
     for start in (0..count).step_by(per_chunk) {
         let rows = start..(start + per_chunk).min(count);
@@ -222,36 +240,36 @@ fn on_slices(
         weight: wanted.weight.then(|| matrix(by_weight, [vocab, width])),
         bias: wanted.bias.then(|| Tensor::from_data(TensorData::new(by_bias, [vocab]), &device)),
     };
-    Some((sums, each, gradients))
+    Some((Losses::Known(sums, each), gradients))
 }
 
+/// The same in burn's operations, for every device and every head.
 fn chunks(
     hidden: Tensor<2>,
     head: &Head,
     (targets, weights): (&[i32], &[f32]),
     objective: Objective,
     wanted: Wanted,
-) -> (Sums, Vec<f64>, Gradients) {
+) -> (Losses, Gradients) {
     let [count, _] = hidden.dims();
     let [vocab, _] = head.weight.dims();
-    let device = hidden.device();
-    let per_chunk = (CHUNK_FLOATS / vocab).clamp(1, count);
-    let mut sums = Sums::default();
-    let mut each = Vec::with_capacity(count);
+    let at_once = CHUNK_FLOATS[usize::from(!device::is_cpu(&hidden.device()))];
+    let per_chunk = (at_once / vocab).clamp(1, count);
+    let (mut each, mut correct) = (Vec::new(), Vec::new());
     let mut hidden_parts = Vec::new();
     let mut gradients = Gradients::default();
     for start in (0..count).step_by(per_chunk) {
         let n = per_chunk.min(count - start);
         let part = hidden.clone().narrow(0, start, n); // [n, D]
         let (logits, slope) = head.logits(part.clone()); // [n, V]
-        let mut values = floats(logits.into_data());
         let rows = start..start + n;
-        let targets = (&targets[rows.clone()], &weights[rows]);
-        sums.add(rows::to_gradients(&mut values, targets, objective, &mut each));
+        let judged = Judged::of(logits, &targets[rows.clone()]);
+        each.push(judged.losses.clone().reshape([n]));
+        correct.push(judged.correct.clone().reshape([n]));
         if !wanted.hidden && !wanted.weight && !wanted.bias {
             continue;
         }
-        let mut gradient = Tensor::<2>::from_data(TensorData::new(values, [n, vocab]), &device);
+        let mut gradient = judged.gradient(&weights[rows], objective);
         if let Some(slope) = slope {
             gradient = gradient * slope;
         }
@@ -275,7 +293,51 @@ fn chunks(
         1 => hidden_parts.pop(),
         _ => Some(Tensor::cat(hidden_parts, 0)),
     };
-    (sums, each, gradients)
+    (Losses::OnDevice { each, correct }, gradients)
+}
+
+/// What a chunk's logits say: [`rows::to_gradients`] in burn's operations. Columns are `[n, 1]`.
+struct Judged {
+    targets: Tensor<2, Int>,
+    /// Nats.
+    losses: Tensor<2>,
+    /// 1 or 0.
+    correct: Tensor<2>,
+    /// `[n, V]`, of the logits less the row's largest.
+    exp: Tensor<2>,
+    sum: Tensor<2>,
+    /// The logarithm of the softmax's denominator.
+    lse: Tensor<2>,
+}
+
+impl Judged {
+    /// `logits` is `[n, V]`.
+    fn of(logits: Tensor<2>, targets: &[i32]) -> Self {
+        let targets = TensorData::new(targets.to_vec(), [targets.len(), 1]);
+        let targets = Tensor::<2, Int>::from_data(targets, &logits.device());
+        let wanted = logits.clone().gather(1, targets.clone());
+        let max = logits.clone().max_dim(1);
+        let correct = wanted.clone().greater_equal(max.clone()).float();
+        let exp = (logits - max.clone()).exp();
+        let sum = exp.clone().sum_dim(1);
+        let lse = sum.clone().log() + max;
+        Self { targets, losses: lse.clone() - wanted, correct, exp, sum, lse }
+    }
+
+    /// `[n, V]`: of `Σ weight · objective` by the logits.
+    fn gradient(self, weights: &[f32], objective: Objective) -> Tensor<2> {
+        let Objective { label_smoothing, z_loss, .. } = objective;
+        let vocab = self.exp.dims()[1];
+        let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
+        let weights = Tensor::<2>::from_data(weights, &self.exp.device());
+        // The z-loss weighs `lse²`, whose gradient is the softmax once more, times `2 lse`.
+        let factor = (self.lse * (2.0 * z_loss) + 1.0) * weights.clone() / self.sum;
+        let mut gradient = self.exp * factor;
+        if label_smoothing > 0.0 {
+            gradient = gradient - weights.clone() * (label_smoothing / vocab as f64);
+        }
+        gradient.scatter(1, self.targets, weights * (label_smoothing - 1.0), IndexingUpdateOp::Add)
+    }
 }
 
 fn added<const N: usize>(sum: Option<Tensor<N>>, term: Tensor<N>) -> Tensor<N> {

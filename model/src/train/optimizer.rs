@@ -7,15 +7,20 @@ mod adafactor;
 mod adamw;
 mod muon;
 mod simple;
+mod there;
 
 use std::collections::BTreeMap;
 
+use burn::tensor::Tensor;
 use hearth_shared::spec::{OptimizerKind, TrainSpec};
 
 use adafactor::Adafactor;
 use adamw::AdamW;
 use muon::Muon;
 use simple::{Lion, Sgd};
+pub use there::Moments;
+
+use crate::projection::ParamMut;
 
 /// What an optimizer remembers of one parameter: two lists of numbers, whose meaning is its own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,10 +48,14 @@ impl Update<'_> {
         self.shape.len() > 1
     }
 
-    /// What decoupled decay multiplies the weights by.
     fn keep(&self, lr: f64, weight_decay: f64) -> f32 {
-        if self.is_matrix() { (1.0 - lr * weight_decay) as f32 } else { 1.0 }
+        keep(self.shape, lr, weight_decay)
     }
+}
+
+/// What decoupled decay multiplies a parameter's weights by.
+fn keep(shape: &[usize], lr: f64, weight_decay: f64) -> f32 {
+    if shape.len() > 1 { (1.0 - lr * weight_decay) as f32 } else { 1.0 }
 }
 
 /// The rule of a run.
@@ -91,6 +100,23 @@ impl Optimizer {
             Self::Adafactor(rule) => rule.apply(update, slots, lr, step),
             Self::Sgd(rule) => rule.apply(update, slots, lr, step),
         }
+    }
+
+    /// Moves a parameter by one step where it is. False: this rule is for numbers here only.
+    pub(super) fn apply_there(
+        &self,
+        moments: &mut Moments,
+        (path, param): (&str, &mut ParamMut<'_>),
+        (gradient, gradient_scale): (&Tensor<1>, f32),
+        slots: &mut State,
+        (lr, step): (f64, u64),
+    ) -> bool {
+        let Self::AdamW(rule) = self else {
+            return false;
+        };
+        let scales = rule.scales([keep(&param.shape(), lr, rule.weight_decay), gradient_scale], lr, step);
+        moments.apply((path, param), gradient.clone(), slots.remove(path), scales);
+        true
     }
 
     /// Lengths of both slots of a parameter.

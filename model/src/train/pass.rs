@@ -5,10 +5,11 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::batches::MicroBatch;
 use super::checkpointed::{self, Weighed};
+use super::collected::Collected;
 use super::loss::{self, Sums};
 use super::run::tokens;
 use crate::moe::Routing;
-use crate::projection::{DropoutKey, ParamRef, floats};
+use crate::projection::DropoutKey;
 use crate::rounding::Rounding;
 use crate::transformer::{Forward, Transformer};
 
@@ -34,18 +35,19 @@ impl Setting {
 #[derive(Debug)]
 pub(super) struct Worker {
     model: Transformer,
-    pub gradients: Vec<Vec<f32>>,
+    pub gradients: Collected,
 }
 
 impl Worker {
-    pub fn new(model: Transformer) -> Self {
-        let count = model.trained().len();
-        Self { model, gradients: vec![Vec::new(); count] }
+    /// `there`: gradients stay with the parameters.
+    pub fn new(model: Transformer, there: bool) -> Self {
+        let gradients = Collected::new(model.trained().len(), there);
+        Self { model, gradients }
     }
 
     fn work(&mut self, pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Sums {
         let Self { model, gradients } = self;
-        let collect = &mut |tape: &mut Gradients| collect(model, tape, gradients);
+        let collect = &mut |tape: &mut Gradients| gradients.take(model, tape);
         if setting.checkpointing {
             return checkpointed::pass(model, pass, &|| setting.forward(pass), weighed, collect);
         }
@@ -53,36 +55,14 @@ impl Worker {
         let context =
             Forward { segments: pass.segments.as_deref(), routing: Some(&mut routing), ..setting.forward(pass) };
         let hidden = model.hidden(tokens(pass, &model.device()), context);
-        let (sums, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective, &weighed.weights);
+        let (losses, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective, &weighed.weights);
         // Experts are balanced in every pass by itself, with the weight of its share of the step.
         let balance = routing.balance(Some(&pass.real())).filter(Tensor::is_tracked);
         let balance = balance.map(|loss| loss * weighed.balance);
         if let Some(scalar) = surrogate.into_iter().chain(balance).reduce(|a, b| a + b) {
             collect(&mut scalar.backward());
         }
-        sums
-    }
-}
-
-/// Adds gradients of a pass to the step's.
-fn collect(model: &Transformer, tape: &mut Gradients, sums: &mut [Vec<f32>]) {
-    for ((_, param), sum) in model.trained().into_iter().zip(sums) {
-        let gradient = match param {
-            ParamRef::Vector(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
-            ParamRef::Matrix(param) => param.val().grad_remove(tape).map(|g| floats(g.into_data())),
-        };
-        if let Some(gradient) = gradient {
-            add(sum, gradient);
-        }
-    }
-}
-
-/// Adds; an empty sum is 0.
-pub(super) fn add(sum: &mut Vec<f32>, gradient: Vec<f32>) {
-    if sum.is_empty() {
-        *sum = gradient;
-    } else {
-        sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
+        losses.read().0
     }
 }
 

@@ -15,16 +15,17 @@ use super::TrainError;
 use super::average::Average;
 use super::batches::{Batches, MicroBatch};
 use super::checkpointed::Weighed;
+use super::collected::Collected;
 use super::data::Sequence;
 use super::loss::{self, Objective, Sums};
-use super::optimizer::{self, Optimizer, Slots, Update};
+use super::optimizer::{self, Moments, Optimizer, Slots, Update};
 use super::pass::{self, Setting, Worker};
 use super::preference::Preference;
 use super::scaler::LossScale;
 use super::schedule::Schedule;
 use super::source::Source;
 use super::watch::Watch;
-use crate::projection::{ParamMut, ParamRef, is_adapter};
+use crate::projection::{ParamMut, ParamRef, floats, is_adapter};
 use crate::rounding::Rounding;
 use crate::transformer::{Forward, Transformer};
 use crate::{adapter, device};
@@ -40,11 +41,15 @@ pub struct Run {
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
     pub(super) slots: optimizer::State,
+    /// Slots that live beside the weights of a GPU.
+    pub(super) moments: Moments,
+    /// Whether gradients and moments stay on the model's device, as all but the CPU's do.
+    pub(super) there: bool,
     pub(super) progress: Progress,
     pub(super) watch: Watch,
     pub(super) average: Option<Average>,
     pub(super) loss_scale: Option<LossScale>,
-    rounding: Option<Rounding>,
+    pub(super) rounding: Option<Rounding>,
     preference: Option<Preference>,
 }
 
@@ -146,11 +151,9 @@ impl Run {
             let message = format!("the model has {}: freeze {} at most", counted(layers as u64, "layer"), layers - 1);
             return Err(SpecError::new("frozen_layers", message).into());
         }
-        let rounding = Rounding::of(spec.precision);
-        if rounding.is_some() && !device::is_cpu(&model.device()) {
-            let message = "shorter number formats are emulated on the CPU only so far: use `f32` or `auto` here";
-            return Err(SpecError::new("precision", message).into());
-        }
+        let rounding =
+            Rounding::on(&model.device(), spec.precision).map_err(|message| SpecError::new("precision", message))?;
+        let there = !device::is_cpu(&model.device());
         let all = u64::from(spec.n_epochs) * batches.steps_per_epoch();
         let validation = validation.map(|sequences| Batches::new(sequences, spec));
         if spec.dpo_beta.is_some() {
@@ -175,6 +178,8 @@ impl Run {
             batches,
             spec: spec.clone(),
             slots: optimizer::State::new(),
+            moments: Moments::default(),
+            there,
             progress: Progress::default(),
             watch: Watch::default(),
             average: spec.ema_decay.map(Average::new),
@@ -278,7 +283,7 @@ impl Run {
         let counted: usize = passes.iter().map(|pass| pass.positions.len()).sum();
         let loss_scale = self.loss_scale();
         let (mean, gradients) = self.gradients(&passes, step, position);
-        let norm = optimizer::global_norm(&gradients);
+        let (norm, zero_gradients) = gradients.measure(self.rounding.is_some());
         let overflowed = mean.loss.is_finite() && !norm.is_finite() && self.loss_scale.is_some();
         if !mean.loss.is_finite() || !(norm.is_finite() || overflowed) {
             return Err(TrainError::Diverged { step });
@@ -307,12 +312,12 @@ impl Run {
             tokens: tokens as u64,
             trained_tokens: counted as u64,
             loss_scale,
-            zero_gradients: self.rounding.map(|_| zeros(&gradients)),
+            zero_gradients,
         })
     }
 
     /// A step's means, and its gradients in the order of [`Self::trained`], the loss scale taken out again.
-    fn gradients(&mut self, passes: &[MicroBatch], step: u64, position: u64) -> (Evaluation, Vec<Vec<f32>>) {
+    fn gradients(&mut self, passes: &[MicroBatch], step: u64, position: u64) -> (Evaluation, Collected) {
         let counted: usize = passes.iter().map(|pass| pass.positions.len()).sum();
         let scale = self.loss_scale().unwrap_or(1.0);
         let one = scale / counted.max(1) as f64;
@@ -322,7 +327,7 @@ impl Run {
         let judged =
             self.preference.as_ref().map(|preference| preference.judge(&sequences, &self.losses(passes, setting)));
         let twin = on_tape(self.model.valid(), frozen_layers);
-        let mut workers = [self.model.clone(), twin].map(Worker::new);
+        let mut workers = [self.model.clone(), twin].map(|model| Worker::new(model, self.there));
         let mut sums = Sums::default();
         for pass in passes {
             let weights = match &judged {
@@ -335,19 +340,11 @@ impl Run {
             sums.add(pass::pass(&mut workers, pass, &weighed, setting));
         }
         let [mut gradients, others] = workers.map(|worker| worker.gradients);
-        gradients.par_iter_mut().zip(others).for_each(|(sum, other)| {
-            if !other.is_empty() {
-                pass::add(sum, other);
-            }
-        });
-        let back = (1.0 / scale) as f32;
-        for ((_, param), gradient) in self.trained().into_iter().zip(&mut gradients) {
-            // A parameter that no position depends on has no gradient.
-            gradient.resize(param.shape().iter().product(), 0.0);
-            if self.loss_scale.is_some() {
-                gradient.iter_mut().for_each(|g| *g *= back);
-            }
-        }
+        gradients.merge(others);
+        // A parameter that no position depends on has no gradient.
+        let counts: Vec<usize> = self.trained().into_iter().map(|(_, param)| param.shape().iter().product()).collect();
+        let back = self.loss_scale.map(|_| (1.0 / scale) as f32);
+        gradients.finish(&counts, back, &self.model.device().inner());
         let mut mean = sums.mean();
         if let Some(judged) = judged {
             (mean.loss, mean.accuracy) = (judged.loss, judged.accuracy);
@@ -379,9 +376,15 @@ impl Run {
         sequence_losses(&self.model.valid(), passes, |pass| setting.forward(pass))
     }
 
-    fn update(&mut self, gradients: &[Vec<f32>], lr: f64, gradient_scale: f32) {
+    fn update(&mut self, gradients: &Collected, lr: f64, gradient_scale: f32) {
+        match gradients {
+            Collected::Here(gradients) => self.update_here(gradients, lr, gradient_scale),
+            Collected::There(gradients) => self.update_there(gradients, lr, gradient_scale),
+        }
+    }
+
+    fn update_here(&mut self, gradients: &[Vec<f32>], lr: f64, gradient_scale: f32) {
         let step = self.progress.updates() + 1;
-        let here = device::is_cpu(&self.model.device());
         let trained: BTreeSet<String> = self.trained().into_iter().map(|(path, _)| path).collect();
         let params = self.model.params_mut().into_iter().filter(|(path, _)| trained.contains(path));
         // Slots leave the map for a moment, so that each parameter can be moved by whichever thread is free.
@@ -390,22 +393,33 @@ impl Run {
             .map(|((path, param), gradient)| (self.slots.remove(&path).unwrap_or_default(), path, param, gradient))
             .collect();
         let optimizer = &self.optimizer;
-        let one = |(slots, path, param, gradient): &mut (Slots, String, ParamMut<'_>, &Vec<f32>)| {
-            let (shape, mut values) = (param.shape(), param.to_vec());
-            let update = Update { path, shape: &shape, values: &mut values, gradient, gradient_scale };
-            optimizer.apply(update, slots, lr, step);
-            param.set(values);
-        };
-        if here {
-            moved.par_iter_mut().for_each(one);
-        } else {
-            moved.iter_mut().for_each(one);
-        }
+        moved.par_iter_mut().for_each(|(slots, path, param, gradient)| {
+            move_numbers(optimizer, (path.as_str(), param), gradient, slots, (lr, gradient_scale, step));
+        });
         for (slots, path, param, _) in moved {
             if let Some(average) = &mut self.average {
                 average.take(&path, &param.to_vec());
             }
             self.slots.insert(path, slots);
+        }
+    }
+
+    /// The same for parameters elsewhere: where the rule knows no tensors, numbers come here and go back.
+    fn update_there(&mut self, gradients: &[Option<Tensor<1>>], lr: f64, gradient_scale: f32) {
+        let step = self.progress.updates() + 1;
+        let trained: BTreeSet<String> = self.trained().into_iter().map(|(path, _)| path).collect();
+        let Self { model, optimizer, slots, moments, average, .. } = self;
+        let params = model.params_mut().into_iter().filter(|(path, _)| trained.contains(path));
+        for ((path, mut param), gradient) in params.zip(gradients.iter().flatten()) {
+            let moved = (gradient, gradient_scale);
+            if !optimizer.apply_there(moments, (path.as_str(), &mut param), moved, slots, (lr, step)) {
+                let gradient = floats(gradient.clone().into_data());
+                let slots = slots.entry(path.clone()).or_default();
+                move_numbers(optimizer, (path.as_str(), &mut param), &gradient, slots, (lr, gradient_scale, step));
+            }
+            if let Some(average) = average {
+                average.take(&path, &param.to_vec());
+            }
         }
     }
 
@@ -480,9 +494,17 @@ fn paired(sequences: &[Sequence]) -> Result<(), TrainError> {
     }
 }
 
-fn zeros(gradients: &[Vec<f32>]) -> f64 {
-    let zeros = gradients.iter().flatten().filter(|g| **g == 0.0).count();
-    zeros as f64 / gradients.iter().map(Vec::len).sum::<usize>().max(1) as f64
+fn move_numbers(
+    optimizer: &Optimizer,
+    (path, param): (&str, &mut ParamMut<'_>),
+    gradient: &[f32],
+    slots: &mut Slots,
+    (lr, gradient_scale, step): (f64, f32, u64),
+) {
+    let (shape, mut values) = (param.shape(), param.to_vec());
+    let update = Update { path, shape: &shape, values: &mut values, gradient, gradient_scale };
+    optimizer.apply(update, slots, lr, step);
+    param.set(values);
 }
 
 /// Decides what is trained and puts the model on the tape.

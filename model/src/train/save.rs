@@ -161,7 +161,9 @@ impl Run {
             let count = param.shape().iter().product();
             (path, Numbers::Parameter(param, [count]))
         });
-        let slots = self.slots.iter().flat_map(|(path, slots)| {
+        let remembered =
+            if self.moments.is_empty() { Cow::Borrowed(&self.slots) } else { Cow::Owned(self.moments.read()) };
+        let slots = remembered.iter().flat_map(|(path, slots)| {
             [("first", &slots.first), ("second", &slots.second)]
                 .map(|(slot, values)| (format!("{path}#{slot}"), Numbers::of(values)))
         });
@@ -231,6 +233,7 @@ impl Run {
                 .ok_or_else(|| refuse(format!("{name} is missing or has another size")))
         };
         self.slots.clear();
+        self.moments.clear();
         for (path, shape) in &trained {
             // Before the first update there is nothing to remember.
             if state.progress.updates() > 0 {

@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
-use hearth_shared::spec::{AdapterSpec, BottleneckSpec, LoraSpec, Precision, TrainSpec, VirtualTokensSpec};
+use hearth_shared::spec::{
+    AdapterSpec, BottleneckSpec, LoraSpec, OptimizerKind, Precision, TrainSpec, VirtualTokensSpec,
+};
 
 use super::data::Sequence;
 use super::loss::Objective;
@@ -21,6 +23,7 @@ use crate::{adapter, device};
 mod care;
 mod precision;
 mod rows;
+mod there;
 
 const VOCAB: usize = 50;
 
@@ -355,8 +358,9 @@ fn chunked_is_plain(model: &Transformer, objective: Objective) {
     };
     let scale = 0.25;
     let ours = hidden();
-    let (sums, surrogate) =
+    let (losses, surrogate) =
         loss::cross_entropy(&model, ours.clone(), &pass, objective, &vec![scale; pass.positions.len()]);
+    let (sums, _) = losses.read();
     let tape = surrogate.unwrap().backward();
     let plain = hidden();
     let n = pass.positions.len();

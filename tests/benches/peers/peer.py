@@ -20,6 +20,7 @@ class Peer:
         torch.set_num_threads(THREADS)
         self.model = None
         self.optimizer = None
+        self.device = "cpu"
 
     def load(self, path):
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
@@ -47,8 +48,8 @@ class Peer:
         seconds = time.perf_counter() - started
         return {"seconds": seconds, "best": best, "logits": out.logits[0, -1].tolist()}
 
-    def train(self, base, learning_rate, weight_decay, max_grad_norm, adapter=None):
-        """Every weight, or those of an adapter. Norms and biases don't decay."""
+    def train(self, base, learning_rate, weight_decay, max_grad_norm, adapter=None, device="cpu", bf16=False):
+        """Every weight, or those of an adapter. Norms and biases don't decay. `bf16` casts products and compiles."""
         self.model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="sdpa").train()
         name = f"PyTorch {torch.__version__}"
         if adapter:
@@ -56,6 +57,8 @@ class Peer:
 
             self.model = peft.PeftModel.from_pretrained(self.model, adapter, is_trainable=True).train()
             name = f"PEFT {peft.__version__}"
+        self.device = device
+        self.model.to(device)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         groups = [
             dict(params=[p for p in self.trained if p.dim() > 1], weight_decay=weight_decay),
@@ -64,21 +67,56 @@ class Peer:
         groups = [group for group in groups if group["params"]]
         self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
         self.max_grad_norm = max_grad_norm
+        self.bf16 = bf16
+        self.loss = torch.compile(self.plain_loss) if bf16 else self.plain_loss
         return {"name": name, "parameters": sum(p.numel() for p in self.trained)}
+
+    def plain_loss(self, tokens):
+        logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
+        return cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
     def step(self, rows):
         tokens = torch.tensor(rows)
         started = time.perf_counter()
-        logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
-        loss = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        value = self.one(tokens.to(self.device))
+        return {"seconds": time.perf_counter() - started, "loss": value}
+
+    def one(self, tokens):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            loss = self.loss(tokens)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         value = loss.item()
-        return {"seconds": time.perf_counter() - started, "loss": value}
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        return value
+
+    def stretch(self, rows, seconds):
+        """Steps on the same rows for a while, so that the card can be watched."""
+        tokens = torch.tensor(rows).to(self.device)
+        steps, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            self.one(tokens)
+            steps += 1
+        return {"steps": steps, "seconds": time.perf_counter() - started}
+
+    def product(self, size):
+        """Operations a second of a large product in bf16."""
+        x, y = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+        best = float("inf")
+        for _ in range(20):
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            x @ y
+            torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - started)
+        return {"flops": 2 * size**3 / best}
 
     def memory(self):
+        if self.device != "cpu":
+            return {"peak": torch.cuda.max_memory_reserved()}
         return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 

@@ -44,6 +44,11 @@ impl Peer {
         Ok(Self { child, orders, answers })
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Gives an order and waits for the answer.
     pub fn ask(&mut self, order: &Value) -> Result<Value> {
         writeln!(self.orders, "{order}")?;

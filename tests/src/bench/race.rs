@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use hearth_model::device::{self, Device};
 use hearth_model::train::{Batches, Run, Sequence};
 use hearth_model::transformer::Transformer;
-use hearth_model::{adapter, device, peft};
+use hearth_model::{adapter, peft};
 use hearth_shared::spec::TrainSpec;
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ use super::table::{Table, median};
 
 /// Steps whose losses must agree.
 const PROVED: usize = 5;
+/// Of losses in f32.
 const TOLERANCE: f64 = 1e-3;
 
 /// What is raced.
@@ -33,17 +35,51 @@ pub struct Race<'a> {
     pub goal: f64,
 }
 
+/// Where both sides compute, and how.
+#[derive(Debug)]
+pub struct Ground {
+    pub device: Device,
+    /// torch's name of the device.
+    pub name: &'static str,
+    /// Whether the peer casts products to bf16 and compiles; the spec says the same of our side.
+    pub bf16: bool,
+    /// What the first losses may differ by.
+    pub tolerance: f64,
+}
+
+/// Both sides behind their steps.
+pub struct Raced {
+    /// What the peer says of itself.
+    pub about: Value,
+    /// Of each step, ours and the peer's.
+    pub seconds: [Vec<f64>; 2],
+    pub run: Run,
+    pub torch: Peer,
+}
+
 impl Race<'_> {
     /// Tokens that the race reads.
     pub fn tokens(&self) -> usize {
         self.steps * self.rows * self.time + 1
     }
 
+    /// Both sides' steps in turn on `ids`, on the CPU in f32.
+    ///
+    /// # Errors
+    /// The losses differ, or a side fails.
+    pub fn run(&self, table: &mut Table, model: Transformer, spec: &TrainSpec, ids: &[u32]) -> Result<()> {
+        let ground = Ground { device: device::cpu(), name: "cpu", bf16: false, tolerance: TOLERANCE };
+        let Raced { about, seconds: [ours, theirs], mut torch, .. } = self.on(&ground, model, spec, ids)?;
+        let theirs_peak = number(&torch.ask(&json!({"do": "memory"}))?, "peak")?;
+        self.enter(table, &about, [&ours, &theirs], [peak()?, theirs_peak]);
+        Ok(())
+    }
+
     /// Both sides' steps in turn on `ids`.
     ///
     /// # Errors
     /// The losses differ, or a side fails.
-    pub fn run(&self, table: &mut Table, mut model: Transformer, spec: &TrainSpec, ids: &[u32]) -> Result<()> {
+    pub fn on(&self, ground: &Ground, mut model: Transformer, spec: &TrainSpec, ids: &[u32]) -> Result<Raced> {
         let Self { rows, time, steps, .. } = *self;
         let spec = TrainSpec {
             max_steps: Some(steps as u64),
@@ -57,10 +93,10 @@ impl Race<'_> {
         let scratch = tempfile::tempdir()?;
         let mut order = json!({
             "do": "train", "base": self.base, "learning_rate": spec.learning_rate, "weight_decay": spec.weight_decay,
-            "max_grad_norm": spec.max_grad_norm,
+            "max_grad_norm": spec.max_grad_norm, "device": ground.name, "bf16": ground.bf16,
         });
         if let Some(adapter) = &spec.adapter {
-            adapter::apply(&mut model, adapter, 17, &device::cpu())?;
+            adapter::apply(&mut model, adapter, 17, &ground.device)?;
             peft::save(scratch.path(), &model, adapter, "base")?;
             order["adapter"] = json!(scratch.path());
         }
@@ -75,18 +111,17 @@ impl Race<'_> {
         for (step, rows) in windows.chunks_exact(rows).enumerate() {
             let started = Instant::now();
             let report = run.step()?;
+            ground.device.sync()?;
             ours.push(started.elapsed().as_secs_f64());
             let answer = torch.ask(&json!({"do": "step", "rows": rows}))?;
             theirs.push(number(&answer, "seconds")?);
             let loss = number(&answer, "loss")?;
-            let seconds = format!("{:.2} {:.2}", ours[step], theirs[step]);
+            let seconds = format!("{:.3} {:.3}", ours[step], theirs[step]);
             println!("{:>4}  {:>11.5}  {loss:>12.5}  {seconds}", step + 1, report.loss);
             let apart = (report.loss - loss).abs();
-            ensure!(step >= PROVED || apart < TOLERANCE, "losses differ by {apart} at step {}", step + 1);
+            ensure!(step >= PROVED || apart < ground.tolerance, "losses differ by {apart} at step {}", step + 1);
         }
-        let theirs_peak = number(&torch.ask(&json!({"do": "memory"}))?, "peak")?;
-        self.enter(table, &about, [&ours, &theirs], [peak()?, theirs_peak]);
-        Ok(())
+        Ok(Raced { about, seconds: [ours, theirs], run, torch })
     }
 
     fn enter(&self, table: &mut Table, about: &Value, [ours, theirs]: [&[f64]; 2], [our_peak, peak]: [f64; 2]) {
