@@ -72,7 +72,12 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
             match tests.as_deref() {
                 None => Ok(()),
                 Some([]) => without_page(paths).map(|counts| first = counts),
-                Some(arguments) => native(paths, arguments),
+                Some(arguments) => {
+                    if selection.only.as_deref() == Some("unit") {
+                        first = unit_tests_of_the_page(paths)?;
+                    }
+                    native(paths, arguments)
+                }
             }
         },
     )?;
@@ -82,7 +87,7 @@ pub fn run(paths: &Paths, selection: &Selection) -> Result<()> {
             let page: Vec<String> = ["--test", "it", "--"].into_iter().chain(NEEDS_PAGE).map(str::to_owned).collect();
             finish(first.and(with_page(paths, &page)?))
         }
-        Some(arguments) => finish(with_page(paths, arguments)?),
+        Some(arguments) => finish(first.and(with_page(paths, arguments)?)),
     }
 }
 
@@ -142,20 +147,32 @@ fn without_page(paths: &Paths) -> Result<Counts> {
     small.extend(names.into_iter().flat_map(|name| ["--test".to_owned(), name]));
     let server = ["--test", "it", "--"].into_iter().chain(NEEDS_PAGE.into_iter().flat_map(|name| ["--skip", name]));
     let server: Vec<String> = server.map(str::to_owned).collect();
-    let mut sum = Counts::default();
+    let mut sum = unit_tests_of_the_page(paths)?;
     for (name, arguments) in [("tests without server and page", small), ("tests of the server", server)] {
-        let (counts, output) = step(paths, name, TEST_HINT, |step| {
-            let (status, lines) = step.capture(cargo_test(paths)?.args(&arguments))?;
-            let counts = Counts::of(&lines, status)?;
-            step.note(counts.to_string());
-            Ok((counts, lines))
-        })?;
-        if !counts.succeeded() {
-            println!("{}", output.join("\n"));
-        }
-        sum = sum.and(counts);
+        sum = sum.and(quietly(paths, name, cargo_test(paths)?.args(&arguments))?);
     }
     Ok(sum)
+}
+
+/// The page's own unit tests, run natively. By themselves: with the other crates the page would bring burn features of its worker.
+fn unit_tests_of_the_page(paths: &Paths) -> Result<Counts> {
+    let mut command = paths.cargo();
+    command.args(["test", "--package", "hearth-frontend", "--lib", "--no-default-features", "--features", "app"]);
+    quietly(paths, "unit tests of the page", linted(&mut command)?.args(["--profile", "page-units"]))
+}
+
+/// Runs tests whose output is shown only where one fails.
+fn quietly(paths: &Paths, name: &str, command: &mut Command) -> Result<Counts> {
+    let (counts, output) = step(paths, name, TEST_HINT, |step| {
+        let (status, lines) = step.capture(command)?;
+        let counts = Counts::of(&lines, status)?;
+        step.note(counts.to_string());
+        Ok((counts, lines))
+    })?;
+    if !counts.succeeded() {
+        println!("{}", output.join("\n"));
+    }
+    Ok(counts)
 }
 
 /// Runs tests on the screen.
