@@ -115,9 +115,9 @@ fn gradients_are_those_of_transformers() -> Result {
         let hidden = model.hidden(ids(std::slice::from_ref(&batch.inputs), &device), ctx);
         let count = batch.targets.len() as f64;
         let weights = vec![1.0 / count as f32; time - 1];
-        let (sums, scalar) = loss::cross_entropy(&model, hidden, &batch, Objective::default(), &weights);
+        let (losses, scalar) = loss::cross_entropy(&model, hidden, &batch, Objective::default(), &weights);
         let mut scalar = scalar.ok_or("there is something to train")?;
-        let mut loss = sums.loss / count;
+        let mut loss = losses.read().0.loss / count;
         if let Some((moe, balance)) = model.config().moe.zip(routing.balance(None)) {
             loss += moe.balance * f64::from(balance.clone().into_scalar::<f32>());
             scalar = scalar + balance * moe.balance;

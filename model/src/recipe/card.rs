@@ -18,7 +18,7 @@ use crate::transformer::Transformer;
 pub struct Card {
     pub recipe: Recipe,
     pub command: String,
-    /// Name of what the steps were computed on; the first ones' losses below are the CPU's. Older cards don't say.
+    /// Names of what the steps were computed on; the first ones' losses below are a CPU's. Older cards don't say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device: String,
     pub parameters: u64,

@@ -71,7 +71,7 @@ impl Recipe {
         let card = Card {
             recipe: self.clone(),
             command: format!("hearth train --recipe {0}/recipe.json --out {0}", self.folder),
-            device: device::info(&device::best()).name,
+            device: computed_on(&at.work),
             parameters: prepared.config.parameters(),
             training_tokens,
             first_losses: self.first_steps(fresh, windows, &at.out)?,
@@ -107,13 +107,17 @@ impl Recipe {
     ) -> Result<Transformer, RecipeError> {
         let spec = self.spec(stage);
         model.set_dropout(stage.drops());
-        let model = model.to_device(&device::best());
+        let device = device::best();
+        let model = model.to_device(&device);
         let checkpoint = at.work.join(name);
         let mut run = if checkpoint.is_dir() {
             Run::resume(&checkpoint, &spec, model, sequences, None)?
         } else {
             Run::new(&spec, model, sequences, None)?
         };
+        if !run.is_done() {
+            note_device(&at.work, &device::info(&device).name)?;
+        }
         let losses = at.work.join(format!("{name}.csv"));
         forget_after(&losses, run.progress().step)?;
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&losses).map_err(io(&losses))?;
@@ -245,6 +249,23 @@ fn losses(path: &Path) -> Vec<(u64, f64)> {
         Some((step.parse().ok()?, loss.parse().ok()?))
     };
     text.lines().filter_map(line).collect()
+}
+
+/// Names of all that computed steps of this making, one a line.
+const DEVICES: &str = "devices.txt";
+
+fn note_device(work: &Path, name: &str) -> Result<(), RecipeError> {
+    let path = work.join(DEVICES);
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    if known.lines().any(|line| line == name) {
+        return Ok(());
+    }
+    write(&path, format!("{known}{name}\n").as_bytes())
+}
+
+fn computed_on(work: &Path) -> String {
+    let names = std::fs::read_to_string(work.join(DEVICES)).unwrap_or_default();
+    names.lines().collect::<Vec<_>>().join(", then ")
 }
 
 /// Drops what was written after the checkpoint that a run goes on from.

@@ -47,7 +47,7 @@ fn main() -> Result<()> {
             "product" => product(&mut table, &device)?,
             "proof" => course(&mut table, &device, tiny, Shape { rows: 8, time: 256, steps: 12 }, Precision::F32)?,
             "small" => course(&mut table, &device, tiny, Shape { rows: 64, time: 512, steps: 24 }, Precision::Bf16)?,
-            _ => course(&mut table, &device, large, Shape { rows: 16, time: 1024, steps: 14 }, Precision::Bf16)?,
+            _ => course(&mut table, &device, large, Shape { rows: 4, time: 1024, steps: 14 }, Precision::Bf16)?,
         }
     }
     println!("\n{table}");
