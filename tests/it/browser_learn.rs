@@ -9,6 +9,7 @@ use hearth_shared::learn::exercise::{Facts, Verdict, find};
 use hearth_shared::learn::progress::Progress;
 use hearth_tests::{Browser, Look, Server};
 use serde_json::Value;
+use thirtyfour::Key;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const FRAME: &str = "const frame = document.querySelector('.learn-lab iframe'), inside = frame.contentDocument;";
@@ -50,6 +51,18 @@ async fn solved(browser: &Browser, count: usize) -> Result<()> {
     browser.wait(&format!("return document.querySelector('[data-solved]')?.dataset.solved === '{count}'")).await
 }
 
+/// An arrow key widens the text, and Enter takes that back.
+async fn the_separator_moves(browser: &Browser) -> Result<()> {
+    let share = "Number(document.querySelector('[role=separator]').getAttribute('aria-valuenow'))";
+    let width = "document.querySelector('.learn-text').getBoundingClientRect().width";
+    let (shared, wide): (f64, f64) = browser.eval(&format!("return [{share}, {width}]")).await?;
+    browser.find("[role=separator]").await?.focus().await?;
+    browser.press(Key::Right + "").await?;
+    browser.wait(&format!("return {share} > {shared} && {width} > {wide} + 9")).await?;
+    browser.press(Key::Enter + "").await?;
+    browser.wait(&format!("return {share} === {shared} && {width} === {wide}")).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exercise_is_refused_solved_and_kept() -> Result<()> {
     let server = Server::start().await?;
@@ -64,6 +77,7 @@ async fn an_exercise_is_refused_solved_and_kept() -> Result<()> {
     // The page in the frame has no rail, and its address keeps saying so.
     let bare: bool = browser.eval(&format!("{FRAME} return inside.querySelector('.rail') === null")).await?;
     ensure!(bare, "a rail in the frame");
+    the_separator_moves(&browser).await?;
     ensure!(browser.count("[data-state=untried]").await? == 2, "something counts as tried before anything was done");
 
     // A wrong attempt: 4 bits, however they share a scale.

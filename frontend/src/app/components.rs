@@ -4,13 +4,21 @@ pub mod chart;
 pub mod dialog;
 pub mod field;
 pub mod icons;
+pub mod split;
 pub mod toast;
+pub mod tour;
 
 use leptos::prelude::*;
 
 use super::client::ClientError;
 use super::i18n::{t, use_i18n};
 use icons::Icon;
+
+/// Calls `work` when the page shows what signals changed: effects run before attributes that follow the same signals are set, and even a frame
+/// may come between.
+pub fn after_drawing(work: impl FnOnce() + 'static) {
+    request_animation_frame(move || request_animation_frame(work));
+}
 
 /// A failed load: what happened, and a way to try again.
 #[component]

@@ -16,12 +16,14 @@ use super::frame::{LabFrame, Seen};
 use super::jobs::Jobs;
 use super::markdown::html;
 use crate::app::components::icons::Icon;
+use crate::app::components::split::{Split, Splitter};
 use crate::app::components::{Failure, Skeleton};
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::store::Load;
 
 /// Windows where the lab stands below the text. As in `learn.css`.
 const STACKED: &str = "(max-width: 68rem)";
+const SPLIT: &str = "hearth.learn.split";
 
 /// The page at `/learn/:chapter`. Another chapter has another frame: everything below is made anew.
 #[component]
@@ -70,6 +72,12 @@ fn ChapterPage(at: usize) -> impl IntoView {
             Some((chapter.lab.clone(), chapter.tasks().next()?.exercise.watched))
         })
     });
+    let split = Split::stored(SPLIT);
+    // Fine-tunes in the lab's place have a width of their own, and no separator.
+    let share = move || {
+        let jobs = lab.with(|lab| matches!(lab, Some((None, _))));
+        if jobs { None } else { split.property() }
+    };
     let seen = RwSignal::new(None::<Seen>);
     let frame: NodeRef<Iframe> = NodeRef::new();
     let failure = move || {
@@ -84,7 +92,7 @@ fn ChapterPage(at: usize) -> impl IntoView {
                 <Icon name="back" size=16/>
                 {t!(i18n, learn.title)}
             </a>
-            <div class="learn-body">
+            <div class="learn-body" class:splitting=move || split.is_dragged() style:--split=share>
                 {move || match (chapter.get(), failure()) {
                     (Some(chapter), _) => view! { <Text at chapter seen frame/> }.into_any(),
                     (None, Some(error)) => {
@@ -95,7 +103,15 @@ fn ChapterPage(at: usize) -> impl IntoView {
                 }}
                 {move || match lab.get() {
                     Some((None, Watched::Jobs)) => view! { <Jobs seen/> }.into_any(),
-                    Some((Some(lab), watched)) => view! { <LabFrame lab watched seen frame/> }.into_any(),
+                    Some((Some(lab), watched)) => view! {
+                        <Splitter
+                            split
+                            label=Signal::derive(move || t_string!(i18n, learn.split).to_owned())
+                            help=Signal::derive(move || t_string!(i18n, learn.split_help).to_owned())
+                        />
+                        <LabFrame lab watched seen frame/>
+                    }
+                    .into_any(),
                     _ => ().into_any(),
                 }}
             </div>
