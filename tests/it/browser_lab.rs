@@ -155,5 +155,66 @@ async fn a_cell_shows_the_sum_that_made_it() -> Result<()> {
         anyhow::bail!("the inspector says {words}");
     };
     ensure!((scaled - model).abs() < 2e-4, "{scaled} is not the model's {model}");
+    let root = "return document.querySelector('#numbers math mfrac > msqrt') instanceof MathMLElement";
+    ensure!(browser.eval::<bool>(root).await?, "no fraction with a root: {words}");
+    ways_of_looking(&browser, model).await?;
+    tour(&browser).await?;
     browser.close().await
+}
+
+/// The matrix as a table holds the same number; nearer, its cells have numbers and the chosen one stays in sight.
+async fn ways_of_looking(browser: &Browser, model: f64) -> Result<()> {
+    browser.click("#stage-table").await?;
+    let cell = "const cell = document.querySelectorAll('.stage-table tbody tr')[4].querySelectorAll('td')[2];
+        return Number(cell.textContent.replace(/\\u2212/g, '-'))";
+    let listed: f64 = browser.eval(cell).await?;
+    ensure!((listed - model).abs() < 2e-4, "the table says {listed}, the inspector {model}");
+    browser.screenshot("lab-matrix-table").await?;
+    browser.click("#stage-table").await?;
+    browser.wait("return !document.querySelector('.stage-table')").await?;
+    for _ in 0..2 {
+        browser.click("#stage-in").await?;
+    }
+    browser
+        .wait(
+            "const numbers = document.querySelector('#stage .cell-numbers');
+             const context = numbers.getContext('2d');
+             if (numbers.width < 500) return false;
+             const pixels = context.getImageData(0, 0, numbers.width, numbers.height).data;
+             return pixels.some(part => part > 0)",
+        )
+        .await?;
+    browser.find("#stage").await?.focus().await?;
+    browser.press(Key::End + "").await?;
+    browser
+        .wait(
+            "const right = css => document.querySelector(css).getBoundingClientRect().right;
+             return right('#stage .mark-col') <= right('.stage-view') + 1",
+        )
+        .await?;
+    browser.find(".stage-figure").await?.scroll_into_view().await?;
+    browser.screenshot("lab-matrix-near").await?;
+    Ok(())
+}
+
+/// The tour outlines what it speaks of, and leaves nothing behind.
+async fn tour(browser: &Browser) -> Result<()> {
+    browser.click(".tour-start").await?;
+    browser.wait("return document.querySelector('.lab-text.tour-target') !== null").await?;
+    browser.click(".tour-panel .primary").await?;
+    browser
+        .wait(
+            "return document.querySelector('.tour-place')?.textContent === '2 of 5'
+                 && document.querySelector('.lab-tokens.tour-target') !== null
+                 && document.activeElement?.matches('.tour-panel')",
+        )
+        .await?;
+    browser.press(Key::Escape + "").await?;
+    browser
+        .wait(
+            "return document.querySelector('.tour-panel, .tour-target') === null
+                 && document.activeElement?.matches('.tour-start')",
+        )
+        .await?;
+    Ok(())
 }

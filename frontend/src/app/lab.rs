@@ -14,6 +14,7 @@ pub mod host;
 mod inside;
 mod inspect;
 mod keep;
+mod matrix;
 mod next;
 mod opening;
 mod picture;
@@ -29,11 +30,13 @@ mod share;
 mod steps;
 mod tabs;
 mod tokens;
+mod tour;
 mod wire;
 pub mod words;
 
 use leptos::prelude::*;
 
+use super::components::tour::Tour;
 use super::i18n::{t, use_i18n};
 use examples::Example;
 
@@ -74,7 +77,10 @@ pub fn Lab() -> impl IntoView {
         >
             <tabs::Tabs/>
             <header class="lab-head">
-                <h1>{t!(i18n, lab.title)}</h1>
+                <div class="lab-title">
+                    <h1>{t!(i18n, lab.title)}</h1>
+                    <Tour stops=&tour::STOPS/>
+                </div>
                 <p>{t!(i18n, lab.lead)}</p>
             </header>
             <controls::Controls/>

@@ -49,7 +49,7 @@ fn paths(name: &str) -> &'static str {
     PATHS.iter().find(|(drawn, _)| *drawn == name).map_or(r#"<circle cx="12" cy="12" r="3"/>"#, |(_, paths)| paths)
 }
 
-const PATHS: [(&str, &str); 43] = [
+const PATHS: [(&str, &str); 44] = [
     ("plan", r#"<path d="M4 19.5h16"/><path d="M6.5 16v-4M11 16V7.5M15.5 16v-6M20 16V4.5"/>"#),
     ("home", r#"<path d="M4 11.2 12 4.5l8 6.7"/><path d="M6 9.8V19.5h12V9.8"/><path d="M10 19.5v-5h4v5"/>"#),
     (
@@ -113,6 +113,7 @@ const PATHS: [(&str, &str); 43] = [
         r#"<path d="M4.5 7h15M9.5 7V5a1 1 0 0 1 1-1h3a1 1 0 0 1 1 1v2M6.5 7l.8 11.2a2 2 0 0 0 2 1.8h5.4a2 2 0 0 0 2-1.8L17.5 7M10.3 11v5M13.7 11v5"/>"#,
     ),
     ("plus", r#"<path d="M12 5v14M5 12h14"/>"#),
+    ("minus", r#"<path d="M5 12h14"/>"#),
     ("check", r#"<path d="m5 12.8 4.6 4.5L19 7.5"/>"#),
     ("warn", r#"<path d="M12 4.2 3.3 19.3h17.4z"/><path d="M12 10v4.2M12 16.8h.01"/>"#),
     ("info", r#"<circle cx="12" cy="12" r="8.5"/><path d="M12 11.2v5M12 8h.01"/>"#),

@@ -38,6 +38,12 @@ impl Palette {
         std::array::from_fn(|i| self.zero[i] + (end[i] - self.zero[i]) * share)
     }
 
+    /// What letters are drawn in on the colour of a share: dark on a light one, light on a dark one (BT.601's luma).
+    pub fn ink_on(&self, share: f32) -> &'static str {
+        let [red, green, blue] = self.at(share);
+        if 0.299 * red + 0.587 * green + 0.114 * blue > 140.0 { "#1b1916" } else { "#fffdf8" }
+    }
+
     /// Its colours as pixels: as many steps as a pixel has, on either side of zero.
     fn table(&self) -> [Pixel; 2 * STEPS + 1] {
         std::array::from_fn(|index| pixel(self.at((index as f32 - STEPS as f32) / STEPS as f32)))

@@ -88,12 +88,18 @@ impl Here<'_> {
             Step::Keys => "k",
             _ => "v",
         };
+        let dim = self.cell.col;
         view! {
-            <Formula left=format!("{symbol}[{}]", self.cell.col) right=figure(f64::from(self.value()))/>
+            <Formula said=format!("{symbol}[{dim}]") right=figure(f64::from(self.value()))>
+                <msub>
+                    <mi>{symbol}</mi>
+                    <mn>{dim}</mn>
+                </msub>
+            </Formula>
             {rotated
                 .then(|| view! { <p class="hint">{t_string!(i18n, lab.rotated, position = position)}</p> })}
             <p class="numbers-head">{t_string!(i18n, lab.vector, size = vector.len())}</p>
-            <Bars values=vector lit=self.cell.col/>
+            <Bars values=vector lit=dim/>
             <p class="hint num">"‖" {symbol} "‖ · " {t!(i18n, lab.norm)} " " {figure(norm)}</p>
         }
     }
@@ -103,13 +109,21 @@ impl Here<'_> {
         let dot = self.forward.dot(self.at, self.cell.row, self.cell.col);
         let size = self.forward.facts.head_dim;
         let scaled = dot.sum * f64::from(dot.scale);
+        let sum = figure(dot.sum);
         view! {
-            <Formula left="q · k".to_owned() right=figure(dot.sum)/>
-            <Formula
-                left=format!("{} ÷ √{size}", figure(dot.sum))
-                right=figure(scaled)
-                strong=true
-            />
+            <Formula said="q · k" right=sum.clone()>
+                <mi>"q"</mi>
+                <mo>"·"</mo>
+                <mi>"k"</mi>
+            </Formula>
+            <Formula said=format!("{sum} ÷ √{size}") right=figure(scaled) strong=true>
+                <mfrac>
+                    <mn>{sum}</mn>
+                    <msqrt>
+                        <mn>{size}</mn>
+                    </msqrt>
+                </mfrac>
+            </Formula>
             <ModelSays value=f64::from(dot.computed)/>
             <p class="numbers-head">
                 {t_string!(i18n, lab.dot_terms, size = size, sum = figure(dot.sum))}
@@ -131,11 +145,13 @@ impl Here<'_> {
         };
         view! {
             <Formula
-                left=score.clone()
-                right=if later { "−∞".to_owned() } else { score }
+                said=score.clone()
+                right=if later { "−∞".to_owned() } else { score.clone() }
                 sign="→"
                 strong=true
-            />
+            >
+                <mn>{score}</mn>
+            </Formula>
             <p class="soft">{words}</p>
         }
     }
@@ -151,23 +167,55 @@ impl Here<'_> {
         let numerator = softmax.numerators[col];
         let weight = numerator / softmax.denominator;
         let shares: Vec<f32> = softmax.computed[..=row].to_vec();
+        let (score, max) = (figure(score), figure(f64::from(softmax.max)));
+        let (above, below) = (figure(numerator), figure(softmax.denominator));
         view! {
             <Formula
-                left=format!("e^({} − {})", figure(score), figure(f64::from(softmax.max)))
-                right=figure(numerator)
+                said=format!("e^({score} − {max})")
+                right=above.clone()
                 note=t_string!(i18n, lab.numerator).to_owned()
-            />
+            >
+                <msup>
+                    <mi>"e"</mi>
+                    <mrow>
+                        <mn>{score}</mn>
+                        <mo>"−"</mo>
+                        <mn>{max}</mn>
+                    </mrow>
+                </msup>
+            </Formula>
             <Formula
-                left="Σ e^(s − max)".to_owned()
-                right=figure(softmax.denominator)
+                said="Σ e^(s − max)"
+                right=below.clone()
                 note=t_string!(i18n, lab.denominator, count = row + 1)
-            />
+            >
+                <munder>
+                    <mo>"∑"</mo>
+                    <mi>"j"</mi>
+                </munder>
+                <msup>
+                    <mi>"e"</mi>
+                    <mrow>
+                        <msub>
+                            <mi>"s"</mi>
+                            <mi>"j"</mi>
+                        </msub>
+                        <mo>"−"</mo>
+                        <mi>"max"</mi>
+                    </mrow>
+                </msup>
+            </Formula>
             <Formula
-                left=format!("{} ÷ {}", figure(numerator), figure(softmax.denominator))
+                said=format!("{above} ÷ {below}")
                 right=percent(weight)
                 note=t_string!(i18n, lab.weight).to_owned()
                 strong=true
-            />
+            >
+                <mfrac>
+                    <mn>{above}</mn>
+                    <mn>{below}</mn>
+                </mfrac>
+            </Formula>
             <ModelSays value=f64::from(softmax.computed[col])/>
             <p class="numbers-head">{t_string!(i18n, lab.row_weights, query = self.token(row))}</p>
             <Bars values=shares lit=col/>
@@ -177,9 +225,28 @@ impl Here<'_> {
 
     fn output(&self) -> impl IntoView + use<> {
         let i18n = use_i18n();
-        let mix = self.forward.mix(self.at, self.cell.row, self.cell.col);
+        let dim = self.cell.col;
+        let mix = self.forward.mix(self.at, self.cell.row, dim);
         view! {
-            <Formula left=format!("Σ w · v[{}]", self.cell.col) right=figure(mix.sum) strong=true/>
+            <Formula said=format!("Σ w · v[{dim}]") right=figure(mix.sum) strong=true>
+                <munder>
+                    <mo>"∑"</mo>
+                    <mi>"j"</mi>
+                </munder>
+                <msub>
+                    <mi>"w"</mi>
+                    <mi>"j"</mi>
+                </msub>
+                <mo>"·"</mo>
+                <msub>
+                    <mi>"v"</mi>
+                    <mrow>
+                        <mi>"j"</mi>
+                        <mo>","</mo>
+                        <mn>{dim}</mn>
+                    </mrow>
+                </msub>
+            </Formula>
             <ModelSays value=f64::from(mix.computed)/>
             <p class="numbers-head">{t!(i18n, lab.mix)}</p>
             <Bars values=mix.terms.iter().map(|term| term.product).collect()/>
@@ -232,18 +299,23 @@ impl Here<'_> {
     }
 }
 
-/// `left = right`, and what it is.
+/// `left = right`, and what it is. The left side are the children, in MathML.
 #[component]
 fn Formula(
-    left: String,
+    /// The left side on one line: a fraction or a root is no text that could be read aloud.
+    #[prop(into)]
+    said: String,
     right: String,
     #[prop(default = "=")] sign: &'static str,
     #[prop(default = false)] strong: bool,
     #[prop(optional)] note: Option<String>,
+    children: Children,
 ) -> impl IntoView {
     view! {
         <p class="formula num" class:strong=strong>
-            <span class="formula-left">{left}</span>
+            <math class="formula-left" displaystyle="true" aria-label=said>
+                {children()}
+            </math>
             <span class="formula-sign">{sign}</span>
             <span class="formula-right">{right}</span>
             {note.map(|note| view! { <span class="formula-note hint">{note}</span> })}

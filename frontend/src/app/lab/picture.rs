@@ -26,7 +26,7 @@ const STYLES: [&str; 14] = [
     "display",
 ];
 /// Where drawings are: icons have no role of their own.
-const DRAWINGS: &str = "main canvas, main svg[role=img], main svg[role=group], main .chart svg";
+const DRAWINGS: &str = "main canvas:not(.cell-numbers), main svg[role=img], main svg[role=group], main .chart svg";
 /// CSS pixels; what is smaller is an ornament.
 const LEAST: (f64, f64) = (160.0, 80.0);
 /// Pixels of the file for each CSS pixel.

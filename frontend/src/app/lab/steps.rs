@@ -7,7 +7,7 @@ use leptos::prelude::*;
 
 use super::forward::{Cell, Focus, Step};
 use super::session::{Session, use_session};
-use super::{figure, heat, inspect, visible};
+use super::{figure, heat, inspect, matrix, visible};
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 
 /// More labels than this at an edge would be unreadable: then only the ones in hand are shown.
@@ -122,7 +122,7 @@ fn Strip() -> impl IntoView {
                 tabindex=move || if chosen() { "0" } else { "-1" }
                 on:click=move |_| session.step.set(step)
             >
-                <Picture step=step pins=false/>
+                <Picture step=step/>
                 <span class="strip-name">{move || name(i18n, step)}</span>
             </button>
             <span class="strip-sign" aria-hidden="true">{sign(step)}</span>
@@ -188,8 +188,9 @@ fn reveal(strip: &web_sys::HtmlDivElement, step: Step) {
 #[component]
 fn Picture(
     #[prop(into)] step: Signal<Step>,
-    /// A click chooses the cell.
-    pins: bool,
+    /// How the enlarged one is looked at, in which a click chooses the cell; none for a small one.
+    #[prop(optional)]
+    view: Option<matrix::View>,
 ) -> impl IntoView {
     let session = use_session();
     let canvas = NodeRef::<html::Canvas>::new();
@@ -223,7 +224,9 @@ fn Picture(
         }
     };
     let pin = move |event: leptos::ev::MouseEvent| {
-        if pins && let Some(cell) = locate(&event) {
+        if view.is_some()
+            && let Some(cell) = locate(&event)
+        {
             session.pin(cell);
         }
     };
@@ -243,6 +246,7 @@ fn Picture(
             on:click=pin
         >
             <canvas node_ref=canvas aria-hidden="true"></canvas>
+            {view.map(|view| view! { <matrix::Numbers step zoom=view.zoom/> })}
             {move || {
                 let rows = sides.get().0;
                 row.get().filter(|&row| row < rows)
@@ -269,6 +273,7 @@ fn Picture(
 fn Stage() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let view = matrix::View::new();
     let step = Signal::derive(move || session.step.get());
     let caption = move || {
         let size = session.forward().map_or(0, |forward| forward.facts.head_dim);
@@ -302,21 +307,26 @@ fn Stage() -> impl IntoView {
             <figcaption>
                 <strong>{caption}</strong>
                 <span class="hint">{axes}</span>
+                <matrix::Tools view/>
             </figcaption>
-            <div
-                id="stage"
-                class="stage"
-                class:square=move || step.get().is_square()
-                role="tabpanel"
-                tabindex="0"
-                aria-label=label
-                aria-describedby="numbers"
-                on:keydown=move |event| move_cell(session, &event)
-            >
-                <Labels along_rows=true/>
-                <Picture step=step pins=true/>
-                <Labels along_rows=false/>
+            <div class="stage-view" class:zoomed=move || { view.zoom.get() > 1 } hidden=move || view.as_table.get()>
+                <div
+                    id="stage"
+                    class="stage"
+                    class:square=move || step.get().is_square()
+                    style=move || format!("--zoom: {}", view.zoom.get())
+                    role="tabpanel"
+                    tabindex="0"
+                    aria-label=label
+                    aria-describedby="numbers"
+                    on:keydown=move |event| move_cell(session, view, &event)
+                >
+                    <Labels along_rows=true/>
+                    <Picture step=step view=view/>
+                    <Labels along_rows=false/>
+                </div>
             </div>
+            {move || view.as_table.get().then(|| view! { <matrix::Table step caption=Signal::derive(caption)/> })}
             <p class="hint stage-legend">
                 <i class="ramp" class:root=move || step.get() == Step::Weights></i>
                 {legend}
@@ -325,7 +335,7 @@ fn Stage() -> impl IntoView {
     }
 }
 
-fn move_cell(session: Session, event: &KeyboardEvent) {
+fn move_cell(session: Session, view: matrix::View, event: &KeyboardEvent) {
     let Some(forward) = session.forward() else {
         return;
     };
@@ -343,10 +353,12 @@ fn move_cell(session: Session, event: &KeyboardEvent) {
         _ => return,
     };
     event.prevent_default();
-    session.pin(Cell {
-        row: cell.row.min(picture.rows.saturating_sub(1)),
-        col: cell.col.min(picture.cols.saturating_sub(1)),
-    });
+    let cell =
+        Cell { row: cell.row.min(picture.rows.saturating_sub(1)), col: cell.col.min(picture.cols.saturating_sub(1)) };
+    session.pin(cell);
+    if view.zoom.get_untracked() > 1 {
+        matrix::follow(cell, [picture.rows, picture.cols]);
+    }
 }
 
 /// The tokens (or dimension numbers) along an edge of the enlarged picture.
