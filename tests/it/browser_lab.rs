@@ -209,6 +209,9 @@ async fn tour(browser: &Browser) -> Result<()> {
                  && document.activeElement?.matches('.tour-panel')",
         )
         .await?;
+    browser.screenshot("lab-tour").await?;
+    browser.show_as(&Look::phone()).await?;
+    browser.screenshot("lab-tour-phone").await?;
     browser.press(Key::Escape + "").await?;
     browser
         .wait(

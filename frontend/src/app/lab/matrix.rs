@@ -44,29 +44,21 @@ pub fn Tools(view: View) -> impl IntoView {
     let View { zoom, as_table } = view;
     view! {
         <div class="stage-tools" role="group" aria-label=move || t_string!(i18n, lab.view_title)>
-            <button
-                type="button"
-                class="icon-button small"
+            <Zoom
                 id="stage-out"
-                aria-label=move || t_string!(i18n, lab.zoom_out)
-                title=move || t_string!(i18n, lab.zoom_out)
-                disabled=move || { as_table.get() || zoom.get() == 1 }
-                on:click=move |_| zoom.update(|zoom| *zoom = (*zoom / 2).max(1))
-            >
-                <Icon name="minus" size=16/>
-            </button>
+                icon="minus"
+                label=Signal::derive(move || t_string!(i18n, lab.zoom_out))
+                disabled=Signal::derive(move || as_table.get() || zoom.get() == 1)
+                press=Callback::new(move |()| zoom.update(|zoom| *zoom = (*zoom / 2).max(1)))
+            />
             <span class="hint num" aria-live="polite">{move || format!("{} ×", zoom.get())}</span>
-            <button
-                type="button"
-                class="icon-button small"
+            <Zoom
                 id="stage-in"
-                aria-label=move || t_string!(i18n, lab.zoom_in)
-                title=move || t_string!(i18n, lab.zoom_in)
-                disabled=move || { as_table.get() || zoom.get() >= NEAREST }
-                on:click=move |_| zoom.update(|zoom| *zoom = (*zoom * 2).min(NEAREST))
-            >
-                <Icon name="plus" size=16/>
-            </button>
+                icon="plus"
+                label=Signal::derive(move || t_string!(i18n, lab.zoom_in))
+                disabled=Signal::derive(move || as_table.get() || zoom.get() >= NEAREST)
+                press=Callback::new(move |()| zoom.update(|zoom| *zoom = (*zoom * 2).min(NEAREST)))
+            />
             <button
                 type="button"
                 class="button small quiet"
@@ -77,6 +69,29 @@ pub fn Tools(view: View) -> impl IntoView {
                 {t!(i18n, lab.as_table)}
             </button>
         </div>
+    }
+}
+
+#[component]
+fn Zoom(
+    id: &'static str,
+    icon: &'static str,
+    label: Signal<&'static str>,
+    disabled: Signal<bool>,
+    press: Callback<()>,
+) -> impl IntoView {
+    view! {
+        <button
+            type="button"
+            class="icon-button small"
+            id=id
+            aria-label=label
+            title=label
+            disabled=disabled
+            on:click=move |_| press.run(())
+        >
+            <Icon name=icon size=16/>
+        </button>
     }
 }
 
