@@ -244,6 +244,7 @@ impl Jobs {
         let entry = self.base(row).await?;
         let weights = self.0.registry.location(&entry)?.weights;
         Ok(WorkSpec::FineTune(JobSpec {
+            teacher: None,
             model_path: weights.to_str().context("the data directory's path is not UTF-8")?.to_owned(),
             model_name: request.model.clone(),
             training_file: path(&request.training_file)?,

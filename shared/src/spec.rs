@@ -14,11 +14,11 @@ pub use export::{ExportDtype, ExportFormat, ExportSpec};
 pub use quantize::{BLOCK as QUANTIZE_BLOCK, Calibration, Grain, QuantizeSpec};
 use serde::{Deserialize, Serialize};
 pub use train::{
-    Auto, BYTES_PER_TOKEN, DataFacts, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective, OptimizerKind,
-    Precision, PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec, TrainSpec, Tuning,
-    Watchdog,
+    Auto, BYTES_PER_TOKEN, DataFacts, DistillSpec, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective,
+    OptimizerKind, Precision, PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec,
+    TrainSpec, Tuning, Watchdog,
 };
-pub use work::{ExportJob, JobSpec, PretrainJob, TokenizerJob, WorkSpec};
+pub use work::{ExportJob, JobSpec, PretrainJob, TeacherJob, TokenizerJob, WorkSpec};
 
 /// A value outside its bounds. `field` is the path a client wrote, e.g. `hearth.lora.r`.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use hearth_shared::event::{Level, Metrics, RunEvent, Stage};
 use hearth_shared::spec::{
-    Auto, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TokenizerSpec, WorkSpec,
+    Auto, DistillSpec, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TeacherJob, TokenizerSpec,
+    WorkSpec,
 };
 use hearth_shared::text::counted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -40,6 +41,7 @@ struct PretrainFile {
     validation_file: Option<PathBuf>,
     #[serde(default)]
     seed: u64,
+    distill: Option<DistillFile>,
     #[serde(flatten)]
     spec: PretrainSpec,
 }
@@ -58,8 +60,26 @@ struct TuneFile {
     batch_size: Auto<u32>,
     /// With it the examples are pairs of answers (DPO).
     dpo_beta: Option<Auto<f64>>,
+    distill: Option<DistillFile>,
     #[serde(default)]
     options: HearthOptions,
+}
+
+/// Learning from another model's probabilities.
+#[derive(Serialize, Deserialize, Debug)]
+struct DistillFile {
+    /// A model here by name, or the path of one; it has the trained model's tokenizer.
+    teacher: String,
+    #[serde(flatten)]
+    spec: DistillSpec,
+}
+
+impl DistillFile {
+    fn found(&self, config: &Config, runtime: &tokio::runtime::Runtime, here: &Path) -> Result<TeacherJob> {
+        self.spec.validate().map_err(|error| error.within("distill"))?;
+        let path = runtime.block_on(weights(config, here, &self.teacher)).context("distill.teacher")?;
+        Ok(TeacherJob { path, spec: self.spec })
+    }
 }
 
 pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
@@ -105,7 +125,9 @@ fn pretrain(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, fil
         TokenizerSpec::File(path) => Some(text_of(here, Path::new(path))?),
         TokenizerSpec::Model(name) => Some(runtime.block_on(weights(config, here, name))?),
     };
+    let teacher = file.distill.map(|distill| distill.found(config, runtime, here)).transpose()?;
     Ok(WorkSpec::Pretrain(PretrainJob {
+        teacher,
         training_files: file.training_files.iter().map(|path| text_of(here, path)).collect::<Result<_>>()?,
         validation_file: file.validation_file.as_deref().map(|path| text_of(here, path)).transpose()?,
         tokenizer_path,
@@ -138,7 +160,18 @@ fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: T
         let field = error.param.map(|field| format!("{field}: ")).unwrap_or_default();
         anyhow::anyhow!("{field}{}", error.message)
     })?;
-    Ok(WorkSpec::FineTune(JobSpec { model_path, model_name: file.model, training_file, validation_file, train }))
+    let teacher = file.distill.map(|distill| distill.found(config, runtime, here)).transpose()?;
+    if teacher.is_some() && train.dpo_beta.is_some() {
+        bail!("distill: a teacher has no say in preferences: leave it out");
+    }
+    Ok(WorkSpec::FineTune(JobSpec {
+        model_path,
+        model_name: file.model,
+        training_file,
+        validation_file,
+        teacher,
+        train,
+    }))
 }
 
 /// The folder or file of a model by name or path.

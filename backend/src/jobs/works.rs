@@ -247,6 +247,7 @@ impl Jobs {
         let training_files = request.training_files().iter().map(|id| path(id)).collect::<anyhow::Result<_>>()?;
         Ok(match request {
             CreateWork::Pretrain(asked) => WorkSpec::Pretrain(PretrainJob {
+                teacher: None,
                 training_files,
                 validation_file: asked.validation_file.as_deref().map(path).transpose()?,
                 tokenizer_path: self.tokenizer_path(&asked.spec.tokenizer).await?.map(text).transpose()?,

@@ -7,17 +7,26 @@ use burn::tensor::{Gradients, Tensor};
 use super::batches::MicroBatch;
 use super::loss::{self, Objective, Sums};
 use super::run::tokens;
+use crate::compress::distill::Lesson;
 use crate::moe::Routing;
 use crate::transformer::{Forward, Transformer};
 
 /// What a pass is weighed by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Weighed {
-    pub objective: Objective,
+    pub objective: Objective<'static>,
     /// Of each counted position's loss.
     pub weights: Vec<f32>,
     /// Of the experts' balance.
     pub balance: f64,
+    /// What the teacher says of the counted positions.
+    pub lesson: Option<Lesson>,
+}
+
+impl Weighed {
+    pub fn objective(&self) -> Objective<'_> {
+        Objective { lesson: self.lesson.as_ref(), ..self.objective }
+    }
 }
 
 /// Forward and backward over one micro-batch; `collect` gets every block's gradients as they come.
@@ -48,7 +57,7 @@ pub(super) fn pass(
         return Sums::default();
     };
     let hidden = stages.last(x.clone());
-    let (losses, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective, &weighed.weights);
+    let (losses, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective(), &weighed.weights);
     let Some(surrogate) = surrogate else {
         return losses.read().0;
     };

@@ -7,6 +7,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::batches::MicroBatch;
 use super::run::Evaluation;
+use crate::compress::distill::Lesson;
 use crate::device;
 use crate::kernels::{HeadProduct, with_gradient};
 use crate::projection::floats;
@@ -19,14 +20,16 @@ mod rows;
 const CHUNK_FLOATS: [usize; 2] = [1 << 24, 1 << 27];
 
 /// What is added to the cross entropy in the gradients. What is reported stays the plain cross entropy.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Objective {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Objective<'a> {
     /// Share of each target that is spread over the whole vocabulary (Szegedy 2016).
     pub label_smoothing: f64,
     /// Weight of the squared logarithm of the softmax's denominator, which keeps logits from drifting (Chowdhery 2022).
     pub z_loss: f64,
     /// Of the head's product.
     pub rounding: Option<Rounding>,
+    /// What a teacher says of the counted positions.
+    pub lesson: Option<&'a Lesson>,
 }
 
 /// Sums over the counted positions of one pass.
@@ -90,7 +93,7 @@ pub fn cross_entropy(
     model: &Transformer,
     hidden: Tensor<3>,
     batch: &MicroBatch,
-    objective: Objective,
+    objective: Objective<'_>,
     weights: &[f32],
 ) -> (Losses, Option<Tensor<1>>) {
     let count = batch.positions.len();
@@ -192,15 +195,15 @@ struct Gradients {
     bias: Option<Tensor<1>>,
 }
 
-/// [`chunks`] on the CPU, for a head that is a product and a bias.
+/// [`chunks`] on the CPU, for a head that is a product and a bias and learns from the data alone.
 fn on_slices(
     hidden: &Tensor<2>,
     head: &Head,
     (targets, weights): (&[i32], &[f32]),
-    objective: Objective,
+    objective: Objective<'_>,
     wanted: Wanted,
 ) -> Option<(Losses, Gradients)> {
-    if head.softcap.is_some() || head.rounding.is_some() {
+    if head.softcap.is_some() || head.rounding.is_some() || objective.lesson.is_some() {
         return None;
     }
     let product = HeadProduct::new(hidden, &head.weight)?;
@@ -248,7 +251,7 @@ fn chunks(
     hidden: Tensor<2>,
     head: &Head,
     (targets, weights): (&[i32], &[f32]),
-    objective: Objective,
+    objective: Objective<'_>,
     wanted: Wanted,
 ) -> (Losses, Gradients) {
     let [count, _] = hidden.dims();
@@ -263,13 +266,17 @@ fn chunks(
         let part = hidden.clone().narrow(0, start, n); // [n, D]
         let (logits, slope) = head.logits(part.clone()); // [n, V]
         let rows = start..start + n;
+        let taught = objective.lesson.map(|lesson| (lesson, logits.clone()));
         let judged = Judged::of(logits, &targets[rows.clone()]);
         each.push(judged.losses.clone().reshape([n]));
         correct.push(judged.correct.clone().reshape([n]));
         if !wanted.hidden && !wanted.weight && !wanted.bias {
             continue;
         }
-        let mut gradient = judged.gradient(&weights[rows], objective);
+        let mut gradient = judged.gradient(&weights[rows.clone()], objective);
+        if let Some((lesson, logits)) = taught {
+            gradient = lesson.gradient(rows.clone(), logits, gradient, &weights[rows]);
+        }
         if let Some(slope) = slope {
             gradient = gradient * slope;
         }
@@ -325,7 +332,7 @@ impl Judged {
     }
 
     /// `[n, V]`: of `Σ weight · objective` by the logits.
-    fn gradient(self, weights: &[f32], objective: Objective) -> Tensor<2> {
+    fn gradient(self, weights: &[f32], objective: Objective<'_>) -> Tensor<2> {
         let Objective { label_smoothing, z_loss, .. } = objective;
         let vocab = self.exp.dims()[1];
         let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);

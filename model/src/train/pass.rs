@@ -7,7 +7,8 @@ use super::batches::MicroBatch;
 use super::checkpointed::{self, Weighed};
 use super::collected::Collected;
 use super::loss::{self, Sums};
-use super::run::tokens;
+use super::run::{ids, tokens};
+use crate::compress::distill::Teacher;
 use crate::moe::Routing;
 use crate::projection::DropoutKey;
 use crate::rounding::Rounding;
@@ -35,18 +36,22 @@ impl Setting {
 #[derive(Debug)]
 pub(super) struct Worker {
     model: Transformer,
+    teacher: Option<Teacher>,
     pub gradients: Collected,
 }
 
 impl Worker {
     /// `there`: gradients stay with the parameters.
-    pub fn new(model: Transformer, there: bool) -> Self {
+    pub fn new(model: Transformer, teacher: Option<Teacher>, there: bool) -> Self {
         let gradients = Collected::new(model.trained().len(), there);
-        Self { model, gradients }
+        Self { model, teacher, gradients }
     }
 
     fn work(&mut self, pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Sums {
-        let Self { model, gradients } = self;
+        let Self { model, teacher, gradients } = self;
+        let teacher = teacher.as_ref().filter(|_| !pass.positions.is_empty());
+        let lesson = teacher.map(|teacher| teacher.lesson(ids(pass), pass.segments.as_deref(), &pass.positions));
+        let weighed = &Weighed { lesson, ..weighed.clone() };
         let collect = &mut |tape: &mut Gradients| gradients.take(model, tape);
         if setting.checkpointing {
             return checkpointed::pass(model, pass, &|| setting.forward(pass), weighed, collect);
@@ -55,7 +60,7 @@ impl Worker {
         let context =
             Forward { segments: pass.segments.as_deref(), routing: Some(&mut routing), ..setting.forward(pass) };
         let hidden = model.hidden(tokens(pass, &model.device()), context);
-        let (losses, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective, &weighed.weights);
+        let (losses, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective(), &weighed.weights);
         // Experts are balanced in every pass by itself, with the weight of its share of the step.
         let balance = routing.balance(Some(&pass.real())).filter(Tensor::is_tracked);
         let balance = balance.map(|loss| loss * weighed.balance);
@@ -74,7 +79,7 @@ pub(super) fn pass(workers: &mut [Worker; 2], pass: &MicroBatch, weighed: &Weigh
         return first.work(pass, weighed, setting);
     };
     let (front, back) = weighed.weights.split_at(one.positions.len());
-    let [front, back] = [front, back].map(|weights| Weighed { weights: weights.to_vec(), ..*weighed });
+    let [front, back] = [front, back].map(|weights| Weighed { weights: weights.to_vec(), ..weighed.clone() });
     let (mut sums, others) = rayon::join(|| first.work(&one, &front, setting), || second.work(&two, &back, setting));
     sums.add(others);
     sums

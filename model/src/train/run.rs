@@ -25,6 +25,7 @@ use super::scaler::LossScale;
 use super::schedule::Schedule;
 use super::source::Source;
 use super::watch::Watch;
+use crate::compress::distill::Teacher;
 use crate::projection::{ParamMut, ParamRef, floats, is_adapter};
 use crate::rounding::Rounding;
 use crate::transformer::{Forward, Transformer};
@@ -51,6 +52,7 @@ pub struct Run {
     pub(super) loss_scale: Option<LossScale>,
     pub(super) rounding: Option<Rounding>,
     preference: Option<Preference>,
+    teacher: Option<Teacher>,
 }
 
 /// How far a run is.
@@ -173,6 +175,7 @@ impl Run {
             model: on_tape(model, spec.frozen_layers),
             validation,
             preference,
+            teacher: None,
             schedule: Schedule::new(spec, spec.max_steps.map_or(all, |most| most.min(all))),
             optimizer: Optimizer::new(spec),
             batches,
@@ -186,6 +189,20 @@ impl Run {
             loss_scale: LossScale::new(spec),
             rounding,
         })
+    }
+
+    /// Brings the model that `spec.distill` learns from.
+    ///
+    /// # Errors
+    /// The spec learns from none, or the teacher's vocabulary is another.
+    pub fn taught_by(mut self, teacher: Transformer) -> Result<Self, TrainError> {
+        let Some(distill) = self.spec.distill else {
+            return Err(
+                SpecError::new("distill", "the run has a teacher and does not say what to learn from it").into()
+            );
+        };
+        self.teacher = Some(Teacher::new(teacher, distill, self.model.config())?);
+        Ok(self)
     }
 
     pub fn spec(&self) -> &TrainSpec {
@@ -277,6 +294,9 @@ impl Run {
     }
 
     fn step_here(&mut self) -> Result<StepReport, TrainError> {
+        if self.spec.distill.is_some() && self.teacher.is_none() {
+            return Err(SpecError::new("distill", "the run learns from a teacher and has none").into());
+        }
         let step = self.progress.step + 1;
         let position = self.position();
         let passes = self.batches.step(position);
@@ -327,7 +347,7 @@ impl Run {
         let judged =
             self.preference.as_ref().map(|preference| preference.judge(&sequences, &self.losses(passes, setting)));
         let twin = on_tape(self.model.valid(), frozen_layers);
-        let mut workers = [self.model.clone(), twin].map(|model| Worker::new(model, self.there));
+        let mut workers = [self.model.clone(), twin].map(|model| Worker::new(model, self.teacher.clone(), self.there));
         let mut sums = Sums::default();
         for pass in passes {
             let weights = match &judged {
@@ -367,8 +387,9 @@ impl Run {
 
     fn weighed(&self, weights: Vec<f32>, share: f64) -> Weighed {
         let TrainSpec { label_smoothing, z_loss, .. } = self.spec;
-        let objective = Objective { label_smoothing, z_loss, rounding: self.rounding };
-        Weighed { objective, weights, balance: share * self.model.config().moe.map_or(0.0, |moe| moe.balance) }
+        let objective = Objective { label_smoothing, z_loss, rounding: self.rounding, lesson: None };
+        let balance = share * self.model.config().moe.map_or(0.0, |moe| moe.balance);
+        Weighed { objective, weights, balance, lesson: None }
     }
 
     /// The negative log-probability of each sequence of a step.
@@ -482,7 +503,11 @@ fn add_losses(model: &Transformer, pass: &MicroBatch, forward: Forward<'static>,
 
 /// `[B, T]` token ids of a pass.
 pub(super) fn tokens(pass: &MicroBatch, device: &Device) -> Tensor<2, Int> {
-    Tensor::from_data(TensorData::new(pass.inputs.clone(), [pass.rows, pass.time]), device)
+    Tensor::from_data(ids(pass), device)
+}
+
+pub(super) fn ids(pass: &MicroBatch) -> TensorData {
+    TensorData::new(pass.inputs.clone(), [pass.rows, pass.time])
 }
 
 /// Every better answer has its worse one, and neither is empty.

@@ -21,6 +21,7 @@ use crate::transformer::Transformer;
 use crate::{adapter, device};
 
 mod care;
+mod distill;
 mod precision;
 mod rows;
 mod there;
@@ -338,14 +339,14 @@ fn a_failing_write_leaves_the_last_checkpoint_whole() {
 #[test]
 fn the_chunked_loss_equals_the_plain_one() {
     let own_head = |config| ModelConfig { tied: false, head_bias: true, logit_softcap: Some(3.0), ..config };
-    let more = Objective { label_smoothing: 0.1, z_loss: 0.02, rounding: None };
+    let more = Objective { label_smoothing: 0.1, z_loss: 0.02, ..Objective::default() };
     chunked_is_plain(&model(), Objective::default());
     chunked_is_plain(&model(), more);
     let model = Transformer::new(&own_head(model().config().clone()), 5, &device::cpu());
     chunked_is_plain(&model, more);
 }
 
-fn chunked_is_plain(model: &Transformer, objective: Objective) {
+fn chunked_is_plain(model: &Transformer, objective: Objective<'_>) {
     let spec = TrainSpec { adapter: None, ..spec() };
     let pass = Batches::new(examples(6), &spec).all().swap_remove(0);
     let device = device::cpu().autodiff();

@@ -8,7 +8,7 @@ mod kinds;
 mod pretrain;
 mod request;
 
-pub use kinds::{Objective, OptimizerKind, Precision, ScheduleKind, Tuning, Watchdog};
+pub use kinds::{DistillSpec, Objective, OptimizerKind, Precision, ScheduleKind, Tuning, Watchdog};
 pub use pretrain::{BYTES_PER_TOKEN, LEAST_VOCABULARY, PretrainSpec, Split, TextFacts, TextSpec, TokenizerSpec};
 pub use request::{Auto, DataFacts, FineTuneSpec, HearthOptions};
 
@@ -51,6 +51,9 @@ pub struct TrainSpec {
     /// Direct preference optimization with this β (Rafailov 2023), on pairs of answers; none learns what the data says.
     #[serde(default)]
     pub dpo_beta: Option<f64>,
+    /// Whoever begins the run brings the teacher; none learns from the data alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillSpec>,
     pub n_epochs: u32,
     pub max_steps: Option<u64>,
     /// Examples (or windows) per optimizer step.
@@ -127,6 +130,7 @@ impl Default for TrainSpec {
             base_weights: BaseWeights::F32,
             frozen_layers: 0,
             dpo_beta: None,
+            distill: None,
             n_epochs: 3,
             max_steps: None,
             batch_size: 4,
@@ -223,6 +227,12 @@ impl TrainSpec {
             if self.label_smoothing > 0.0 || self.z_loss > 0.0 {
                 return Err(SpecError::new("dpo_beta", "label smoothing and z-loss have no meaning with preferences"));
             }
+            if self.distill.is_some() {
+                return Err(SpecError::new("distill", "a teacher has no say in preferences: leave it out"));
+            }
+        }
+        if let Some(distill) = &self.distill {
+            distill.validate().map_err(|error| error.within("distill"))?;
         }
         bounded("loss_scale", self.loss_scale, 0.0, MOST_LOSS_SCALE)?;
         bounded("loss_scale_window", self.loss_scale_window, 1, 1_000_000)?;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ExportSpec, PretrainSpec, TextSpec, TrainSpec};
+use super::{DistillSpec, ExportSpec, PretrainSpec, TextSpec, TrainSpec};
 
 /// A job of any kind, as `spec.json` holds it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub struct JobSpec {
     pub model_name: String,
     pub training_file: String,
     pub validation_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherJob>,
     pub train: TrainSpec,
 }
 
@@ -34,8 +36,18 @@ pub struct PretrainJob {
     pub validation_file: Option<String>,
     /// A model's folder or GGUF file, or a `tokenizer.json`; none trains one.
     pub tokenizer_path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherJob>,
     pub seed: u64,
     pub spec: PretrainSpec,
+}
+
+/// Whose probabilities a run learns from, and how much.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct TeacherJob {
+    /// Folder or GGUF file.
+    pub path: String,
+    pub spec: DistillSpec,
 }
 
 /// A vocabulary from texts.

@@ -20,6 +20,7 @@ use hearth_model::transformer::Transformer;
 use hearth_shared::event::{RunEvent, Stage};
 use hearth_shared::spec::{PretrainJob, TextFacts, TokenizerSpec, TrainSpec};
 
+use super::tune::taught;
 use super::vocabulary::{self, Pace};
 use super::{Emit, Opened, Order};
 use crate::system;
@@ -59,7 +60,8 @@ pub(super) fn open(
         return Ok(None);
     };
     let facts = TextFacts { tokens: index.tokens, parameters: config.parameters() };
-    let spec = job.spec.resolve(&facts, job.seed)?;
+    let distill = job.teacher.as_ref().map(|teacher| teacher.spec);
+    let spec = TrainSpec { distill, ..job.spec.resolve(&facts, job.seed)? };
     emit(RunEvent::Decided {
         spec: Box::new(spec.clone()),
         parameters: facts.parameters,
@@ -72,6 +74,7 @@ pub(super) fn open(
     device::give_memory_back();
     system::forget_peak();
     let run = begin(&spec, &config, &shards, validation, &folder.join("checkpoints"))?;
+    let run = taught(run, job.teacher.as_ref(), &vocabulary.tokenizer)?;
     let Vocabulary { tokenizer, template, eos, .. } = vocabulary;
     let transformer = Transformer::empty(&config, &device::best());
     let bundle = ModelBundle { config, transformer, tokenizer, template, eos };

@@ -4,12 +4,13 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use hearth_model::bundle::ModelBundle;
+use hearth_model::tokenizer::Tokenizer;
 use hearth_model::train::{Run, Sequence, data, save};
 use hearth_model::transformer::Transformer;
 use hearth_model::{adapter, device};
-use hearth_shared::spec::{BaseWeights, JobSpec};
+use hearth_shared::spec::{BaseWeights, JobSpec, TeacherJob, TrainSpec};
 use hearth_shared::text::validate;
 
 use super::Opened;
@@ -34,11 +35,30 @@ pub(super) fn open(spec: &JobSpec, checkpoints: &Path) -> Result<Opened> {
     if let Some(adapter) = &spec.train.adapter {
         adapter::apply(&mut model, adapter, spec.train.seed, &device)?;
     }
+    let train = TrainSpec { distill: spec.teacher.as_ref().map(|teacher| teacher.spec), ..spec.train.clone() };
     let run = match save::latest(checkpoints) {
-        Some(last) => Run::resume(&last, &spec.train, model, training, validation)?,
-        None => Run::new(&spec.train, model, training, validation)?,
+        Some(last) => Run::resume(&last, &train, model, training, validation)?,
+        None => Run::new(&train, model, training, validation)?,
     };
-    Ok(Opened { train: spec.train.clone(), model_name: spec.model_name.clone(), bundle, run, mean_length })
+    let run = taught(run, spec.teacher.as_ref(), &bundle.tokenizer)?;
+    Ok(Opened { train, model_name: spec.model_name.clone(), bundle, run, mean_length })
+}
+
+/// The run with the teacher it is to have, which must read the same tokens.
+pub(super) fn taught(run: Run, teacher: Option<&TeacherJob>, tokenizer: &Tokenizer) -> Result<Run> {
+    let Some(teacher) = teacher else {
+        return Ok(run);
+    };
+    let bundle = ModelBundle::load(Path::new(&teacher.path), &device::best(), &mut |_| ControlFlow::Continue(()))
+        .context("cannot load the teacher")?;
+    let both = 0..tokenizer.vocab_size().min(bundle.tokenizer.vocab_size()) as u32;
+    if let Some(id) = both.into_iter().find(|id| tokenizer.decode_bytes(*id) != bundle.tokenizer.decode_bytes(*id)) {
+        let [ours, theirs] = [tokenizer, &bundle.tokenizer].map(|tokenizer| tokenizer.token_text(id));
+        bail!(
+            "distill.teacher: token {id} is {theirs:?} for the teacher and {ours:?} for the student: take a teacher with the student's tokenizer"
+        );
+    }
+    Ok(run.taught_by(bundle.transformer)?)
 }
 
 /// The file's examples as the trainer reads them. The validator passed them before; this cannot shorten them.

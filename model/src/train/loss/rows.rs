@@ -7,7 +7,7 @@ use super::{Objective, Sums};
 pub(super) fn to_gradients(
     logits: &mut [f32],
     (targets, weights): (&[i32], &[f32]),
-    objective: Objective,
+    objective: Objective<'_>,
     losses: &mut Vec<f64>,
 ) -> Sums {
     let vocab = logits.len() / targets.len();
@@ -32,7 +32,7 @@ pub(super) fn to_gradients(
     sums
 }
 
-fn one_row(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> (f64, bool) {
+fn one_row(row: &mut [f32], target: usize, objective: Objective<'_>, scale: f32) -> (f64, bool) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -45,14 +45,14 @@ fn one_row(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> 
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn one_row_avx2(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> (f64, bool) {
+fn one_row_avx2(row: &mut [f32], target: usize, objective: Objective<'_>, scale: f32) -> (f64, bool) {
     plain(row, target, objective, scale)
 }
 
 const LANES: usize = 16;
 
 #[inline(always)]
-fn plain(row: &mut [f32], target: usize, objective: Objective, scale: f32) -> (f64, bool) {
+fn plain(row: &mut [f32], target: usize, objective: Objective<'_>, scale: f32) -> (f64, bool) {
     let wanted = row[target];
     let mut best = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn smoothing_and_z_loss_have_their_gradients() {
         let logits: Vec<f32> = (0..37).map(|i| ((i * 7919) % 101) as f32 / 20.0 - 2.0).collect();
-        let objective = Objective { label_smoothing: 0.2, z_loss: 0.05, rounding: None };
+        let objective = Objective { label_smoothing: 0.2, z_loss: 0.05, ..Objective::default() };
         let value = |logits: &[f64]| {
             let lse = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
             let mean = logits.iter().sum::<f64>() / logits.len() as f64;
@@ -182,7 +182,7 @@ mod tests {
     fn the_widest_vectors_agree_with_plain_code() {
         let logits: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 / 7.0).collect();
         let (mut a, mut b) = (logits.clone(), logits);
-        let objective = Objective { label_smoothing: 0.1, z_loss: 0.01, rounding: None };
+        let objective = Objective { label_smoothing: 0.1, z_loss: 0.01, ..Objective::default() };
         let (x, y) = (one_row(&mut a, 3, objective, 1.0), plain(&mut b, 3, objective, 1.0));
         assert!((x.0 - y.0).abs() < 1e-5 && x.1 == y.1);
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::spec::{SpecError, bounded};
+
 /// What the loss is taken on.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -32,6 +34,32 @@ pub enum Tuning {
     Prompt,
     /// A small network behind both halves of every block (Houlsby 2019)
     Bottleneck,
+}
+
+/// What a teacher adds to the loss: `(1 - s) · CE + s · τ² · KL(teacher ‖ student)`, both models' logits divided by τ (Hinton 2015).
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct DistillSpec {
+    /// τ, 0.1..=20: above 1 the teacher's unlikely tokens tell more.
+    pub temperature: f64,
+    /// s, 0..=1: the teacher's share of the loss; the rest is the data's.
+    pub share: f64,
+}
+
+impl Default for DistillSpec {
+    fn default() -> Self {
+        Self { temperature: 2.0, share: 0.5 }
+    }
+}
+
+impl DistillSpec {
+    /// # Errors
+    /// The first field outside its bounds.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        bounded("temperature", self.temperature, 0.1, 20.0)?;
+        bounded("share", self.share, 0.0, 1.0)
+    }
 }
 
 /// How a gradient moves a weight.
