@@ -6,6 +6,7 @@ mod export;
 mod model;
 mod packages;
 mod progress;
+mod prune;
 mod serve;
 mod texts;
 mod tokenizer;
@@ -39,7 +40,7 @@ enum Command {
     Serve(ServeSettings),
     /// Talk to a model in the terminal
     Chat(chat::ChatArguments),
-    /// Fetch, take in, export, list and remove models
+    /// Fetch, take in, export, prune, list and remove models
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Train and compare tokenizers

@@ -89,7 +89,7 @@ pub async fn last_logits(model: &Transformer, ids: &[u32]) -> Result<Vec<f32>, L
 }
 
 /// `[1, T]`
-fn tokens(ids: &[u32], device: &Device) -> Tensor<2, Int> {
+pub(crate) fn tokens(ids: &[u32], device: &Device) -> Tensor<2, Int> {
     rows(&[ids], device)
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Shape, Tensor, TensorData, activation};
 
+use crate::compress::inputs::InputSums;
 use crate::compress::nf4::Nf4;
 use crate::compress::quantize;
 use crate::kernels;
@@ -57,6 +58,9 @@ pub struct Projection {
     /// Inputs are put on levels of so many bits, a scale for each token.
     #[module(skip)]
     pub input_bits: Option<u8>,
+    /// Where somebody measures what goes into the product.
+    #[module(skip)]
+    pub input_sums: Option<Arc<InputSums>>,
 }
 
 /// `y + up(gelu(down(y)))` behind a projection's outputs (Houlsby 2019).
@@ -137,6 +141,7 @@ impl Projection {
             ia3: None,
             bottleneck: None,
             input_bits: None,
+            input_sums: None,
         }
     }
 
@@ -152,6 +157,9 @@ impl Projection {
             Some((true, factors)) => x * factors.clone(),
             _ => x,
         };
+        if let Some(sums) = &self.input_sums {
+            sums.add(&x);
+        }
         let y = match &self.lora {
             None => self.dense(x, bias, site),
             Some(lora) => self.adapted(x, bias, lora, site),

@@ -4,6 +4,7 @@
 mod adapter;
 mod architecture;
 mod export;
+mod prune;
 mod quantize;
 mod train;
 mod work;
@@ -11,6 +12,7 @@ mod work;
 pub use adapter::{AdapterSpec, BaseWeights, BottleneckSpec, LoraSpec, VirtualTokensSpec};
 pub use architecture::{ACTIVE_EXPERTS, ArchitectureSpec, Preset, Sizes};
 pub use export::{ExportDtype, ExportFormat, ExportSpec};
+pub use prune::{PrunePattern, PruneScore, PruneSpec};
 pub use quantize::{BLOCK as QUANTIZE_BLOCK, Calibration, Grain, QuantizeSpec};
 use serde::{Deserialize, Serialize};
 pub use train::{

@@ -27,20 +27,20 @@ fn hearth(data: &Path, arguments: &[&str]) -> Result<Output> {
 }
 
 /// What the program complains about.
-fn refused(data: &Path, arguments: &[&str]) -> Result<String> {
+pub(crate) fn refused(data: &Path, arguments: &[&str]) -> Result<String> {
     let output = hearth(data, arguments)?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(!output.status.success(), "{arguments:?} was not refused: {words}");
     Ok(words)
 }
 
-fn done(data: &Path, arguments: &[&str]) -> Result<String> {
+pub(crate) fn done(data: &Path, arguments: &[&str]) -> Result<String> {
     let output = hearth(data, arguments)?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn load(path: &Path) -> Result<ModelBundle> {
+pub(crate) fn load(path: &Path) -> Result<ModelBundle> {
     Ok(ModelBundle::load(path, &cpu(), &mut |_| ControlFlow::Continue(()))?)
 }
 

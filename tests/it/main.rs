@@ -33,3 +33,4 @@ mod jobs_pretrain;
 mod jobs_tuning;
 mod learning;
 mod loading;
+mod pruning;

@@ -2,8 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -11,6 +10,7 @@ use hearth_model::export::Stage;
 use hearth_shared::spec::{ExportDtype, ExportFormat, ExportSpec};
 use serde::de::DeserializeOwned;
 
+use super::progress::interrupted;
 use crate::config::Config;
 use crate::jobs::engine::export::{Origin, words, write};
 use crate::registry::{Registry, import};
@@ -32,7 +32,7 @@ pub(super) struct ExportArguments {
 }
 
 /// A choice as it stands in the API.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
@@ -50,12 +50,7 @@ pub(super) async fn run(config: &Config, registry: &Registry, arguments: &Export
     if spec.format == ExportFormat::Peft && location.adapter.is_none() {
         bail!("`{name}` has no adapter to export: it is a whole model, which `--format safetensors` or `gguf` writes");
     }
-    let stopped = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stopped);
-    tokio::spawn(async move {
-        let _ = tokio::signal::ctrl_c().await;
-        flag.store(true, Ordering::Relaxed);
-    });
+    let stopped = interrupted();
     let origin = Origin {
         model: &location.weights,
         adapter: location.adapter.as_deref(),

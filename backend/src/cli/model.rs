@@ -8,8 +8,8 @@ use clap::Subcommand;
 use hearth_shared::api::models::PullState;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::export;
 use super::progress::Progress;
+use super::{export, prune};
 use crate::config::Config;
 use crate::db::Db;
 use crate::registry::pull::{self, Pulls};
@@ -31,6 +31,8 @@ pub(super) enum ModelCommand {
     },
     /// Write a model for other programs; it is read back and compared before it stands there
     Export(export::ExportArguments),
+    /// Set a model's least weights to zero, or take out feed-forward units; losses are measured before and after
+    Prune(prune::PruneArguments),
     /// Show the models that are here
     List,
     /// Remove a model
@@ -49,6 +51,7 @@ pub(super) async fn run(config: &Config, command: ModelCommand) -> Result<()> {
             Ok(())
         }
         ModelCommand::Export(arguments) => export::run(config, &registry, &arguments).await,
+        ModelCommand::Prune(arguments) => prune::run(config, &registry, &arguments).await,
         ModelCommand::List => {
             import::nano(&registry).await?;
             for entry in registry.list().await? {

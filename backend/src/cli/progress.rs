@@ -1,7 +1,8 @@
 //! How far a command is: a bar on a terminal; where standard error is none, a plain line now and then.
 
 use std::ops::Deref;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -53,6 +54,17 @@ impl Progress {
             self.bar.println(text);
         }
     }
+}
+
+/// Becomes true with Ctrl-C, which ends the program no more.
+pub(super) fn interrupted() -> Arc<AtomicBool> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stopped);
+    tokio::spawn(async move {
+        let _ = tokio::signal::ctrl_c().await;
+        flag.store(true, Ordering::Relaxed);
+    });
+    stopped
 }
 
 /// Bytes done, speed and time left.

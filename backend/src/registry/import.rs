@@ -147,6 +147,11 @@ pub async fn nano(registry: &Registry) -> Result<()> {
     Ok(())
 }
 
+/// Texts that hearth-nano was not trained on, a line of JSON each; none where the program was built without it.
+pub fn held_out() -> Option<String> {
+    String::from_utf8(Nano::get("heldout.jsonl")?.data.into_owned()).ok()
+}
+
 /// Names are path segments and ids: Hugging Face's alphabet, without the `ft:` that tuned models have.
 pub fn check_name(name: &str) -> Result<()> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));

@@ -176,7 +176,7 @@ fn picture(matrix: &Matrix, rounded: Option<&Rounded>) -> Picture {
 }
 
 /// Length of the difference over the length of `was`.
-fn distance(here: &[f32], was: &[f32]) -> f64 {
+pub(super) fn distance(here: &[f32], was: &[f32]) -> f64 {
     let square = |x: f32| f64::from(x) * f64::from(x);
     let (error, length) = here.iter().zip(was).fold((0.0, 0.0), |(e, l), (h, w)| (e + square(h - w), l + square(*w)));
     if length > 0.0 { (error / length).sqrt() } else { 0.0 }

@@ -62,6 +62,7 @@ fn a_product_is_torchs_autocast() -> Result {
             ia3: None,
             bottleneck: None,
             input_bits: None,
+            input_sums: None,
         };
         let site = Site { rounding: Rounding::of(precision), ..Site::default() };
         let y = projection.forward(x.clone().unsqueeze_dim::<3>(0), site).squeeze_dim::<2>(0);

@@ -11,8 +11,8 @@ struct Document {
     text: String,
 }
 
-/// The documents' texts, one of each language in turn, so that the first few hold all of them. A line that is no document is left out.
-fn texts(lines: &str) -> Vec<String> {
+/// The documents' texts, language by language. A line that is no document is left out.
+pub fn by_language(lines: &str) -> Vec<(String, Vec<String>)> {
     let mut by_language: Vec<(String, Vec<String>)> = Vec::new();
     for document in lines.lines().filter_map(|line| serde_json::from_str::<Document>(line).ok()) {
         let place = by_language.iter().position(|(language, _)| *language == document.language);
@@ -22,6 +22,12 @@ fn texts(lines: &str) -> Vec<String> {
         });
         by_language[place].1.push(document.text);
     }
+    by_language
+}
+
+/// One text of each language in turn, so that the first few hold all of them.
+fn texts(lines: &str) -> Vec<String> {
+    let by_language = by_language(lines);
     let most = by_language.iter().map(|(_, texts)| texts.len()).max().unwrap_or(0);
     let turn = |turn: usize| by_language.iter().filter_map(move |(_, texts)| texts.get(turn).cloned());
     (0..most).flat_map(turn).collect()

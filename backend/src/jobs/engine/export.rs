@@ -16,7 +16,7 @@ use super::{Emit, Order, Outcome};
 ///
 /// # Errors
 /// The format has no such numbers.
-fn format(spec: &ExportSpec) -> Result<Format, SpecError> {
+pub fn format(spec: &ExportSpec) -> Result<Format, SpecError> {
     let dtype = spec.dtype()?;
     Ok(match (spec.format, dtype) {
         (ExportFormat::Peft, _) => Format::Peft,

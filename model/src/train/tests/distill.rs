@@ -54,8 +54,8 @@ fn a_student_comes_to_think_what_its_teacher_thinks() {
     };
     let learned = after(&taught(DistillSpec { temperature: 1.0, share: 1.0 }));
     let alone = after(&TrainSpec { distill: None, ..taught(DistillSpec::default()) });
-    assert!(learned < before * 0.2, "{before} {learned}");
-    assert!(learned < alone * 0.2, "{alone} {learned}");
+    assert!(learned < before * 0.3, "{before} {learned}");
+    assert!(learned < alone * 0.5, "{alone} {learned}");
 }
 
 /// Passes cut in two, computed again block by block, or packed: the same first step.
