@@ -2,6 +2,8 @@
 
 mod chat;
 mod data;
+mod data_clean;
+mod data_report;
 mod export;
 mod model;
 mod packages;
@@ -46,7 +48,7 @@ enum Command {
     /// Train and compare tokenizers
     #[command(subcommand)]
     Tokenizer(tokenizer::TokenizerCommand),
-    /// Prepare texts for pretraining
+    /// Survey, clean and prepare texts for pretraining
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Train as a TOML file says: tune a model, or make one from nothing

@@ -3,12 +3,20 @@
 
 mod binary;
 pub mod chat;
+pub mod clean;
 mod counted;
+pub mod filters;
 pub mod format;
 pub(crate) mod hash;
+pub mod minhash;
+pub mod personal;
+pub mod quality;
 pub mod rows;
 pub mod rules;
+pub mod sieve;
+pub mod survey;
 pub mod validate;
+mod words;
 
 pub use chat::{Message, Role};
 pub use counted::counted;

@@ -1,4 +1,4 @@
-//! `hearth data`: texts to shards of token ids for pretraining.
+//! `hearth data`: what texts hold, the good ones of them, and shards of token ids for pretraining.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use hearth_model::tokenizer::Tokenizer;
 use hearth_shared::text::counted;
 use indicatif::ProgressBar;
 
+use super::data_clean::{CleanArguments, clean};
+use super::data_report::{ReportArguments, report};
 use super::progress::{Progress, bytes_style};
 use super::texts::{self, TextArguments};
 use crate::config::Config;
@@ -21,6 +23,10 @@ use crate::config::Config;
 pub(super) enum DataCommand {
     /// Turn texts into shards of token ids; goes on where it was stopped
     Tokenize(TokenizeArguments),
+    /// Say what texts hold: quality, repeated documents, personal data
+    Report(ReportArguments),
+    /// Write the good documents of texts to a JSONL file, each once
+    Clean(CleanArguments),
     /// Read shards whole and compare checksums
     Check {
         /// The folder of shards
@@ -58,6 +64,8 @@ pub(super) async fn run(config: &Config, command: DataCommand) -> Result<()> {
             });
             tokio::task::block_in_place(|| tokenize(&arguments, &tokenizer, &stopped))
         }
+        DataCommand::Report(arguments) => tokio::task::block_in_place(|| report(&arguments)),
+        DataCommand::Clean(arguments) => tokio::task::block_in_place(|| clean(&arguments)),
         DataCommand::Check { folder } => tokio::task::block_in_place(|| {
             let shards = Shards::open(&folder)?;
             shards.verify(&folder)?;

@@ -128,6 +128,12 @@ rules! {
     Duplicate "row.duplicate" Warning
         "The example is the same as an earlier one." => "Remove it, unless it should count twice.";
         "该样本与前面的样本完全相同。" => "请删除它，除非确实要重复计入。"
+    NearDuplicate "row.near_duplicate" Warning
+        "The example is nearly the same as an earlier one." => "Keep the better of the two, unless the small difference is what should be learned.";
+        "该样本与前面的某个样本几乎相同。" => "请保留较好的一个，除非要学的正是其中的细微差别。"
+    PersonalData "row.personal_data" Warning
+        "The example holds personal data or keys, which a model may learn by heart." => "Replace them with made-up ones or placeholders such as [email], unless they are public.";
+        "该样本含有个人信息或密钥，模型可能会记住它们。" => "请换成虚构内容或 [email] 之类的占位符，除非它们本就是公开的。"
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::binary;
-use super::chat::Message;
+use super::chat::{Message, Role};
 use super::format::{Breach, Example, Format, warnings};
 use super::hash::Fnv;
+use super::minhash::{NearDuplicates, Signature};
+use super::personal;
 use super::rows::{Layout, RawRow, Rows};
 use super::rules::{Lang, Rule, Severity};
 
@@ -99,6 +101,9 @@ impl Report {
     }
 }
 
+/// Words of a conversation from which it is compared with others: shorter ones differ little by nature.
+const LEAST_COMPARED: usize = 8;
+
 /// Feed with [`Self::push`], end with [`Self::finish`].
 pub struct Validator<'a> {
     head: Head,
@@ -122,6 +127,7 @@ struct Inner<'a> {
     trained: u64,
     /// Hash of every example to the row it first stood in.
     seen: HashMap<u64, u64>,
+    near: NearDuplicates,
 }
 
 impl<'a> Validator<'a> {
@@ -145,7 +151,8 @@ impl<'a> Validator<'a> {
             problems: Vec::new(),
             unlisted: 0,
         };
-        let inner = Inner { counter, report, lengths: Vec::new(), trained: 0, seen: HashMap::new() };
+        let (seen, near) = (HashMap::new(), NearDuplicates::default());
+        let inner = Inner { counter, report, lengths: Vec::new(), trained: 0, seen, near };
         Self { head: Head::Open(Vec::new()), rows: Rows::default(), inner }
     }
 
@@ -310,11 +317,11 @@ impl Inner<'_> {
         for breach in conversations.first().map(|messages| warnings(messages)).unwrap_or_default() {
             self.problem(number, breach);
         }
-        if !conversations.is_empty()
-            && let Some(first) = self.first_seen(number, &conversations)
-        {
-            self.report.duplicates += 1;
-            self.problem(number, Breach::new(Rule::Duplicate, "").because(format!("row {first}")));
+        if !conversations.is_empty() {
+            self.repeats(number, &conversations);
+        }
+        if let Some(breach) = personal_data(example) {
+            self.problem(number, breach);
         }
         if let Some(counter) = self.counter {
             let each: Vec<Example> = match example {
@@ -346,6 +353,21 @@ impl Inner<'_> {
         self.report.examples += 1;
     }
 
+    /// Says whether the conversations stood before, or nearly so.
+    fn repeats(&mut self, number: u64, conversations: &[&[Message]]) {
+        if let Some(first) = self.first_seen(number, conversations) {
+            self.report.duplicates += 1;
+            return self.problem(number, Breach::new(Rule::Duplicate, "").because(format!("row {first}")));
+        }
+        let signature = Signature::of(&said(conversations));
+        if signature.words() >= LEAST_COMPARED
+            && let Some((first, alike)) = self.near.insert_signature(number, signature)
+        {
+            let detail = format!("row {first}, {alike:.2} alike");
+            self.problem(number, Breach::new(Rule::NearDuplicate, "").because(detail));
+        }
+    }
+
     /// The row that held the same conversations before.
     fn first_seen(&mut self, number: u64, conversations: &[&[Message]]) -> Option<u64> {
         let mut hash = Fnv::default();
@@ -362,6 +384,48 @@ impl Inner<'_> {
             }
         }
     }
+}
+
+/// What is said in all conversations but by the system, whose words are the same in many rows. The prompt of a pair counts once.
+fn said(conversations: &[&[Message]]) -> String {
+    let mut out = String::new();
+    for message in messages(conversations).filter(|message| message.role != Role::System) {
+        out.push_str(&message.content);
+        out.push('\n');
+    }
+    out
+}
+
+/// Every message; of further conversations those that the first doesn't begin with.
+fn messages<'a>(conversations: &[&'a [Message]]) -> impl Iterator<Item = &'a Message> {
+    let first = conversations.first().copied().unwrap_or_default();
+    let rest = conversations.iter().skip(1).flat_map(move |other| {
+        let shared = other.iter().zip(first).take_while(|(a, b)| a == b).count();
+        &other[shared..]
+    });
+    first.iter().chain(rest)
+}
+
+/// Which personal data the example holds, and the first message that does.
+fn personal_data(example: &Example) -> Option<Breach> {
+    let conversations = example.conversations();
+    let mut field = None;
+    let mut found = Vec::new();
+    if let Example::Text(text) = example {
+        found = personal::find(text);
+        field = Some(String::new());
+    }
+    for message in messages(&conversations) {
+        let own = personal::find(&message.content);
+        if !own.is_empty() && field.is_none() {
+            let place = conversations.iter().find_map(|messages| messages.iter().position(|one| one == message));
+            field = place.map(|i| format!("messages[{i}].content"));
+        }
+        found.extend(own);
+    }
+    let counts = personal::counts(&found);
+    let detail: Vec<String> = counts.iter().map(|(kind, count)| format!("{} {count}", kind.id())).collect();
+    (!found.is_empty()).then(|| Breach::new(Rule::PersonalData, field.unwrap_or_default()).because(detail.join(", ")))
 }
 
 fn statistics(mut lengths: Vec<u32>, trained: u64) -> Option<TokenStatistics> {

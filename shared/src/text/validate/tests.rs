@@ -167,6 +167,64 @@ fn duplicates_name_the_first() {
     assert_eq!((duplicate.row, duplicate.detail.as_deref()), (2, Some("row 1")));
 }
 
+/// The rules that rows of these questions and answers break, of two.
+fn found(rows: &[(&str, &str)]) -> Vec<(u64, String, &'static str, Option<String>)> {
+    let system = "You answer in the words of a patient teacher who never tires of small questions, whatever they are. "
+        .repeat(3);
+    let row = |(asked, answered): &(&str, &str)| {
+        json!({"messages": [{"role": "system", "content": system}, {"role": "user", "content": asked},
+            {"role": "assistant", "content": answered}]})
+        .to_string()
+    };
+    let text: Vec<String> = rows.iter().map(row).collect();
+    let report = validate(text.join("\n").as_bytes(), None, None);
+    assert!(report.is_valid() && report.duplicates == 0, "{report:?}");
+    let ours = report.problems.into_iter().filter(|p| matches!(p.rule, Rule::NearDuplicate | Rule::PersonalData));
+    ours.map(|p| (p.row, p.field, p.rule.id(), p.detail)).collect()
+}
+
+#[test]
+fn near_duplicates_name_the_first_and_how_alike_they_are() {
+    let answer = "Rain falls when the air that rises from the warm ground cools so far that it cannot hold its water any longer, \
+        and the droplets of a cloud grow until they are too heavy for the wind below them to carry.";
+    let rows = [
+        ("Why does it rain?", answer),
+        (
+            "Why is the sky blue?",
+            "Air scatters short waves of light more than long ones, and blue has the shorter waves.",
+        ),
+        ("Why does it rain?", &format!("{} Always.", answer.to_uppercase())),
+        ("What is two?", "It is four."),
+        ("What is two?", "It is four!"),
+        ("雨是怎么来的？", "地面的暖空气上升后变冷。"),
+    ];
+    let found = found(&rows);
+    let [(3, field, "row.near_duplicate", Some(detail))] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert!(field.is_empty() && detail.starts_with("row 1, 0.") && detail.ends_with(" alike"), "{detail}");
+}
+
+#[test]
+fn personal_data_is_counted_and_its_first_message_named() {
+    let rows = [
+        ("Who answers letters?", "Nobody, since 2024-11-23."),
+        ("How can I reach her?", "Write to jane@example.org or joan@example.org, or call (212) 555-0142."),
+        ("I am at 13912345678.", "Noted."),
+    ];
+    let of = |row, field: &str, detail: &str| (row, field.to_owned(), "row.personal_data", Some(detail.to_owned()));
+    assert_eq!(
+        found(&rows),
+        [of(2, "messages[2].content", "email 2, phone 1"), of(3, "messages[1].content", "phone 1")]
+    );
+    let pair = json!({"prompt": "I am jane@example.org", "chosen": "Hello Jane", "rejected": "Hello joan@example.org"});
+    let report = validate(pair.to_string().as_bytes(), None, None);
+    let problem = report.problems.iter().find(|p| p.rule == Rule::PersonalData).unwrap();
+    assert_eq!((problem.field.as_str(), problem.detail.as_deref()), ("messages[0].content", Some("email 2")));
+    let report = validate(b"Write to jane@example.org.\n\nOr not.", None, None);
+    assert_eq!((report.rules["row.personal_data"], report.problems[0].field.as_str()), (1, ""));
+}
+
 #[test]
 fn long_lists_are_counted_to_the_end() {
     let report = check(&"{\n".repeat(250));
