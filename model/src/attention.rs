@@ -467,7 +467,12 @@ fn distances(slopes: &[f32], past: usize, [t, s]: [usize; 2], device: &Device) -
 
 #[cfg(test)]
 mod tests {
+    use hearth_shared::spec::Precision;
+
     use super::*;
+    use crate::checkpoint::safetensors::parse;
+    use crate::projection::floats;
+    use crate::rounding::Rounding;
 
     /// As the paper's code gives them for 8 and 12 heads.
     #[test]
@@ -477,5 +482,47 @@ mod tests {
         assert_eq!(twelve[..8], alibi_slopes(8)[..]);
         let between: Vec<f32> = [0.5f64, 1.5, 2.5, 3.5].map(|p| 0.5f64.powf(p) as f32).to_vec();
         assert_eq!(twelve[8..], between);
+    }
+
+    /// Causal attention of two rows, four query heads over two key heads, and its gradients, between the casts that torch makes in
+    /// `tests/golden/make_precision.py`. Sums in another order may round to the number beside, `unit` relative.
+    #[test]
+    fn rounded_attention_is_that_of_torchs_casts() {
+        let bytes = include_bytes!("../../tests/golden/precision/products.safetensors");
+        let file = parse("products.safetensors", bytes).expect("the file is committed");
+        let device = crate::device::cpu().autodiff();
+        for (precision, name, unit) in [
+            (Precision::Bf16, "bf16", 1.0 / 128.0),
+            (Precision::F16, "f16", 1.0 / 1024.0),
+            (Precision::Fp8, "fp8", 1.0 / 128.0),
+        ] {
+            let numbers = |key: &str| {
+                let weight = file.get(&format!("attention/{name}/{key}")).expect("the script writes it");
+                TensorData::new(weight.to_f32(), weight.shape.clone())
+            };
+            // Of result and gradients, how many are the reference's to the bit, and how many there are.
+            let compare = |rounding: Option<Rounding>| {
+                let inputs = ["q", "k", "v"].map(|key| Tensor::<4>::from_data(numbers(key), &device).require_grad());
+                let mut mask = Mask { batch: 2, queries: 7, ..Mask::default() };
+                let site = Site { rounding, ..Site::default() };
+                let output = attend_in_steps(inputs.clone(), &mut mask, &ScoreRule::plain(8), (0.0, site)).output();
+                let tape = (output.clone() * Tensor::from_data(numbers("dy"), &device)).sum().backward();
+                let [q, k, v] = inputs.map(|x| x.grad(&tape).expect("every input is trained"));
+                let (mut equal, mut all) = (0, 0);
+                for (key, got) in [("y", output.inner()), ("dq", q), ("dk", k), ("dv", v)] {
+                    for (a, b) in floats(got.into_data()).into_iter().zip(floats(numbers(key))) {
+                        let near = (a - b).abs() <= unit * b.abs().max(0.25);
+                        assert!(near || rounding.is_none(), "{name} {key}: {a} for {b}");
+                        equal += usize::from(a == b);
+                        all += 1;
+                    }
+                }
+                (equal, all)
+            };
+            let (equal, all) = compare(Rounding::of(precision));
+            assert!(equal * 10 >= all * 9, "{name}: {equal} of {all} equal");
+            let (plain, _) = compare(None);
+            assert!(plain * 10 < all, "{name}: {plain} of {all} need no rounding");
+        }
     }
 }

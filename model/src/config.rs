@@ -288,6 +288,11 @@ impl ModelConfig {
         self.moe.filter(|moe| moe.is_in(layer))
     }
 
+    /// How many layers have one.
+    pub fn moe_layers(&self) -> usize {
+        (0..self.n_layers).filter(|layer| self.moe_in(*layer).is_some()).count()
+    }
+
     /// # Errors
     /// The first field with a value no model can have.
     pub fn validate(&self) -> Result<(), ConfigError> {

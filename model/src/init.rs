@@ -2,11 +2,16 @@
 //!
 //! | family | matrices | what writes to the residual stream | embedding |
 //! |---|---|---|---|
-//! | llama, mistral, mixtral, qwen, phi3, smollm3, gemma2, gptj, gpt2 (Radford 2019) | 0.02 | 0.02 / √(2L) | 0.02 (learned positions 0.01) |
+//! | gpt2 (Radford 2019) | 0.02 | 0.02 / √(2L) | 0.02 (learned positions 0.01) |
+//! | llama, mistral, mixtral, qwen, phi3, smollm3, gemma2, gptj: our choice | 0.02 | 0.02 / √(2L) | 0.02 |
 //! | gpt_neox (Black 2022: Nguyen & Salazar 2019, Wang 2021) | √(2 / 5D) | 2 / (L √D) | √(2 / 5D) |
 //! | bloom (Le Scao 2022) | √(1 / 3D) | √(1 / 3D) / √(2L) | √(1 / 3D) |
-//! | hearth | 0.02 | 0.02 / √(2L) | 0.02 |
+//! | hearth: our choice | 0.02 | 0.02 / √(2L) | 0.02 (learned positions 0.01) |
 //! | hearth with scaled embeddings (PaLM, Chowdhery 2022) | 1 / √in | 1 / √in | 1 / scale, so that what the first block reads has deviation 1 |
+//!
+//! For the families of the second row no paper is followed. transformers draws each of their matrices with 0.02, what writes to the
+//! residual stream included. Here that has GPT-2's factor in every family, so that the stream of a new model does not grow with its depth
+//! and models that differ in their family only begin alike. A model whose weights are loaded draws nothing.
 //!
 //! Deviations of normal distributions; `L` layers, `D` width, `in` a matrix's inputs. Norm weights are 1 (with a norm offset: 1 less the
 //! offset), biases 0.

@@ -21,7 +21,7 @@ use golden::{
 use hearth_model::bundle::Precision;
 use hearth_model::cache::KvCache;
 use hearth_model::checkpoint::safetensors::{Encoded, write};
-use hearth_model::config::{BlockKind, ModelConfig, Moe, Position, Rope, RopeStyle};
+use hearth_model::config::{Activation, BlockKind, ModelConfig, Moe, Norm, Position, Rope, RopeStyle};
 use hearth_model::device;
 use hearth_model::generate::{FinishReason, GenerateError, Generation, Step, score};
 use hearth_model::moe::Routing;
@@ -34,8 +34,25 @@ use hearth_shared::spec::{AdapterSpec, LoraSpec, Sampling, VirtualTokensSpec};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const MODELS: [&str; 12] =
-    ["llama", "qwen2", "mistral", "gpt2", "gpt_neox", "gptj", "bloom", "mixtral", "qwen3", "gemma2", "phi3", "smollm3"];
+/// Of transformers, and one that it does not have.
+const MODELS: [&str; 14] = [
+    "llama",
+    "qwen2",
+    "mistral",
+    "gpt2",
+    "gpt_neox",
+    "gptj",
+    "bloom",
+    "mixtral",
+    "qwen3",
+    "gemma2",
+    "phi3",
+    "smollm3",
+    "llama_mqa",
+    PALM,
+];
+/// By the formulas of its paper (`tests/golden/make_palm.py`).
+const PALM: &str = "palm";
 /// Llama with its RoPE stretched.
 const STRETCHED: [&str; 4] = ["llama-linear", "llama-dynamic", "llama-yarn", "llama-llama3"];
 /// Each on the model before its hyphen.
@@ -65,7 +82,8 @@ const ADAPTERS: [&str; 20] = [
 const TOLERANCE: f32 = 1e-4;
 
 #[test]
-fn logits_are_those_of_transformers() -> Result {
+fn logits_are_those_of_transformers_and_of_palms_paper() -> Result {
+    assert_eq!(config(PALM)?, ModelConfig::palm(128, 16, 3, 4, 64), "the preset is what is held to the paper");
     for name in MODELS {
         let expected = expected(name)?;
         let model = load(name, &config(name)?, &device::cpu())?;
@@ -302,6 +320,11 @@ fn fixtures_notice_a_wrong_setting() -> Result {
     let moe = mixtral.moe.ok_or("mixtral has experts")?;
     far("mixtral", "choice", ModelConfig { moe: Some(Moe { top_k: 1, ..moe }), ..mixtral.clone() })?;
     far("mixtral", "weighting", ModelConfig { moe: Some(Moe { renormalize: false, ..moe }), ..mixtral })?;
+    let palm = config(PALM)?;
+    far(PALM, "norm", ModelConfig { norm: Norm::Rms, ..palm.clone() })?;
+    far(PALM, "activation", ModelConfig { activation: Activation::Gelu, ..palm.clone() })?;
+    far(PALM, "embedding scale", ModelConfig { embedding_scale: None, ..palm.clone() })?;
+    far(PALM, "RoPE flavour", ModelConfig { position: Position::Rope(Rope::new(10_000.0)), ..palm })?;
     for name in ["gptj", "phi3", "gpt_neox"] {
         let right = config(name)?;
         let Position::Rope(rope) = right.position else {
@@ -503,7 +526,7 @@ fn impossible_prompts_are_refused() -> Result {
 #[ignore = "writes for the reference implementations; cargo xtask parity runs it"]
 fn parity_export() -> Result {
     let out = PathBuf::from(std::env::var("HEARTH_PARITY_OUT")?);
-    for name in MODELS {
+    for name in MODELS.into_iter().filter(|name| *name != PALM) {
         bundle(name, &device::cpu())?.save(&out.join(name), Precision::F32)?;
     }
     for folder in ADAPTERS {

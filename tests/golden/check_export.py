@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 import golden
 
 TOLERANCE = 1e-4
-MODELS = "llama qwen2 mistral gpt2 gpt_neox gptj bloom mixtral qwen3 gemma2 phi3 smollm3".split()
+MODELS = "llama qwen2 mistral gpt2 gpt_neox gptj bloom mixtral qwen3 gemma2 phi3 smollm3 llama_mqa".split()
 ADAPTERS = "llama qwen2 gpt2 llama-dora gpt2-dora llama-ia3 gpt2-ia3 bloom-ia3 qwen3 gemma2 phi3 gpt_neox gptj bloom".split()
 VIRTUAL = "llama-prompt gpt2-prompt gemma2-prompt qwen2-prefix gpt2-prefix gpt_neox-prefix".split()
 

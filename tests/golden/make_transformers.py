@@ -152,6 +152,13 @@ def models():
         hf.SmolLM3Config(**SMALL, rms_norm_eps=1e-3, no_rope_layers=[1, 0], attention_bias=True, pad_token_id=None),
         SCALES | WIDE,
     )
+    # One key head for all queries (Shazeer 2019).
+    yield (
+        "llama_mqa",
+        hf.LlamaForCausalLM,
+        hf.LlamaConfig(**SMALL | dict(num_key_value_heads=1), rms_norm_eps=1e-3, tie_word_embeddings=False),
+        SCALES,
+    )
 
 
 # Ways to stretch RoPE, on the llama above.

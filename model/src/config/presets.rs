@@ -81,10 +81,14 @@ impl ModelConfig {
         let family = match spec.preset {
             Preset::Llama => Self::llama(vocab_size, d_model, n_layers, heads, max_positions),
             Preset::Gpt2 => Self::gpt2(Gpt2Size::Small, vocab_size),
-            Preset::Moe => Self::moe(sizes.experts as usize, vocab_size, d_model, n_layers, heads),
+            Preset::Moe => {
+                let all = Self::moe(sizes.experts as usize, vocab_size, d_model, n_layers, heads);
+                let (every, capacity_factor) = (spec.moe_every as usize, spec.capacity_factor);
+                Self { moe: all.moe.map(|moe| Moe { every, capacity_factor, ..moe }), ..all }
+            }
             Preset::Palm => Self::palm(vocab_size, d_model, n_layers, n_heads, max_positions),
         };
-        Ok(Self {
+        let config = Self {
             d_model,
             n_layers,
             n_heads,
@@ -93,7 +97,9 @@ impl ModelConfig {
             ffn_dim: sizes.ffn_dim as usize,
             max_positions,
             ..family
-        })
+        };
+        // Mixtral has experts in every layer, and no capacity.
+        Ok(config.settled())
     }
 
     /// GPT-2: LayerNorm, learned positions, GELU, biases everywhere, tied, dropout 0.1.
@@ -168,6 +174,20 @@ mod tests {
         ModelConfig::asked(&spec, 100).expect("a preset is possible")
     }
 
+    /// What Mixtral can't say is kept under our own name, and read again.
+    #[test]
+    fn a_mixture_in_every_second_layer_is_our_own() {
+        let spec = ArchitectureSpec { preset: Preset::Moe, depth: 4, moe_every: 2, ..ArchitectureSpec::default() };
+        let config = ModelConfig::asked(&ArchitectureSpec { capacity_factor: Some(1.25), ..spec }, 100);
+        let config = config.expect("the preset is possible");
+        config.validate().expect("the preset is possible");
+        assert_eq!(config.model_type, Architecture::Hearth);
+        assert_eq!((0..4).map(|layer| config.moe_in(layer).is_some()).collect::<Vec<_>>(), [false, true, false, true]);
+        assert_eq!(config.moe.and_then(|moe| moe.capacity_factor), Some(1.25));
+        let written = config.to_json().expect("our own names say everything");
+        assert_eq!(ModelConfig::from_json(&written), Ok(config));
+    }
+
     #[test]
     fn every_preset_is_a_model() {
         let shapes = [
@@ -187,5 +207,6 @@ mod tests {
             assert_eq!(count as u64, config.parameters(), "{config:?}");
         }
         assert_eq!(asked(Preset::Llama, 12).kv_heads, 4);
+        assert_eq!(asked(Preset::Moe, 2).model_type, Architecture::Mixtral);
     }
 }

@@ -7,7 +7,7 @@ use hearth_model::checkpoint::Weights;
 use hearth_model::checkpoint::safetensors::parse;
 use hearth_model::train::{Batches, Run, Sequence};
 use hearth_model::{device, peft};
-use hearth_shared::spec::{OptimizerKind, ScheduleKind, TrainSpec};
+use hearth_shared::spec::{DistillSpec, OptimizerKind, ScheduleKind, TrainSpec};
 
 use super::{Result, bundle, difference, golden, tensor};
 
@@ -55,6 +55,11 @@ fn common() -> TrainSpec {
     }
 }
 
+/// With so much of the loss from a teacher.
+fn distilled(share: f64) -> TrainSpec {
+    TrainSpec { distill: Some(DistillSpec { temperature: 2.0, share }), ..common() }
+}
+
 fn cases() -> Vec<(&'static str, TrainSpec)> {
     use {OptimizerKind as O, ScheduleKind as S};
     let of = |optimizer, schedule, learning_rate| TrainSpec { optimizer, schedule, learning_rate, ..common() };
@@ -68,6 +73,7 @@ fn cases() -> Vec<(&'static str, TrainSpec)> {
         ("smoothed", TrainSpec { label_smoothing: 0.1, ..common() }),
         ("z-loss", TrainSpec { z_loss: 0.02, ..common() }),
         ("average", TrainSpec { ema_decay: Some(0.8), ..common() }),
+        ("distilled", distilled(0.6)),
         ("lora", common()),
         ("dpo", TrainSpec { batch_size: 2, dpo_beta: Some(0.3), max_grad_norm: 0.0, learning_rate: 0.001, ..common() }),
         (
@@ -82,11 +88,16 @@ type Parameters = BTreeMap<String, Vec<f32>>;
 /// The losses that a run reports, and its weights.
 fn run(file: &Weights<'_>, name: &str, spec: &TrainSpec) -> Result<(Vec<f64>, Parameters)> {
     let device = device::cpu();
-    let mut model = bundle("llama", &device)?.transformer;
-    if name.ends_with("lora") {
+    // Whole models are trained on a fixture whose keys have no bias: what gradient that had would be rounding.
+    let adapted = name.ends_with("lora");
+    let mut model = bundle(if adapted { "llama" } else { "mistral" }, &device)?.transformer;
+    if adapted {
         peft::load(&golden("peft-llama"), &mut model, &device)?;
     }
     let mut run = Run::with(spec, model, Batches::in_order(examples(file)?, spec), None)?;
+    if spec.distill.is_some() {
+        run = run.taught_by(bundle("gpt2", &device)?.transformer)?;
+    }
     let mut losses = Vec::new();
     while !run.is_done() {
         losses.push(run.step()?.loss);
@@ -94,13 +105,7 @@ fn run(file: &Weights<'_>, name: &str, spec: &TrainSpec) -> Result<(Vec<f64>, Pa
     Ok((losses, run.model().params().into_iter().map(|(path, param)| (path, param.to_vec())).collect()))
 }
 
-/// What a number counts that is off by so much, in tolerances. A key's bias adds the same to every score of a query but for what RoPE
-/// turns, and softmax does not see that: most of its gradient is rounding, which adaptive optimizers make steps of.
-fn tolerances(path: &str, difference: f32) -> f32 {
-    difference / if path.ends_with("k_proj.bias") { 10.0 * TOLERANCE } else { TOLERANCE }
-}
-
-/// The largest difference of any weight from the reference in tolerances, and the parameter it is in.
+/// The largest difference of any weight from the reference, and the parameter it is in.
 fn farthest(file: &Weights<'_>, name: &str, weights: &Parameters) -> Result<(f32, String)> {
     let mut worst = (0.0, String::new());
     let mut compared = 0;
@@ -108,8 +113,9 @@ fn farthest(file: &Weights<'_>, name: &str, weights: &Parameters) -> Result<(f32
         let Ok(expected) = numbers(file, &format!("{name}/{path}")) else {
             continue;
         };
-        let d = tolerances(path, difference(values, &expected));
-        if d > worst.0 {
+        let d = difference(values, &expected);
+        // Nothing is farther than what is no number.
+        if d > worst.0 || d.is_nan() {
             worst = (d, path.clone());
         }
         compared += 1;
@@ -132,7 +138,7 @@ fn ten_steps_end_at_torchs_weights() -> Result {
             assert!((loss - f64::from(*expected)).abs() < 1e-4, "{name}: {losses:?} for {expected:?}");
         }
         let (d, path) = farthest(&file, name, &weights)?;
-        assert!(d < 1.0, "{name}: {path} is off by {d} tolerances");
+        assert!(d < TOLERANCE, "{name}: {path} is off by {d}");
     }
     Ok(())
 }
@@ -149,12 +155,14 @@ fn other_settings_end_elsewhere() -> Result {
         ("smoothed", common()),
         ("z-loss", common()),
         ("average", common()),
+        ("distilled", distilled(0.3)),
+        ("distilled", common()),
         ("lora", TrainSpec { weight_decay: 0.0, ..common() }),
         ("dpo", TrainSpec { batch_size: 2, dpo_beta: Some(0.5), max_grad_norm: 0.0, learning_rate: 0.001, ..common() }),
     ];
     for (name, spec) in wrong {
         let (d, _) = farthest(&file, name, &run(&file, name, &spec)?.1)?;
-        assert!(d > 10.0, "{name} with {spec:?} is off by {d} tolerances only");
+        assert!(d > 10.0 * TOLERANCE, "{name} with {spec:?} is off by {d} only");
     }
     Ok(())
 }

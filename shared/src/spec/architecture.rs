@@ -40,6 +40,11 @@ pub struct ArchitectureSpec {
     pub max_positions: u32,
     /// With `moe`: experts of a layer, 2..=256.
     pub experts: u32,
+    /// With `moe`: every how many layers has experts, 1..=`depth`; 2 is GLaM's alternation of dense blocks and mixtures (Du 2022).
+    pub moe_every: u32,
+    /// With `moe`: while training, an expert takes at most so many times its even share of a micro-batch's tokens, 0.1..=100; those
+    /// beyond pass it by. None takes all.
+    pub capacity_factor: Option<f64>,
 }
 
 impl Default for ArchitectureSpec {
@@ -53,6 +58,8 @@ impl Default for ArchitectureSpec {
             ffn_dim: Auto::Auto,
             max_positions: 1024,
             experts: 8,
+            moe_every: 1,
+            capacity_factor: None,
         }
     }
 }
@@ -69,6 +76,8 @@ pub struct Sizes {
     pub max_positions: u32,
     /// 0 without a mixture.
     pub experts: u32,
+    /// Layers with experts; 0 without a mixture.
+    pub moe_layers: u32,
 }
 
 /// Experts that each token of a mixture goes to.
@@ -105,19 +114,28 @@ impl ArchitectureSpec {
         let gated = (d_model * 8).div_ceil(3).next_multiple_of(32);
         let ffn_dim = self.ffn_dim.or(match self.preset {
             Preset::Llama => gated,
-            // Two experts together cost what a dense block does.
-            Preset::Moe => (gated / ACTIVE_EXPERTS).next_multiple_of(32),
+            // Two experts together cost what a dense block does; beside dense blocks they are as wide as those (GLaM).
+            Preset::Moe if self.moe_every == 1 => (gated / ACTIVE_EXPERTS).next_multiple_of(32),
+            Preset::Moe => gated,
             Preset::Gpt2 | Preset::Palm => 4 * d_model,
         });
         bounded("ffn_dim", ffn_dim, 8, 1 << 16)?;
-        let experts = if self.preset == Preset::Moe {
-            bounded("experts", self.experts, ACTIVE_EXPERTS, 256)?;
-            self.experts
-        } else {
-            0
-        };
-        let max_positions = self.max_positions;
-        Ok(Sizes { n_layers: self.depth, d_model, n_heads, kv_heads, head_dim, ffn_dim, max_positions, experts })
+        let (experts, moe_layers) = self.mixture()?;
+        let (n_layers, max_positions) = (self.depth, self.max_positions);
+        Ok(Sizes { n_layers, d_model, n_heads, kv_heads, head_dim, ffn_dim, max_positions, experts, moe_layers })
+    }
+
+    /// Experts of a layer, and layers that have some.
+    fn mixture(&self) -> Result<(u32, u32), SpecError> {
+        if self.preset != Preset::Moe {
+            return Ok((0, 0));
+        }
+        bounded("experts", self.experts, ACTIVE_EXPERTS, 256)?;
+        bounded("moe_every", self.moe_every, 1, self.depth)?;
+        if let Some(factor) = self.capacity_factor {
+            bounded("capacity_factor", factor, 0.1, 100.0)?;
+        }
+        Ok((self.experts, self.depth / self.moe_every))
     }
 }
 
@@ -148,7 +166,11 @@ mod tests {
         assert_eq!((gpt2.kv_heads, gpt2.ffn_dim), (12, 3072));
         let palm = sizes(Preset::Palm, 3).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((palm.kv_heads, palm.experts), (1, 0));
-        assert_eq!(sizes(Preset::Moe, 6).map(|sizes| (sizes.ffn_dim, sizes.experts)), Ok((512, 8)));
+        let mixture = |moe_every| ArchitectureSpec { preset: Preset::Moe, depth: 6, moe_every, ..Default::default() };
+        for (moe_every, expected) in [(1, (512, 8, 6)), (2, (1024, 8, 3)), (4, (1024, 8, 1))] {
+            let sizes = mixture(moe_every).sizes();
+            assert_eq!(sizes.map(|sizes| (sizes.ffn_dim, sizes.experts, sizes.moe_layers)), Ok(expected));
+        }
     }
 
     #[test]
@@ -164,6 +186,11 @@ mod tests {
         assert_eq!(refused(keys), "kv_heads: 4 does not divide the query heads, 6: 3 does");
         let odd = ArchitectureSpec { n_heads: Auto::Value(32), ..base.clone() };
         assert!(refused(odd).starts_with("n_heads: heads of 3"));
+        let mixture = ArchitectureSpec { preset: Preset::Moe, depth: 4, ..base.clone() };
+        let rare = ArchitectureSpec { moe_every: 5, ..mixture.clone() };
+        assert_eq!(refused(rare), "moe_every: 5 is not between 1 and 4");
+        let empty = ArchitectureSpec { capacity_factor: Some(0.0), ..mixture };
+        assert!(refused(empty).starts_with("capacity_factor"));
         assert!(refused(ArchitectureSpec { depth: 0, ..base }).starts_with("depth"));
     }
 }

@@ -16,6 +16,7 @@ const RANKS: [u32; 7] = [2, 4, 8, 16, 32, 64, 128];
 const BATCHES: [u32; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 const LENGTHS: [u32; 11] = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
 const EXPERTS: [u32; 6] = [2, 4, 8, 16, 64, 128];
+const MOE_EVERY: [u32; 4] = [1, 2, 3, 4];
 const COUNTS: [u32; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 #[component]
@@ -76,6 +77,9 @@ pub(in crate::app) fn NewModel(
         <Show when=is_mixture>
             <Dial label=word!(i18n, experts) name="experts" stops=&EXPERTS
                 read=|question| question.experts write=|question, value| question.experts = value.clamp(2, 256)/>
+            <Dial label=word!(i18n, moe_every) name="moe_every" stops=&MOE_EVERY
+                read=|question| question.moe_every
+                write=|question, value| question.moe_every = value.min(question.depth)/>
         </Show>
     }
 }

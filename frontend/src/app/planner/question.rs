@@ -17,6 +17,8 @@ pub struct Question {
     pub depth: u32,
     pub vocab: u32,
     pub experts: u32,
+    /// Every how many layers has experts.
+    pub moe_every: u32,
     pub tuning: Tuning,
     pub rank: u32,
     /// The base under an adapter in 4 bits.
@@ -45,6 +47,7 @@ impl Default for Question {
             depth: 12,
             vocab: 32_768,
             experts: 8,
+            moe_every: 1,
             tuning: Tuning::Full,
             rank: 16,
             packed: false,
@@ -89,6 +92,7 @@ impl Question {
                 "depth" => number(value, 1, 128, &mut asked.depth),
                 "vocab" => number(value, 256, 1 << 20, &mut asked.vocab),
                 "experts" => number(value, 2, 256, &mut asked.experts),
+                "moe_every" => number(value, 1, 128, &mut asked.moe_every),
                 "tuning" => of_word(value, &mut asked.tuning),
                 "rank" => number(value, 1, 512, &mut asked.rank),
                 "packed" => asked.packed = value == "1",
@@ -125,6 +129,7 @@ impl Question {
         say("depth", self.depth.to_string(), plain.depth.to_string());
         say("vocab", self.vocab.to_string(), plain.vocab.to_string());
         say("experts", self.experts.to_string(), plain.experts.to_string());
+        say("moe_every", self.moe_every.to_string(), plain.moe_every.to_string());
         say("tuning", word(self.tuning), word(plain.tuning));
         say("rank", self.rank.to_string(), plain.rank.to_string());
         say("packed", flag(self.packed), flag(plain.packed));
@@ -150,7 +155,7 @@ impl Question {
     pub fn new_shape(&self) -> Result<ModelShape, SpecError> {
         let max_positions = self.length.max(1024);
         let asked = ArchitectureSpec { preset: self.preset, depth: self.depth, max_positions, ..Default::default() };
-        ArchitectureSpec { experts: self.experts, ..asked }.shape(u64::from(self.vocab))
+        ArchitectureSpec { experts: self.experts, moe_every: self.moe_every, ..asked }.shape(u64::from(self.vocab))
     }
 
     pub fn spec(&self) -> TrainSpec {
@@ -191,6 +196,7 @@ mod tests {
     fn an_address_says_what_was_asked() {
         let asked = Question {
             model: Some("ft:a/b:c".to_owned()),
+            moe_every: 2,
             tuning: Tuning::Lora,
             packed: true,
             optimizer: OptimizerKind::Muon,
