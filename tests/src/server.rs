@@ -29,6 +29,8 @@ pub struct ServerOptions {
     pub data_dir: Option<PathBuf>,
     /// Start the program but do not wait until it answers.
     pub no_wait: bool,
+    /// Another copy of the program than [`places::program`].
+    pub program: Option<PathBuf>,
 }
 
 /// A running server. Dropping it kills the process.
@@ -91,7 +93,8 @@ impl Server {
             (None, None) => bail!("a server needs a data directory"),
         };
         let log = places::output(&format!("{}-server.log", places::test_name()))?;
-        let mut child = Command::new(places::program()?)
+        let program = options.program.map_or_else(places::program, Ok)?;
+        let mut child = Command::new(program)
             .args(["serve", "--addr", "127.0.0.1:0", "--data-dir"])
             .arg(&data_dir)
             .args(&options.arguments)

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::fields::{Fields, Unknown};
+use super::fields::{Fields, Foreign, Unknown};
 use crate::error::Error;
 
 /// A field OpenAI has and Hearth does not, with the values that ask for nothing.
@@ -102,12 +102,18 @@ pub fn parse<T: Checked>(bytes: &[u8]) -> Result<T, Error> {
     }
     let unsupported = T::UNSUPPORTED.iter().map(|known| known.field);
     let loose: Vec<&str> = unsupported.chain(T::LOOSE.iter().copied().flatten().copied()).collect();
-    if let Some(unknown) = Fields::of::<T>().unknown(&value, &loose) {
+    let fields = Fields::of::<T>();
+    if let Some(unknown) = fields.unknown(&value, &loose) {
         return Err(unrecognized(&unknown));
     }
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(&value).map_err(|error| {
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
+        let word = message.strip_prefix("unknown variant `").and_then(|rest| rest.split('`').next());
+        // Where an object's fields are read along with its parent's, the path ends at the parent.
+        if let Some(foreign) = word.and_then(|word| fields.foreign(&value, word)) {
+            return not_one_of(&foreign);
+        }
         // A missing field is reported at the object that lacks it.
         let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let param = match (path.as_str(), missing) {
@@ -123,6 +129,11 @@ pub fn parse<T: Checked>(bytes: &[u8]) -> Result<T, Error> {
 fn unrecognized(Unknown { path, nearest }: &Unknown) -> Error {
     let meant = nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default();
     Error::coded(path, "unknown_parameter", format!("Unrecognized request argument supplied: {path}{meant}"))
+}
+
+fn not_one_of(Foreign { path, word, words, nearest }: &Foreign) -> Error {
+    let meant = nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+    Error::invalid(path, format!("`{word}` is not one of {}{meant}", words.join(", ")))
 }
 
 /// The query string.
@@ -166,6 +177,7 @@ impl Page {
 mod tests {
     use super::*;
     use hearth_shared::api::chat::ChatRequest;
+    use hearth_shared::api::fine_tuning::CreateJob;
 
     fn param(body: &str) -> Option<String> {
         parse::<ChatRequest>(body.as_bytes()).unwrap_err().detail().param
@@ -187,6 +199,15 @@ mod tests {
             let body = format!(r#"{{"model": "m", "messages": [], {fine}}}"#);
             assert!(parse::<ChatRequest>(body.as_bytes()).is_ok(), "{fine}");
         }
+    }
+
+    #[test]
+    fn words_that_nobody_knows_are_refused_with_the_nearest_one() {
+        let body = r#"{"model": "m", "training_file": "f", "hearth": {"tuning": "loraa"}}"#;
+        let detail = parse::<CreateJob>(body.as_bytes()).unwrap_err().detail();
+        assert_eq!(detail.param.as_deref(), Some("hearth.tuning"));
+        let all = "lora, full, ia3, prefix, prompt, bottleneck";
+        assert_eq!(detail.message, format!("`loraa` is not one of {all}; did you mean `lora`?"));
     }
 
     #[test]

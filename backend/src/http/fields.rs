@@ -30,6 +30,16 @@ pub(super) struct Unknown {
     pub nearest: Option<String>,
 }
 
+/// A word where only others are allowed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Foreign {
+    pub path: String,
+    pub word: String,
+    /// The allowed ones.
+    pub words: Vec<String>,
+    pub nearest: Option<String>,
+}
+
 impl Fields {
     pub fn of<T: ToSchema + 'static>() -> Arc<Self> {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,6 +85,42 @@ impl Fields {
                         Some(schema) => self.below(schema, value, &path, loose),
                         None => Some(Unknown { path, nearest: self.nearest(&known, name) }),
                     }
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Where `word` stands in `body` though the schema lists other words there.
+    pub fn foreign(&self, body: &Value, word: &str) -> Option<Foreign> {
+        self.foreign_below(&self.root, body, "", word)
+    }
+
+    fn foreign_below(&self, schema: &Value, value: &Value, path: &str, word: &str) -> Option<Foreign> {
+        let plain = self.plain(schema, value);
+        match value {
+            Value::String(found) if found == word => {
+                let listed = plain.iter().filter_map(|schema| schema.get("enum")?.as_array()).flatten();
+                let words: Vec<String> = listed.filter_map(Value::as_str).map(str::to_owned).collect();
+                let is_foreign = !words.is_empty() && !words.contains(found);
+                is_foreign.then(|| Foreign {
+                    path: path.to_owned(),
+                    word: word.to_owned(),
+                    nearest: nearest(word, words.clone()),
+                    words,
+                })
+            }
+            Value::Array(items) => {
+                let schema = plain.iter().find_map(|schema| schema.get("items"))?;
+                let mut items = items.iter().enumerate();
+                items.find_map(|(at, item)| self.foreign_below(schema, item, &format!("{path}[{at}]"), word))
+            }
+            Value::Object(fields) => {
+                let known: Vec<_> = plain.iter().filter_map(|schema| properties(schema)).collect();
+                fields.iter().find_map(|(name, value)| {
+                    let schema = known.iter().find_map(|known| known.get(name))?;
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    self.foreign_below(schema, value, &path, word)
                 })
             }
             _ => None,
@@ -182,6 +228,19 @@ mod tests {
             json!({"kind": "pretrain", "dry_run": false, "tokenizer": {"train": {"vocab_size": 600}}, "options": {}});
         assert_eq!(work(&fine), None);
         assert_eq!(work(&json!({"kind": "export", "model": "m", "format": "gguf", "dtype": "f16"})), None);
+    }
+
+    #[test]
+    fn a_word_is_foreign_where_others_are_listed() {
+        let tune = Fields::of::<CreateJob>();
+        let body = json!({"suffix": "cosin", "hearth": {"schedule": "cosin", "optimizer": "adamw"}});
+        let foreign = tune.foreign(&body, "cosin").map(|foreign| (foreign.path, foreign.nearest));
+        assert_eq!(foreign, found("hearth.schedule", "cosine"));
+        assert_eq!(tune.foreign(&body, "adamw"), None);
+        let work = Fields::of::<CreateWork>();
+        let body = json!({"kind": "pretrain", "architecture": {"preset": "lama"}});
+        let foreign = work.foreign(&body, "lama").map(|foreign| (foreign.path, foreign.nearest));
+        assert_eq!(foreign, found("architecture.preset", "llama"));
     }
 
     #[test]

@@ -82,13 +82,15 @@ pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
     Ok(())
 }
 
-/// Whether it is the disk, or a quota, that is full: room can be made, and then the same attempt goes through.
+/// Whether it is the disk, a quota, or the most that a file may have (`ulimit -f`) that is full: room can be made, and then the same
+/// attempt goes through.
 pub fn has_no_room(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     // SQLITE_FULL
     let full = |error: &sqlx::Error| error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("13"));
     error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
             || cause.downcast_ref::<sqlx::Error>().is_some_and(full)
     })
 }
@@ -240,6 +242,7 @@ mod tests {
             anyhow::Error::from(hearth_model::train::TrainError::Io { what: "can't write".into(), source })
         };
         assert!(has_no_room(&fault(std::io::ErrorKind::StorageFull).context("step 3")));
+        assert!(has_no_room(&fault(std::io::ErrorKind::FileTooLarge)));
         assert!(!has_no_room(&fault(std::io::ErrorKind::PermissionDenied)));
     }
 

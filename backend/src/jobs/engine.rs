@@ -4,7 +4,7 @@
 //! up from it: whatever moment a kill hits, repeating from the checkpoint leaves no event out.
 
 pub mod export;
-mod pretrain;
+pub mod pretrain;
 mod tune;
 mod vocabulary;
 
@@ -183,8 +183,10 @@ impl<'a> Work<'a> {
         if let Some(scale) = report.loss_scale {
             self.scale_news(&report, scale, emit)?;
         }
-        if self.is_checkpoint(report.step) {
+        if self.is_sampled(report.step) {
             self.samples(report.step, emit)?;
+        }
+        if self.is_checkpoint(report.step) {
             self.settle(emit)?;
             self.save(true)?;
         } else if self.writing.as_ref().is_some_and(|writing| writing.thread.is_finished()) {
@@ -241,6 +243,14 @@ impl<'a> Work<'a> {
         let every = self.train.checkpoint_every;
         let best = self.train.early_stop.and(self.run.watch().best);
         self.run.is_done() || (every > 0 && step.is_multiple_of(every)) || best.is_some_and(|best| best.step == step)
+    }
+
+    /// Each after so many and the last; with checkpoints where the spec leaves it open.
+    fn is_sampled(&self, step: u64) -> bool {
+        match self.train.samples_every {
+            0 => self.is_checkpoint(step),
+            every => self.run.is_done() || step.is_multiple_of(every),
+        }
     }
 
     fn metrics(&mut self, report: &StepReport, total: u64) -> Metrics {
@@ -351,6 +361,7 @@ impl<'a> Work<'a> {
     /// Writes the result and says so.
     fn finish(&mut self, emit: Emit<'_>) -> Result<Outcome> {
         self.settle(emit)?;
+        self.prune()?;
         let result = self.folder.join("result");
         if result.exists() {
             fs::remove_dir_all(&result)?;

@@ -40,6 +40,11 @@ pub struct Tokenize<'a> {
     pub shard_tokens: u64,
 }
 
+/// SHA-256 of a tokenizer's `tokenizer.json`: what an [`Index`] knows it by.
+pub fn fingerprint(tokenizer: &Tokenizer) -> String {
+    hex(&Sha256::digest(tokenizer.to_json()))
+}
+
 /// What is done so far, of all texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
@@ -96,8 +101,7 @@ impl Tokenize<'_> {
                 Ok(progress)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let tokenizer = hex(&Sha256::digest(self.tokenizer.to_json()));
-                let index = Index::new(tokenizer, self.tokenizer.vocab_size(), self.end_token);
+                let index = Index::new(fingerprint(self.tokenizer), self.tokenizer.vocab_size(), self.end_token);
                 Ok(Progress { settings, next: Place::default(), index })
             }
             Err(error) => Err(ShardError::Io { path, error }.into()),

@@ -8,6 +8,8 @@ use burn::tensor::{Int, Tensor, TensorData, activation};
 use hearth_shared::spec::{
     AdapterSpec, BottleneckSpec, LoraSpec, OptimizerKind, Precision, TrainSpec, VirtualTokensSpec,
 };
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 use super::data::Sequence;
 use super::loss::Objective;
@@ -15,7 +17,7 @@ use super::optimizer::State;
 use super::run::evaluate;
 use super::save::{self, Disk, RealDisk};
 use super::{Batches, Run, StepReport, TrainError, loss};
-use crate::config::{Dropout, ModelConfig};
+use crate::config::{Dropout, ModelConfig, Moe};
 use crate::projection::{floats, is_adapter};
 use crate::transformer::Transformer;
 use crate::{adapter, device};
@@ -39,6 +41,17 @@ fn model() -> Transformer {
         }
     }
     model
+}
+
+/// The same weights in a model that drops a fifth of everything while it learns.
+fn dropping() -> Transformer {
+    let dropout = Dropout { embedding: 0.2, attention: 0.2, residual: 0.2 };
+    let config = ModelConfig { dropout, ..model().config().clone() };
+    let mut dropping = Transformer::empty(&config, &device::cpu());
+    for ((_, mut to), (_, from)) in dropping.params_mut().into_iter().zip(model().params()) {
+        to.set(from.to_vec());
+    }
+    dropping
 }
 
 fn adapted(spec: &TrainSpec) -> Transformer {
@@ -200,12 +213,7 @@ fn splitting_a_batch_changes_nothing() {
 /// Each row draws what it drops by itself, whatever rows are beside it.
 #[test]
 fn splitting_a_batch_changes_nothing_with_dropout() {
-    let dropout = Dropout { embedding: 0.2, attention: 0.2, residual: 0.2 };
-    let config = ModelConfig { dropout, ..model().config().clone() };
-    let mut dropping = Transformer::empty(&config, &device::cpu());
-    for ((_, mut to), (_, from)) in dropping.params_mut().into_iter().zip(model().params()) {
-        to.set(from.to_vec());
-    }
+    let dropping = dropping();
     for adapter in [None, spec().adapter] {
         let one = |model: &Transformer, micro_batch_tokens| {
             first_step(model, &TrainSpec { adapter: adapter.clone(), micro_batch_tokens, ..spec() })
@@ -276,6 +284,59 @@ fn a_checkpoint_of_another_run_is_refused() {
     assert!(matches!(refused, Err(TrainError::Checkpoint { .. })));
 }
 
+/// The model under a run folder was changed: the refusal names a parameter, what the checkpoint has and what the model wants.
+#[test]
+fn a_checkpoint_of_another_shape_is_refused_before_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("step-1");
+    let spec = TrainSpec { adapter: None, ..spec() };
+    let mut run = run(&spec);
+    steps(&mut run, 1);
+    run.save(&path, &mut RealDisk).unwrap();
+    let narrow = ModelConfig { ffn_dim: model().config().ffn_dim / 2, ..model().config().clone() };
+    let shallow = ModelConfig { n_layers: 1, ..model().config().clone() };
+    let deep = ModelConfig { n_layers: 3, ..model().config().clone() };
+    let refused = |config: &ModelConfig| {
+        let model = Transformer::new(config, 3, &device::cpu());
+        let resumed = Run::resume(&path, &spec, model.clone(), examples(13), None).map(|_| ());
+        let loaded = save::load_weights(&path, model).map(|_| ());
+        [resumed, loaded].map(|done| match done {
+            Err(TrainError::Checkpoint { reason, .. }) => reason,
+            done => panic!("{done:?}"),
+        })
+    };
+    let ffn = model().config().ffn_dim;
+    for reason in refused(&narrow) {
+        let both = [format!("{ffn}"), format!("{}", ffn / 2)];
+        assert!(reason.starts_with("layers.0.") && reason.contains(" has the shape ["), "{reason}");
+        assert!(both.iter().all(|size| reason.contains(size)), "{reason}");
+    }
+    assert!(refused(&shallow).iter().all(|reason| reason.contains("layers.1.")));
+    let resumed = &refused_to_resume(&path, &spec, &deep);
+    assert!(resumed.starts_with("it has no layers.2."), "{resumed}");
+    // A list of as many numbers, as earlier versions wrote it, is taken.
+    let bytes = std::fs::read(path.join("weights.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors();
+    let list = |(name, view)| {
+        let view: &TensorView<'_> = view;
+        (name, TensorView::new(view.dtype(), vec![view.data().len() / 4], view.data()).unwrap())
+    };
+    let lists: Vec<(&String, _)> = tensors.iter().map(|(name, view)| list((name, view))).collect();
+    let flat = safetensors::serialize(lists, None).unwrap();
+    std::fs::write(path.join("weights.safetensors"), flat).unwrap();
+    let resumed = Run::resume(&path, &spec, model(), examples(13), None).unwrap();
+    assert_eq!(weights(&resumed), weights(&run));
+}
+
+fn refused_to_resume(path: &Path, spec: &TrainSpec, config: &ModelConfig) -> String {
+    let model = Transformer::new(config, 3, &device::cpu());
+    match Run::resume(path, spec, model, examples(13), None) {
+        Err(TrainError::Checkpoint { reason, .. }) => reason,
+        done => panic!("{:?}", done.map(|run| run.progress())),
+    }
+}
+
 /// Fails at its n-th operation, leaving half a file where it was writing.
 struct Failing {
     left: usize,
@@ -283,7 +344,7 @@ struct Failing {
 
 impl Failing {
     fn next(&mut self) -> io::Result<RealDisk> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| io::Error::other("the disk is full"))?;
+        self.left = self.left.checked_sub(1).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
         Ok(RealDisk)
     }
 }
@@ -324,6 +385,12 @@ fn a_failing_write_leaves_the_last_checkpoint_whole() {
             let saved = run.save(&path, &mut Failing { left });
             save::recover(&same);
             worked |= saved.is_ok();
+            if let Err(error) = saved {
+                assert!(
+                    matches!(&error, TrainError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+                    "operation {left}: {error}"
+                );
+            }
             for (_, path) in save::steps(folder.path()) {
                 let resumed = Run::resume(&path, &spec, adapted(&spec), examples(13), None).unwrap();
                 assert_eq!(weights(&resumed), weights(&run), "operation {left}");
@@ -409,6 +476,30 @@ fn padding_changes_nothing() {
     assert!((both.loss * both.tokens as f64 / sum - 1.0).abs() < 1e-5);
 }
 
+/// A dense block, and one with experts.
+fn alternating(capacity_factor: Option<f64>) -> ModelConfig {
+    let config = ModelConfig::moe(4, VOCAB, 32, 2, (4, 2));
+    ModelConfig { moe: config.moe.map(|moe| Moe { every: 2, capacity_factor, ..moe }), ..config }
+}
+
+#[test]
+fn a_mixture_in_every_second_layer_learns() {
+    for capacity_factor in [None, Some(1.0)] {
+        let model = Transformer::new(&alternating(capacity_factor), 5, &device::cpu());
+        let routers = model.params().into_iter().filter(|(path, _)| path.contains(".router."));
+        assert_eq!(routers.map(|(path, _)| path).collect::<Vec<_>>(), ["layers.1.mlp.router.weight"]);
+        let spec = TrainSpec { adapter: None, n_epochs: 20, ..spec() };
+        let mut run = Run::new(&spec, model, examples(13), None).unwrap();
+        let before = weights(&run);
+        let reports = steps(&mut run, 40);
+        let loss = |reports: &[StepReport]| reports.iter().map(|report| report.loss).sum::<f64>();
+        assert!(loss(&reports[37..]) < 0.9 * loss(&reports[..3]), "{capacity_factor:?}: {reports:?}");
+        for ((path, old), (_, new)) in before.iter().zip(&weights(&run)) {
+            assert!(old != new, "{capacity_factor:?}: {path} has not moved");
+        }
+    }
+}
+
 #[test]
 fn nothing_to_train_is_an_error() {
     let mut masked = examples(1);
@@ -424,7 +515,7 @@ fn gradient_checkpointing_changes_no_gradient() {
     let moe = ModelConfig { dropout, ..ModelConfig::moe(4, VOCAB, 32, 2, (4, 2)) };
     let tied = ModelConfig { tied: true, ..model().config().clone() };
     let fresh = |config: &ModelConfig| Transformer::new(config, 5, &device::cpu());
-    let models = [model(), fresh(&moe), fresh(&tied)];
+    let models = [model(), fresh(&moe), fresh(&tied), fresh(&alternating(None))];
     for model in &models {
         for adapter in splittable().into_iter().chain([spec().adapter]) {
             // Experts are no modules of an adapter, and their balance counts tokens.

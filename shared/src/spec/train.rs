@@ -17,7 +17,7 @@ const MOST_LOSS_SCALE: f64 = 1_099_511_627_776.0;
 const NO_PACKING: &str = "virtual tokens stand in front of a row, so each row holds one example: leave it out";
 const NO_ADAPTER: &str = "weights in 4 bits can't be trained themselves: choose an adapter, or `f32`";
 
-/// A prompt that is answered at every checkpoint, so that people see what the numbers mean.
+/// A prompt that is answered again and again, so that people see what the numbers mean.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SampleSpec {
@@ -120,6 +120,9 @@ pub struct TrainSpec {
     /// 0 is never.
     pub eval_every: u64,
     pub samples: Vec<SampleSpec>,
+    /// 0 is with every checkpoint; the last step is sampled in any case.
+    #[serde(default)]
+    pub samples_every: u64,
 }
 
 impl Default for TrainSpec {
@@ -165,6 +168,7 @@ impl Default for TrainSpec {
             checkpoint_every: 0,
             eval_every: 0,
             samples: Vec::new(),
+            samples_every: 0,
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct JobSpec {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct PretrainJob {
     pub training_files: Vec<String>,
+    /// A folder of token ids that stands in place of texts; they are of `tokenizer_path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<String>,
     pub validation_file: Option<String>,
     /// A model's folder or GGUF file, or a `tokenizer.json`; none trains one.
     pub tokenizer_path: Option<String>,

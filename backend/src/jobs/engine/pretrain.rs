@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use hearth_model::bundle::{ModelBundle, ModelHead};
 use hearth_model::chat_template::ChatTemplate;
 use hearth_model::config::ModelConfig;
 use hearth_model::data::shards::{Index, Shards};
 use hearth_model::data::stream::{RowSpec, Rows};
 use hearth_model::data::texts::{Place, Texts};
-use hearth_model::data::tokenize::{Tokenize, TokenizeError};
+use hearth_model::data::tokenize::{Tokenize, TokenizeError, fingerprint};
 use hearth_model::device;
 use hearth_model::recipe::bpe;
 use hearth_model::tokenizer::{Special, Tokenizer};
@@ -55,9 +55,15 @@ pub(super) fn open(
     config.bos = Some(vocabulary.end_token);
     config.eos.clone_from(&vocabulary.eos);
     config.validate()?;
-    let shards = folder.join("shards");
-    let Some(index) = tokenize(&texts, &vocabulary, &shards, order, emit)? else {
-        return Ok(None);
+    let (shards, index) = match &job.shards {
+        Some(given) => (PathBuf::from(given), index_of(Path::new(given), &vocabulary)?),
+        None => {
+            let shards = folder.join("shards");
+            let Some(index) = tokenize(&texts, &vocabulary, &shards, order, emit)? else {
+                return Ok(None);
+            };
+            (shards, index)
+        }
     };
     let facts = TextFacts { tokens: index.tokens, parameters: config.parameters() };
     let distill = job.teacher.as_ref().map(|teacher| teacher.spec);
@@ -94,9 +100,13 @@ fn vocabulary(job: &PretrainJob, texts: &Texts, folder: &Path, emit: Emit<'_>) -
             kept
         }
     };
-    // A model's folder or GGUF file; else a `tokenizer.json`, under whatever name.
+    read(&path)
+}
+
+/// That of a model's folder or GGUF file; else of a `tokenizer.json`, under whatever name.
+fn read(path: &Path) -> Result<Vocabulary> {
     if path.is_dir() || path.extension().is_some_and(|extension| extension == "gguf") {
-        let head = ModelHead::load(&path).context("cannot read the tokenizer's model")?;
+        let head = ModelHead::load(path).context("cannot read the tokenizer's model")?;
         let own = head.tokenizer.names().eos.as_deref();
         let end_token = [Some(bpe::END_OF_TEXT), own, Some("</s>")]
             .into_iter()
@@ -105,12 +115,41 @@ fn vocabulary(job: &PretrainJob, texts: &Texts, folder: &Path, emit: Emit<'_>) -
             .context("the tokenizer names no token that ends a document")?;
         return Ok(Vocabulary { end_token, tokenizer: head.tokenizer, template: head.template, eos: head.eos });
     }
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let tokenizer = Tokenizer::from_hf(&bytes, Some(&bpe::tokenizer_config()))?;
     let id = |name: &str| tokenizer.id_of(name).with_context(|| format!("the vocabulary has no `{name}`"));
     let (end_token, turn_end) = (id(bpe::END_OF_TEXT)?, id(bpe::TURN_END)?);
     let template = ChatTemplate::new(bpe::CHAT_TEMPLATE, tokenizer.names().clone())?;
     Ok(Vocabulary { template: Some(template), end_token, eos: vec![turn_end, end_token], tokenizer })
+}
+
+/// Refuses shards that the job's tokenizer did not make, before the job has a folder.
+///
+/// # Errors
+/// Names the field; a folder without whole shards, or no tokenizer, too.
+pub fn check_shards(job: &PretrainJob) -> Result<Option<Index>> {
+    let Some(shards) = &job.shards else {
+        return Ok(None);
+    };
+    let tokenizer = job.tokenizer_path.as_ref();
+    let tokenizer = tokenizer.context("tokenizer: shards are token ids: name the `model` or the `file` they are of")?;
+    index_of(Path::new(shards), &read(Path::new(tokenizer))?).map(Some)
+}
+
+/// The index of shards that hold this vocabulary's ids.
+fn index_of(shards: &Path, vocabulary: &Vocabulary) -> Result<Index> {
+    let index = Shards::open(shards).context("shards")?.index().clone();
+    let (ids, size) = (index.vocab_size, vocabulary.tokenizer.vocab_size());
+    if ids > size {
+        bail!(
+            "tokenizer: the shards hold ids of 0 to {}, the vocabulary has {size} tokens: the smallest that will do has {ids}",
+            ids.saturating_sub(1)
+        );
+    }
+    if index.tokenizer != fingerprint(&vocabulary.tokenizer) {
+        bail!("tokenizer: the shards hold another one's ids: name the one that `hearth data tokenize` was given");
+    }
+    Ok(index)
 }
 
 /// `None`: an order came; what is done stays.

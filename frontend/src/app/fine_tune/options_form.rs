@@ -65,6 +65,13 @@ pub fn OptionsForm(
             ></textarea>
             <span class="hint">{t!(i18n, tune.prompts_hint)}</span>
         </label>
+        <div class="options">
+            <NumberField
+                label=word!(i18n, samples_every) hint=word!(i18n, samples_every_reason)
+                value=options.samples_every name="samples_every"
+                automatic=automatic(|spec| spec.checkpoint_every.to_string()) min=1.0
+            />
+        </div>
     }
 }
 

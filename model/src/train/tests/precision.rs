@@ -94,6 +94,37 @@ fn an_overflow_halves_the_scale_and_changes_nothing_else() {
     assert!(scales.windows(2).any(|pair| pair[1] == pair[0] * 2.0), "{scales:?}");
 }
 
+/// An optimizer that remembers three steps remembers the same afterwards.
+#[test]
+fn an_overflow_leaves_what_the_optimizer_remembers() {
+    for optimizer in [OptimizerKind::Adamw, OptimizerKind::Muon, OptimizerKind::Adafactor] {
+        let spec = TrainSpec { precision: Precision::F16, loss_scale: 1024.0, optimizer, n_epochs: 40, ..spec() };
+        let mut run = run(&spec);
+        assert!(steps(&mut run, 3).iter().all(|report| !report.overflowed()));
+        let before = (weights(&run), run.slots.clone());
+        assert!(before.1.values().any(|slots| slots.first.iter().any(|value| *value != 0.0)), "nothing is remembered");
+        let large = 2f64.powi(40);
+        run.loss_scale.as_mut().unwrap().scale = large;
+        let report = run.step().unwrap();
+        assert!(report.overflowed() && report.loss_scale == Some(large), "{report:?}");
+        assert_eq!(run.loss_scale(), Some(large / 2.0));
+        assert_eq!((run.progress().step, run.progress().idle, run.progress().updates()), (4, 1, 3));
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        for ((path, old), (_, new)) in before.0.iter().zip(&weights(&run)) {
+            assert_eq!(bits(old), bits(new), "{path}");
+        }
+        assert_eq!(before.1.len(), run.slots.len());
+        for (path, old) in &before.1 {
+            let new = &run.slots[path];
+            assert_eq!((bits(&old.first), bits(&old.second)), (bits(&new.first), bits(&new.second)), "{path}");
+        }
+        // With a scale that fits it goes on.
+        run.loss_scale.as_mut().unwrap().scale = 1024.0;
+        assert!(!run.step().unwrap().overflowed());
+        assert_ne!(weights(&run), before.0);
+    }
+}
+
 #[test]
 fn every_format_learns_about_the_same() {
     let one = |precision, adapter: Option<AdapterSpec>| {

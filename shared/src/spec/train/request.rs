@@ -155,8 +155,10 @@ pub struct HearthOptions {
     pub checkpoint_every: Auto<u64>,
     /// Steps between evaluations, if there is a validation file. Auto: as checkpoints.
     pub eval_every: Auto<u64>,
-    /// Prompts answered at every checkpoint, 8 at most.
+    /// Prompts that are answered while the model learns, 8 at most.
     pub samples: Vec<SampleSpec>,
+    /// Steps between answers to them. Auto: with every checkpoint.
+    pub samples_every: Auto<u64>,
 }
 
 /// What the automatic values depend on.
@@ -247,6 +249,7 @@ impl FineTuneSpec {
         check("hearth.keep_checkpoints", ours.keep_checkpoints, 1, 100)?;
         check("hearth.checkpoint_every", ours.checkpoint_every, 1, u64::MAX)?;
         check("hearth.eval_every", ours.eval_every, 1, u64::MAX)?;
+        check("hearth.samples_every", ours.samples_every, 1, u64::MAX)?;
         if let Some(steps) = ours.max_steps {
             bounded("hearth.max_steps", steps, 1, 10_000_000)?;
         }
@@ -320,6 +323,7 @@ impl FineTuneSpec {
             checkpoint_every,
             eval_every: ours.eval_every.or(checkpoint_every),
             samples: ours.samples.clone(),
+            samples_every: ours.samples_every.or(0),
             ..TrainSpec::default()
         })
     }
@@ -372,6 +376,11 @@ mod tests {
         assert_eq!((spec.batch_size, spec.n_epochs, spec.max_length), (2, 4, 2048));
         assert!((spec.learning_rate - 5.4e-4).abs() < 1e-9 && spec.warmup_steps == 5);
         assert_eq!(spec.lora().map(|lora| (lora.r, lora.alpha)), Some((16, 32.0)));
+        // A spec that was stored before samples had steps of their own is the same run.
+        let mut stored = serde_json::to_value(&spec).unwrap_or_default();
+        let removed = stored.as_object_mut().and_then(|fields| fields.remove("samples_every"));
+        assert_eq!(removed, Some(0.into()));
+        assert_eq!(serde_json::from_value::<TrainSpec>(stored).ok(), Some(spec));
     }
 
     #[test]
@@ -394,6 +403,7 @@ mod tests {
             (r#"{"hearth": {"lora": {"target_modules": ["x"]}}}"#, "hearth.lora.target_modules"),
             (r#"{"hearth": {"warmup_ratio": 0.9}}"#, "hearth.warmup_ratio"),
             (r#"{"hearth": {"virtual_tokens": 0}}"#, "hearth.virtual_tokens"),
+            (r#"{"hearth": {"samples_every": 0}}"#, "hearth.samples_every"),
             (r#"{"hearth": {"tuning": "full", "base_weights": "nf4"}}"#, "hearth.base_weights"),
             (r#"{"hearth": {"tuning": "prefix", "packing": true}}"#, "hearth.packing"),
             (r#"{"hearth": {"frozen_layers": 2}}"#, "hearth.frozen_layers"),
