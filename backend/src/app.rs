@@ -50,7 +50,7 @@ impl App {
         let registry = Registry::new(db.clone(), &config.data_dir);
         let budget = config.max_loaded_bytes.unwrap_or_else(|| system::memory().total.unwrap_or(8 << 30) / 2);
         let serving = Serving::start(budget).context("cannot start the device thread")?;
-        let jobs = Jobs::new(&config, db.clone(), files.clone(), registry.clone())?;
+        let jobs = Jobs::new(&config, db.clone(), files.clone(), registry.clone(), serving.clone())?;
         let pulls = Pulls::new(registry.clone(), &config.data_dir);
         let metrics = Metrics::default();
         let started = Instant::now();

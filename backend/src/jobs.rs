@@ -4,13 +4,14 @@ pub mod child;
 pub mod engine;
 pub mod events;
 pub mod inspect;
+pub mod plans;
 pub mod queue;
 pub mod state;
 pub mod store;
 pub mod supervisor;
 mod validating;
 pub mod view;
-mod works;
+pub(crate) mod works;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::ids;
 use crate::registry::{Entry, Registry, import};
+use crate::serving::Serving;
 use child::Order;
 use state::Change;
 
@@ -41,6 +43,8 @@ struct Inner {
     db: Db,
     files: Files,
     registry: Registry,
+    /// What measures the device that jobs are planned for.
+    serving: Serving,
     data_dir: PathBuf,
     organization: String,
     /// The program that runs `job`: this one.
@@ -58,11 +62,12 @@ struct Inner {
 }
 
 impl Jobs {
-    pub fn new(config: &Config, db: Db, files: Files, registry: Registry) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, db: Db, files: Files, registry: Registry, serving: Serving) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Inner {
             db,
             files,
             registry,
+            serving,
             data_dir: config.data_dir.clone(),
             organization: config.organization.clone(),
             program: std::env::current_exe().context("this program does not know where it lies")?,

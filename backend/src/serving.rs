@@ -16,6 +16,8 @@ use hearth_shared::spec::Sampling;
 use hearth_shared::text::Message;
 use tokio::sync::{mpsc, oneshot};
 
+pub use device_thread::sheet;
+
 use crate::registry::Location;
 
 /// Tokens that may wait for a slow reader before its generation rests.

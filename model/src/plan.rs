@@ -3,14 +3,16 @@
 use hearth_shared::plan::{ModelShape, ProjectionShape};
 
 use crate::adapter;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Norm};
 use crate::device;
-use crate::transformer::Transformer;
+use crate::transformer::{Half, Transformer};
 
 /// The shape of models of this configuration. Builds none.
 pub fn shape(config: &ModelConfig) -> ModelShape {
     // Without weights until they are read.
     let empty = Transformer::empty(&ModelConfig { n_layers: 1, ..config.clone() }, &device::cpu());
+    let (layers, moe_layers) = (config.n_layers as u64, config.moe_layers() as u64);
+    // The one layer is a dense one, where there are any.
     let projections = empty.projections().into_iter().map(|(path, projection)| {
         let [outputs, inputs] = projection.shape().map(|n| n as u64);
         let factors = match adapter::ia3_of_input(path) {
@@ -18,20 +20,32 @@ pub fn shape(config: &ModelConfig) -> ModelShape {
             Some(false) => outputs,
             None => 0,
         };
-        ProjectionShape { name: path.name.to_owned(), inputs, outputs, factors, ends_half: adapter::ends_half(path) }
+        ProjectionShape {
+            name: path.name.to_owned(),
+            layers: if path.half == Half::Mlp { layers - moe_layers } else { layers },
+            inputs,
+            outputs,
+            factors,
+            ends_half: adapter::ends_half(path),
+        }
     });
     ModelShape {
         parameters: config.parameters(),
         vocab_size: config.vocab_size as u64,
         d_model: config.d_model as u64,
-        n_layers: config.n_layers as u64,
+        n_layers: layers,
+        n_heads: config.n_heads as u64,
         q_width: config.q_width() as u64,
         kv_width: config.kv_width() as u64,
         ffn_dim: config.ffn_dim as u64,
         gated: config.mlp_gated,
         experts: config.moe.map_or(0, |moe| moe.experts as u64),
-        active_experts: config.moe_in(config.n_layers - 1).map_or(1, |moe| moe.top_k as u64),
+        moe_layers,
+        active_experts: config.moe.map_or(1, |moe| moe.top_k as u64),
         tied: config.tied,
+        layer_norm: config.norm != Norm::Rms,
+        attention_dropout: config.dropout.attention > 0.0,
+        residual_dropout: config.dropout.residual > 0.0,
         projections: projections.collect(),
     }
 }
@@ -44,7 +58,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::config::Gpt2Size;
+    use crate::config::{Gpt2Size, Moe};
     use crate::projection::is_adapter;
 
     /// A plan for a model that does not exist yet is the plan of the model.
@@ -58,6 +72,16 @@ mod tests {
                 let config = ModelConfig::asked(&spec, 70).unwrap();
                 assert_eq!(spec.shape(70).unwrap(), shape(&config), "{spec:?}");
             }
+        }
+        // The third of five layers has experts only, or the second and the fourth.
+        for moe_every in [2, 3] {
+            let spec = ArchitectureSpec { preset: Preset::Moe, depth: 5, moe_every, ..narrow.clone() };
+            let config = ModelConfig::asked(&spec, 70).unwrap();
+            let planned = spec.shape(70).unwrap();
+            assert_eq!(planned, shape(&config), "{spec:?}");
+            let model = Transformer::empty(&config, &device::cpu());
+            let count: usize = model.params().iter().map(|(_, param)| param.shape().iter().product::<usize>()).sum();
+            assert_eq!(planned.parameters, count as u64, "{spec:?}");
         }
     }
 
@@ -84,10 +108,16 @@ mod tests {
             AdapterSpec::Prompt(tokens),
             AdapterSpec::Bottleneck(BottleneckSpec { width: 7 }),
         ];
-        for config in [&llama, &gpt2, &ModelConfig::palm(50, 24, 2, 4, 64)] {
+        let mut alternating = ModelConfig::moe(4, 50, 24, 3, (4, 2));
+        alternating.moe = alternating.moe.map(|moe| Moe { every: 2, ..moe });
+        for config in [&llama, &gpt2, &ModelConfig::palm(50, 24, 2, 4, 64), &alternating] {
             let shape = shape(config);
             assert_eq!(shape.trained(&TrainSpec { adapter: None, ..TrainSpec::default() }), config.parameters());
             for adapter in &adapters {
+                // A prompt would count in the experts' balance.
+                if config.moe.is_some() && matches!(adapter, AdapterSpec::Prompt(_)) {
+                    continue;
+                }
                 let mut model = Transformer::new(config, 1, &device::cpu());
                 adapter::apply(&mut model, adapter, 1, &device::cpu()).unwrap();
                 let params = model.params().into_iter().filter(|(path, _)| is_adapter(path));

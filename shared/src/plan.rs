@@ -1,15 +1,17 @@
 //! What a training run will need, by plain arithmetic: memory by part, and floating point operations. It counts what Hearth's own engine
-//! keeps in f32; nothing in it was fitted to a measurement.
+//! keeps; nothing in it was fitted to a measurement.
 
 pub mod devices;
 pub mod estimate;
+mod kept;
 mod shapes;
 pub mod sizing;
 pub mod suggest;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{AdapterSpec, BaseWeights, OptimizerKind, Precision, TrainSpec};
+use crate::spec::{AdapterSpec, BaseWeights, OptimizerKind, TrainSpec};
+use kept::Format;
 
 /// A model as the arithmetic sees it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -20,6 +22,8 @@ pub struct ModelShape {
     pub vocab_size: u64,
     pub d_model: u64,
     pub n_layers: u64,
+    /// Query heads.
+    pub n_heads: u64,
     /// Heads times their size.
     pub q_width: u64,
     /// Key heads times their size.
@@ -27,21 +31,31 @@ pub struct ModelShape {
     pub ffn_dim: u64,
     /// Whether the feed-forward has a gate.
     pub gated: bool,
-    /// Of a block; 0 without.
+    /// Of a block that has some; 0 without.
     pub experts: u64,
+    /// Blocks with experts.
+    pub moe_layers: u64,
     /// Experts a token goes through; 1 without experts.
     pub active_experts: u64,
     /// The embedding is the head.
     pub tied: bool,
-    /// What an adapter can sit on in one block.
+    /// Norms take the mean away first.
+    pub layer_norm: bool,
+    /// Weights of attention are dropped in training.
+    pub attention_dropout: bool,
+    /// What a half of a block adds is dropped in training.
+    pub residual_dropout: bool,
+    /// What an adapter can sit on in the blocks.
     pub projections: Vec<ProjectionShape>,
 }
 
-/// A matrix of a block.
+/// A matrix of every block, or of the dense ones.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProjectionShape {
     pub name: String,
+    /// Blocks that have it.
+    pub layers: u64,
     pub inputs: u64,
     pub outputs: u64,
     /// (IA)³ has a factor for each of so many of its inputs or outputs; 0 leaves it alone.
@@ -76,8 +90,8 @@ impl Memory {
 
 /// Bytes of a number.
 const F32: u64 = 4;
-/// Floats of logits that exist at once.
-const LOGITS: u64 = 1 << 24;
+/// Floats of logits that exist at once, on the CPU and on a GPU.
+const LOGITS: [u64; 2] = [1 << 24, 1 << 27];
 
 impl ModelShape {
     /// How many numbers a run trains.
@@ -85,28 +99,28 @@ impl ModelShape {
         let Some(adapter) = &spec.adapter else {
             let frozen = u64::from(spec.frozen_layers).min(self.n_layers);
             let embedding = if frozen > 0 { self.vocab_size * self.d_model } else { 0 };
-            return self.parameters.saturating_sub(embedding + frozen * self.block());
+            return self.parameters.saturating_sub(embedding + frozen * self.matrices() / self.n_layers.max(1));
         };
-        let by_projection = |count: &dyn Fn(&ProjectionShape) -> u64| self.projections.iter().map(count).sum::<u64>();
-        let block = match adapter {
+        let by_projection =
+            |count: &dyn Fn(&ProjectionShape) -> u64| self.projections.iter().map(|p| p.layers * count(p)).sum::<u64>();
+        match adapter {
             AdapterSpec::Lora(lora) => by_projection(&|p| {
                 let stretch = if lora.dora { p.outputs } else { 0 };
                 if lora.targets(&p.name) { u64::from(lora.r) * (p.inputs + p.outputs) + stretch } else { 0 }
             }),
             AdapterSpec::Ia3 => by_projection(&|p| p.factors),
-            AdapterSpec::Prefix(tokens) => u64::from(tokens.virtual_tokens) * 2 * self.kv_width,
-            AdapterSpec::Prompt(tokens) => return u64::from(tokens.virtual_tokens) * self.d_model,
+            AdapterSpec::Prefix(tokens) => self.n_layers * u64::from(tokens.virtual_tokens) * 2 * self.kv_width,
+            AdapterSpec::Prompt(tokens) => u64::from(tokens.virtual_tokens) * self.d_model,
             AdapterSpec::Bottleneck(spec) => by_projection(&|p| {
                 let width = u64::from(spec.width);
                 if p.ends_half { 2 * width * p.outputs + width + p.outputs } else { 0 }
             }),
-        };
-        self.n_layers * block
+        }
     }
 
-    /// Weights of a block's matrices.
-    fn block(&self) -> u64 {
-        self.projections.iter().map(|p| p.inputs * p.outputs).sum()
+    /// Weights of all blocks' matrices, those of experts left out.
+    fn matrices(&self) -> u64 {
+        self.projections.iter().map(|p| p.layers * p.inputs * p.outputs).sum()
     }
 
     /// Floating point operations for each token of a training step, in rows of `length` tokens: of the products the model consists of,
@@ -123,8 +137,10 @@ impl ModelShape {
     /// the row.
     pub(crate) fn blocks_forward(&self, length: f64) -> (f64, f64) {
         let mlp = if self.gated { 3 } else { 2 } * self.d_model * self.ffn_dim;
-        let layer = 2 * self.d_model * (self.q_width + self.kv_width) + self.active_experts * mlp;
-        (2.0 * (self.n_layers * layer) as f64, (self.n_layers * 2 * self.q_width) as f64 * length)
+        let attention = 2 * self.d_model * (self.q_width + self.kv_width);
+        let dense = self.n_layers.saturating_sub(self.moe_layers);
+        let layers = self.n_layers * attention + (dense + self.moe_layers * self.active_experts) * mlp;
+        (2.0 * layers as f64, (self.n_layers * 2 * self.q_width) as f64 * length)
     }
 
     /// Floating point operations of a step with rows of `length` tokens: here what gradient checkpointing computes again counts.
@@ -136,7 +152,7 @@ impl ModelShape {
 
     /// What a run holds at its fullest, on this engine's CPU.
     pub fn memory(&self, spec: &TrainSpec) -> Memory {
-        self.fullest(spec, self.workers(spec))
+        self.fullest(spec, Format::of(spec.precision, false))
     }
 
     /// Positions of a pass.
@@ -146,18 +162,24 @@ impl ModelShape {
     }
 
     /// How many work on a pass at once on the CPU, each with gradients of its own: a dense model's rows in f32 go in two halves.
-    fn workers(&self, spec: &TrainSpec) -> u64 {
+    fn workers(&self, spec: &TrainSpec, format: Format) -> u64 {
         let several = self.pass(spec) >= 2 * u64::from(spec.max_length);
-        let divisible = self.experts == 0 && matches!(spec.precision, Precision::F32 | Precision::Auto);
+        let divisible = self.experts == 0 && !format.gpu && !format.rounds;
         if several && divisible { 2 } else { 1 }
     }
 
     /// The fullest moment of a step.
-    fn fullest(&self, spec: &TrainSpec, workers: u64) -> Memory {
-        let trained = self.trained(spec);
-        let packed = if spec.base_weights == BaseWeights::Nf4 { self.n_layers * self.block() } else { 0 };
+    fn fullest(&self, spec: &TrainSpec, format: Format) -> Memory {
+        let (trained, workers) = (self.trained(spec), self.workers(spec, format));
+        let packed = if spec.base_weights == BaseWeights::Nf4 { self.matrices() } else { 0 };
         let weights = F32 * (self.parameters - packed.min(self.parameters)) + packed * 33 / 64;
         let added = if spec.adapter.is_some() { F32 * trained } else { 0 };
+        // Beside the masters, what the products of a pass read.
+        let rounded = match (format.rounds, spec.gradient_checkpointing) {
+            (false, _) => 0,
+            (true, false) => self.parameters,
+            (true, true) => (self.matrices() / self.n_layers.max(1)).max(self.vocab_size * self.d_model),
+        };
         let optimizer = match spec.optimizer {
             OptimizerKind::Adamw | OptimizerKind::Muon => 2,
             OptimizerKind::Lion | OptimizerKind::Sgd => 1,
@@ -165,22 +187,22 @@ impl ModelShape {
         } + u64::from(spec.ema_decay.is_some());
         let at = |moment: Moment| {
             let memory = Memory {
-                weights: weights + added,
+                weights: weights + added + format.input() * rounded,
                 gradients: F32 * workers * moment.gradients,
                 optimizer: F32 * trained * optimizer,
-                activations: F32 * self.pass(spec) * moment.kept,
+                activations: self.pass(spec) * moment.kept,
                 temporary: F32 * moment.temporary,
                 checkpoint: F32 * trained * (1 + optimizer),
                 total: 0,
             };
             memory.summed()
         };
-        self.moments(spec, workers).into_iter().map(at).max_by_key(|memory| memory.total).unwrap_or_default()
+        self.moments(spec, format).into_iter().map(at).max_by_key(|memory| memory.total).unwrap_or_default()
     }
 
     /// Where a step can be at its fullest: activations go as gradients come.
-    fn moments(&self, spec: &TrainSpec, workers: u64) -> Vec<Moment> {
-        let (tokens, trained) = (self.pass(spec), self.trained(spec));
+    fn moments(&self, spec: &TrainSpec, format: Format) -> Vec<Moment> {
+        let (tokens, trained, workers) = (self.pass(spec), self.trained(spec), self.workers(spec, format));
         // A step in several passes adds each one's gradients to a sum.
         let several = tokens < u64::from(spec.batch_size) * u64::from(spec.max_length);
         let sum = if several { trained } else { 0 };
@@ -189,43 +211,40 @@ impl ModelShape {
         let head = sum + if trains_head { matrix } else { 0 };
         // A tied embedding's gradient comes from both its ends, and their sum is a third.
         let tail = workers * if trains_head { matrix * if self.tied { 2 } else { 1 } } else { 0 };
-        let logits = (workers * LOGITS).min(tokens * self.vocab_size);
+        let logits = (workers * LOGITS[usize::from(format.gpu)]).min(tokens * self.vocab_size);
+        // In burn's operations there are probabilities and a gradient beside them.
+        let logits = logits * if format.gpu || format.rounds { 3 } else { 1 };
         // What lives for one product, and gradients of a block's activations.
         let products = tokens * (3 * self.d_model + 2 * self.ffn_dim);
-        let (block, ends, between) = (self.activations(spec), 3 * self.d_model, self.d_model);
+        // A position's scores with all keys of its row.
+        let (scores, keys) = (self.scores(format), self.n_heads * u64::from(spec.max_length));
+        let [dense, mixed] = [false, true].map(|experts| self.block_kept(spec, format, experts) + scores.kept * keys);
+        let block = if self.moe_layers > 0 { dense.max(mixed) } else { dense };
+        let passing = products.max(tokens * keys * scores.passing / F32);
+        let (ends, between) = (F32 * 3 * self.d_model, F32 * self.d_model);
         let moment = |kept, temporary, gradients| Moment { kept, temporary, gradients };
         if spec.gradient_checkpointing {
-            let inputs = self.n_layers * self.d_model;
+            let inputs = F32 * self.n_layers * self.d_model;
             return vec![
                 moment(inputs + ends, logits, head),
-                moment(inputs + block, products, head),
-                moment(between + block, products, trained),
+                moment(inputs + block, passing, head),
+                moment(between + block, passing, trained),
                 moment(between, tail, trained),
             ];
         }
-        let whole = self.n_layers * block + ends;
-        vec![moment(whole, logits.max(products), head), moment(between, tail, sum + trained)]
-    }
-
-    /// Floats that a token's forward pass through a block keeps.
-    fn activations(&self, spec: &TrainSpec) -> u64 {
-        let inner = if self.gated { 3 } else { 2 } * self.ffn_dim * self.active_experts;
-        // Both norms' inputs and outputs; queries, keys, values and what attention gives; the feed-forward's units.
-        let block = 4 * self.d_model + 2 * (self.q_width + self.kv_width) + inner;
-        let lora = spec.lora().map_or(0, |lora| {
-            self.projections.iter().filter(|p| lora.targets(&p.name)).count() as u64 * u64::from(lora.r)
-        });
-        block + lora
+        let whole = self.n_layers.saturating_sub(self.moe_layers) * dense + self.moe_layers * mixed + ends;
+        vec![moment(whole, logits.max(passing), head), moment(between, tail, sum + trained)]
     }
 }
 
-/// What is held at one moment of a step, in floats.
+/// What is held at one moment of a step.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
-    /// Of each position.
+    /// Bytes of each position.
     kept: u64,
+    /// Floats.
     temporary: u64,
-    /// Of each worker.
+    /// Floats of each worker.
     gradients: u64,
 }
 
@@ -238,6 +257,7 @@ mod tests {
     pub(super) fn smollm2() -> ModelShape {
         let projection = |name: &str, inputs, outputs, factors, ends_half| ProjectionShape {
             name: name.to_owned(),
+            layers: 30,
             inputs,
             outputs,
             factors,
@@ -248,13 +268,18 @@ mod tests {
             vocab_size: 49_152,
             d_model: 576,
             n_layers: 30,
+            n_heads: 9,
             q_width: 576,
             kv_width: 192,
             ffn_dim: 1536,
             gated: true,
             experts: 0,
+            moe_layers: 0,
             active_experts: 1,
             tied: true,
+            layer_norm: false,
+            attention_dropout: false,
+            residual_dropout: false,
             projections: vec![
                 projection("q_proj", 576, 576, 0, false),
                 projection("k_proj", 576, 192, 192, false),
@@ -305,13 +330,13 @@ mod tests {
     #[test]
     fn flops_are_the_papers() {
         let shape = smollm2();
-        let weights = (30 * shape.block() + 576 * 49_152) as f64;
+        let weights = (shape.matrices() + 576 * 49_152) as f64;
         let attention = 12.0 * 30.0 * 576.0 * 50.0 / 2.0;
         assert_eq!(shape.flops_per_token(50.0, true), 6.0 * weights + attention);
         assert_eq!(shape.flops_per_token(50.0, false), 4.0 * weights + attention);
         // A third of the blocks' work again; the head's is done once.
         let spec = TrainSpec { adapter: None, batch_size: 3, gradient_checkpointing: true, ..TrainSpec::default() };
-        let again = 2.0 * (30 * shape.block()) as f64 + attention / 3.0;
+        let again = 2.0 * shape.matrices() as f64 + attention / 3.0;
         assert_eq!(shape.step_flops(&spec, 50.0), 150.0 * (6.0 * weights + attention + again));
     }
 }

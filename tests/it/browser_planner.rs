@@ -69,6 +69,17 @@ async fn the_planner_answers_as_one_drags() -> Result<()> {
     total(&browser, found.memory.total).await?;
     browser.screenshot("planner-fits").await?;
 
+    // Where it fits with room to spare, the step can go in fewer passes.
+    browser.goto(&server.url("/planner?depth=12&rows=2&device=RTX%204090%2024%20GB")).await?;
+    let small = ArchitectureSpec { depth: 12, ..ArchitectureSpec::default() }.shape(32_768)?;
+    let rows = small.largest_pass(&spec, sheet.memory as u64, place).context("a pass that fits")?;
+    ensure!(rows > 2 && rows < 32, "{rows} rows at once");
+    let passes = |rows| TrainSpec { micro_batch_tokens: rows * 1024, ..spec.clone() };
+    total(&browser, small.memory_on(&passes(2), place).total).await?;
+    browser.click("[data-action=rows]").await?;
+    total(&browser, small.memory_on(&passes(rows), place).total).await?;
+    browser.wait_within("return document.querySelector('[data-action=rows]') === null", PATIENCE).await?;
+
     // A model of the server: its shape comes from there.
     browser.goto(&server.url("/planner?model=hearth-nano&tuning=lora&length=128&batch=8&rows=8")).await?;
     browser.wait_within("return document.querySelector('.planner-parts') !== null", PATIENCE).await?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hearth_shared::spec::{ArchitectureSpec, Auto, Objective, TrainSpec};
 use hearth_tests::{Server, places};
 use serde_json::{Value, json};
 
@@ -62,7 +63,7 @@ async fn a_model_comes_from_nothing_and_can_be_tuned() -> Result<()> {
     let plan = server.post("/v1/jobs", &body).await?.expect(200)?;
     ensure!(plan["object"] == "job.plan" && plan["total_steps"] == 40 && plan["error"].is_null(), "{plan}");
     ensure!(plan["report"]["documents"] == 12 && plan["memory"]["total"].as_u64() > Some(0), "{plan}");
-    ensure!(plan["seconds"].as_f64() > Some(0.0), "{plan}");
+    ensure!(plan["seconds"].as_f64() > Some(0.0) && plan["warnings"] == json!([]), "{plan}");
     body["dry_run"] = json!(false);
 
     let job = made(&server, &body).await?;
@@ -73,6 +74,7 @@ async fn a_model_comes_from_nothing_and_can_be_tuned() -> Result<()> {
     ensure!(job["hearth"]["spec"]["objective"] == "documents" && job["hearth"]["texts"]["documents"] == 12, "{job}");
     let (planned, measured) = (&job["hearth"]["planned"], &job["hearth"]["measured"]);
     ensure!(planned["memory"]["total"].as_u64() > Some(0) && measured["peak_memory"].as_u64() > Some(0), "{job}");
+    ensure!(planned["step_seconds"].as_f64() > Some(0.0) && measured["step_seconds"].as_f64() > Some(0.0), "{job}");
     let id = job["id"].as_str().context("an id")?;
     let events = server.get(&format!("/v1/jobs/{id}/events?limit=100")).await?.expect(200)?;
     let events: Vec<&Value> = events["data"].as_array().context("a list")?.iter().rev().collect();
@@ -269,5 +271,83 @@ fn the_command_line_trains_by_a_spec_file() -> Result<()> {
     write("wrong.toml", "kind = \"pretrain\"\ntraining_files = [\"gone.txt\"]\n")?;
     let refused = train(&folder.path().join("none"), "wrong.toml")?;
     ensure!(String::from_utf8_lossy(&refused.stderr).contains("gone.txt"));
+    Ok(())
+}
+
+/// A queued job has the whole machine when its turn comes; whoever asks now hears that not all of it is free.
+#[tokio::test]
+async fn a_dry_run_warns_of_more_memory_than_is_free() -> Result<()> {
+    const LENGTH: u32 = 512;
+    let server = server().await?;
+    let file = upload(&server, "texts.jsonl", &texts(12)?).await?;
+    let mut body = tiny(&file, 5);
+    body["dry_run"] = json!(true);
+    let plan = server.post("/v1/jobs", &body).await?.expect(200)?;
+    let [limit, free] = ["memory_limit", "memory_available"].map(|key| plan[key].as_u64());
+    let (limit, free) = limit.zip(free).context("what the machine has")?;
+    ensure!(free < limit && plan["warnings"] == json!([]), "{plan}");
+    // The smallest of these that takes more than half of what is not free on top of what is.
+    let wanted = free + (limit - free) / 2;
+    let mut sizes = [2, 8, 32, 128].into_iter().flat_map(|depth| (1..=1024).map(move |rows| (depth, rows)));
+    let takes = |(depth, rows): (u32, u32)| -> Result<u64> {
+        let (d_model, n_heads) = (Auto::Value(1024), Auto::Value(16));
+        let shape = ArchitectureSpec { depth, d_model, n_heads, ..ArchitectureSpec::default() }.shape(600)?;
+        let spec = TrainSpec {
+            objective: Objective::Documents,
+            adapter: None,
+            batch_size: rows,
+            max_length: LENGTH,
+            micro_batch_tokens: rows * LENGTH,
+            ..TrainSpec::default()
+        };
+        Ok(shape.memory(&spec).total)
+    };
+    let fitting = |size: &(u32, u32)| takes(*size).is_ok_and(|bytes| bytes > wanted && bytes < limit);
+    let (depth, rows) = sizes.find(fitting).context("no run takes that much")?;
+    body["architecture"] = json!({"depth": depth, "d_model": 1024, "n_heads": 16, "max_positions": LENGTH});
+    body["batch_size"] = json!(rows);
+    body["options"] = json!({"max_length": LENGTH, "micro_batch_tokens": rows * LENGTH, "max_steps": 5});
+    let plan = server.post("/v1/jobs", &body).await?.expect(200)?;
+    ensure!(plan["error"].is_null() && plan["memory"]["total"].as_u64() > Some(wanted), "{plan}");
+    ensure!(plan["warnings"][0].as_str().is_some_and(|words| words.contains("free now")), "{plan}");
+    Ok(())
+}
+
+/// What the server's validator would refuse is refused before a vocabulary is learned, and what it names instead is a run.
+#[test]
+fn the_command_line_refuses_what_needs_more_memory_than_there_is() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data)?;
+    std::fs::write(data.join("hearth.toml"), "max_job_bytes = 20000000\n")?;
+    std::fs::write(folder.path().join("texts.jsonl"), texts(6)?)?;
+    let program = places::program()?;
+    let out = folder.path().join("run");
+    let train = |depth: u32, pass: u64| -> Result<(bool, String)> {
+        let spec = folder.path().join("spec.toml");
+        let text = format!(
+            "kind = \"pretrain\"\ntraining_files = [\"texts.jsonl\"]\nbatch_size = 256\n\
+             [architecture]\ndepth = {depth}\nd_model = 32\nn_heads = 2\nmax_positions = 64\n\
+             [tokenizer.train]\nvocab_size = 400\n[options]\nmax_length = 64\nmax_steps = 1\nmicro_batch_tokens = {pass}\n"
+        );
+        std::fs::write(&spec, text)?;
+        let mut command = std::process::Command::new(&program);
+        command.arg("--data-dir").arg(&data).arg("train").arg(&spec).arg("--out").arg(&out);
+        let output = command.output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let (done, words) = train(1, 256 * 64)?;
+    let named = "options.micro_batch_tokens: The run needs about ";
+    ensure!(!done && words.contains(named) && words.contains("a job may take 20 MB here"), "{words}");
+    ensure!(!out.exists(), "something ran before it was refused");
+    let pass = words.split("It fits with `options.micro_batch_tokens`: ").nth(1).context("a way out")?;
+    let pass: u64 = pass.chars().take_while(char::is_ascii_digit).collect::<String>().parse()?;
+    ensure!((64..256 * 64).contains(&pass), "{words}");
+    let (done, words) = train(1, pass)?;
+    ensure!(done && out.join("result/model.safetensors").is_file(), "{words}");
+
+    // Where nothing else helps it is the depth, and how deep it may be.
+    let (done, words) = train(128, 64)?;
+    ensure!(!done && words.contains("architecture.depth: ") && words.contains(" instead of 128."), "{words}");
     Ok(())
 }

@@ -99,6 +99,7 @@ async fn a_model_is_tuned_talks_and_goes() -> Result<()> {
     let (planned, measured) = (&job["hearth"]["planned"], &job["hearth"]["measured"]);
     ensure!(planned["memory"]["total"].as_u64() > Some(0) && planned["step_flops"].as_f64() > Some(0.0), "{planned}");
     ensure!(measured["peak_memory"].as_u64() > Some(0) && measured["step_seconds"].as_f64() > Some(0.0), "{measured}");
+    ensure!(planned["step_seconds"].as_f64() > Some(0.0), "{planned}");
     ensure!(
         job["hyperparameters"]["n_epochs"].is_u64()
             && job["method"]["supervised"]["hyperparameters"]["batch_size"].is_u64(),
@@ -187,6 +188,7 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
     change("hearth", json!({"tuning": "prompt", "virtual_tokens": 0}), 400, "hearth.virtual_tokens");
     change("hearth", json!({"frozen_layers": 1}), 400, "hearth.frozen_layers");
     change("hearth", json!({"lora": {"alhpa": 8}}), 400, "hearth.lora.alhpa");
+    change("hearth", json!({"tuning": "loraa"}), 400, "hearth.tuning");
     change("training_fil", json!("file-nothing"), 400, "training_fil");
     change("suffix", json!("no/slash"), 400, "suffix");
     for (body, status, param) in wrong {
@@ -200,6 +202,7 @@ async fn requests_are_checked_planned_and_made_once() -> Result<()> {
         .map(|part| memory[part].as_u64());
     ensure!(parts.iter().all(Option::is_some) && memory["total"].as_u64() == parts.into_iter().sum(), "{plan}");
     ensure!(plan["trained_parameters"].as_u64() > Some(1000) && flops > Some(1e6), "{plan}");
+    ensure!(plan["seconds"].as_f64() > Some(0.0), "{plan}");
     ensure!(server.get("/v1/fine_tuning/jobs").await?.expect(200)?["data"] == json!([]));
 
     let post = async |body: &Value| {

@@ -7,10 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use hearth_model::data::shards::Index;
+use hearth_model::data::texts::Texts;
+use hearth_model::device;
+use hearth_shared::api::fine_tuning::JobError;
 use hearth_shared::event::{Level, Metrics, RunEvent, Stage};
 use hearth_shared::spec::{
-    Auto, DistillSpec, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TeacherJob, TokenizerSpec,
-    WorkSpec,
+    Auto, DistillSpec, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TeacherJob, TextFacts,
+    TokenizerSpec, WorkSpec,
 };
 use hearth_shared::text::counted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -21,7 +25,8 @@ use super::progress::{Progress, bytes_style};
 use crate::config::Config;
 use crate::db::Db;
 use crate::jobs::child::{self, EventLog, Order, Outcome};
-use crate::jobs::{engine, inspect};
+use crate::jobs::plans::{self, Machine};
+use crate::jobs::{engine, inspect, works};
 use crate::misspelt::nearest;
 use crate::registry::{Registry, import};
 use crate::system;
@@ -37,7 +42,10 @@ enum SpecFile {
 #[derive(Serialize, Deserialize, Debug)]
 struct PretrainFile {
     /// Files, or folders of them.
+    #[serde(default)]
     training_files: Vec<PathBuf>,
+    /// In their place: the folder of `hearth data tokenize`.
+    shards: Option<PathBuf>,
     validation_file: Option<PathBuf>,
     #[serde(default)]
     seed: u64,
@@ -120,20 +128,59 @@ fn text_of(here: &Path, path: &Path) -> Result<String> {
 
 fn pretrain(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: PretrainFile) -> Result<WorkSpec> {
     file.spec.validate()?;
+    if file.shards.is_some() != file.training_files.is_empty() {
+        bail!("training_files: name texts here, or a folder of token ids as `shards`, and not both");
+    }
     let tokenizer_path = match &file.spec.tokenizer {
         TokenizerSpec::Train { .. } => None,
         TokenizerSpec::File(path) => Some(text_of(here, Path::new(path))?),
         TokenizerSpec::Model(name) => Some(runtime.block_on(weights(config, here, name))?),
     };
     let teacher = file.distill.map(|distill| distill.found(config, runtime, here)).transpose()?;
-    Ok(WorkSpec::Pretrain(PretrainJob {
+    let job = PretrainJob {
         teacher,
+        shards: file.shards.as_deref().map(|path| text_of(here, path)).transpose()?,
         training_files: file.training_files.iter().map(|path| text_of(here, path)).collect::<Result<_>>()?,
         validation_file: file.validation_file.as_deref().map(|path| text_of(here, path)).transpose()?,
         tokenizer_path,
         seed: file.seed,
         spec: file.spec,
-    }))
+    };
+    let index = engine::pretrain::check_shards(&job)?;
+    refuse_impossible(config, &job, index.as_ref())?;
+    Ok(WorkSpec::Pretrain(job))
+}
+
+/// What the server's validator refuses: texts that can't be read, and a run that can't be on these texts or needs more memory than
+/// there is.
+fn refuse_impossible(config: &Config, job: &PretrainJob, shards: Option<&Index>) -> Result<()> {
+    let spec = &job.spec;
+    let tokens = match shards {
+        Some(index) => index.tokens,
+        None => {
+            let files: Vec<PathBuf> = job.training_files.iter().map(PathBuf::from).collect();
+            let texts = Texts::find(&files, spec.texts.split, &spec.texts.field).context("training_files")?;
+            let report = works::report(&texts).context("training_files")?;
+            // A byte is a token at most; how many there are is known when the texts have been cut.
+            report.bytes + report.documents
+        }
+    };
+    let vocab_size = plans::vocab_size(&spec.tokenizer, job.tokenizer_path.as_deref().map(Path::new));
+    let shape = plans::new_shape(spec, vocab_size.context("tokenizer")?)?;
+    let facts = TextFacts { tokens, parameters: shape.parameters };
+    plans::pretrain(spec, &shape, &facts, &machine(config), 0).map_err(said)?;
+    Ok(())
+}
+
+/// This one, with the memory that is free: the run starts at once.
+fn machine(config: &Config) -> Machine {
+    let room = config.max_job_bytes.into_iter().chain(system::memory().available).min();
+    Machine::untimed(&device::best(), room)
+}
+
+fn said(error: JobError) -> anyhow::Error {
+    let field = error.param.map(|field| format!("{field}: ")).unwrap_or_default();
+    anyhow::anyhow!("{field}{}", error.message)
 }
 
 fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: TuneFile) -> Result<WorkSpec> {
@@ -156,10 +203,7 @@ fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: T
         validation: validation_file.as_ref().map(|file| eye.report(Path::new(file), length)).transpose()?,
         shape: eye.shape(),
     };
-    let train = found.decide(&spec, eye.context(), system::memory().total).map_err(|error| {
-        let field = error.param.map(|field| format!("{field}: ")).unwrap_or_default();
-        anyhow::anyhow!("{field}{}", error.message)
-    })?;
+    let train = found.decide(&spec, eye.context(), &machine(config)).map_err(said)?;
     let teacher = file.distill.map(|distill| distill.found(config, runtime, here)).transpose()?;
     if teacher.is_some() && train.dpo_beta.is_some() {
         bail!("distill: a teacher has no say in preferences: leave it out");

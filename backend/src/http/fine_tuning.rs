@@ -10,14 +10,13 @@ use futures::stream;
 use hearth_shared::api::fine_tuning::{Checkpoint, CreateJob, Job, JobEvent, Plan, ValidateRequest};
 use hearth_shared::api::jobs::JobKind;
 use hearth_shared::api::{ErrorBody, List};
-use hearth_shared::plan::estimate::CPU_UTILISATION;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{self, Checked, Json, Page, Params, Unsupported, empty, never};
-use super::{generation, sse};
+use super::sse;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::keys::hex;
@@ -60,22 +59,12 @@ async fn create(State(app): State<App>, request: Request) -> Result<Answer<Made>
     let bytes = body::bytes(request, &app).await?;
     let request: CreateJob = body::parse(&bytes)?;
     if request.hearth.as_ref().is_some_and(|hearth| hearth.dry_run) {
-        let mut plan = app.jobs.plan(&request).await?;
-        plan.seconds = seconds(&app, plan.flops).await?;
+        let plan = app.jobs.plan(&request).await?;
         return Ok(Answer(Made::Plan(plan.into())));
     }
     let hash = hex(&Sha256::digest(&bytes));
     let job = app.jobs.create(request, key.with(&hash)).await?;
     Ok(Answer(Made::Job(job.into())))
-}
-
-/// What the device takes for so many operations.
-pub(super) async fn seconds(app: &App, flops: Option<f64>) -> Result<Option<f64>> {
-    let Some(flops) = flops else {
-        return Ok(None);
-    };
-    let sheet = app.serving.sheet().await.map_err(generation::broken)?;
-    Ok(Some(flops / (sheet.f32 * CPU_UTILISATION)))
 }
 
 /// A request's `Idempotency-Key`.

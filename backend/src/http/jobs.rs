@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{self, Checked, Page, Params, Unsupported};
-use super::fine_tuning::{Key, job_events, seconds};
+use super::fine_tuning::{Key, job_events};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::keys::hex;
@@ -61,8 +61,7 @@ async fn create(State(app): State<App>, request: Request) -> Result<Answer<MadeW
     if let CreateWork::Pretrain(asked) = &request
         && asked.dry_run
     {
-        let mut plan = app.jobs.plan_pretrain(asked).await?;
-        plan.seconds = seconds(&app, plan.flops).await?;
+        let plan = app.jobs.plan_pretrain(asked).await?;
         return Ok(Answer(MadeWork::Plan(plan.into())));
     }
     let hash = hex(&Sha256::digest(&bytes));

@@ -9,6 +9,8 @@ use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec, Tuning};
 use hearth_shared::text::{Format, Problem, Report, Severity, counted};
 
+use super::plans::Machine;
+
 /// What was found in a job's files.
 pub struct Found {
     pub report: Report,
@@ -17,8 +19,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// The run's spec, or why there can be none. `context`: positions the model was made for. `room`: bytes that it may hold.
-    pub fn decide(&self, spec: &FineTuneSpec, context: u32, room: Option<u64>) -> Result<TrainSpec, JobError> {
+    /// The run's spec, or why there can be none. `context`: positions the model was made for.
+    pub fn decide(&self, spec: &FineTuneSpec, context: u32, machine: &Machine) -> Result<TrainSpec, JobError> {
         refuse("training_file", &self.report)?;
         if let Some(report) = &self.validation {
             refuse("validation_file", report)?;
@@ -40,13 +42,16 @@ impl Found {
             message: error.to_string(),
             param: Some(error.field),
         })?;
-        refuse_memory(&self.shape, &decided, room, "")?;
+        machine.refuse_memory(&self.shape, &decided, "", &|| {
+            let way = "Not even a 4-bit base under an adapter fits: choose a smaller model.";
+            ("model", way.to_owned())
+        })?;
         Ok(decided)
     }
 
     /// What the run of a decided spec will need.
-    pub fn planned(&self, spec: &TrainSpec) -> Planned {
-        Planned { memory: self.shape.memory(spec), step_flops: self.shape.step_flops(spec, self.mean_length(spec)) }
+    pub fn planned(&self, spec: &TrainSpec, machine: &Machine) -> Planned {
+        machine.planned(&self.shape, spec, self.mean_length(spec))
     }
 
     /// Tokens of an example.
@@ -73,42 +78,6 @@ impl Found {
         };
         Err(JobError { code: "invalid_hyperparameters".into(), message, param: Some(param.to_owned()) })
     }
-}
-
-/// Refuses what needs more than `room`, and names the nearest run that fits. `parent`: where the client has the options, other than
-/// `hearth.`.
-pub(super) fn refuse_memory(
-    shape: &ModelShape,
-    spec: &TrainSpec,
-    room: Option<u64>,
-    parent: &str,
-) -> Result<(), JobError> {
-    let needed = shape.memory(spec).total;
-    let Some(room) = room.filter(|room| needed > *room) else {
-        return Ok(());
-    };
-    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
-    let in_place = |field: &str| match field.strip_prefix("hearth.") {
-        Some(field) if !parent.is_empty() => format!("{parent}{field}"),
-        _ => field.to_owned(),
-    };
-    let found = shape.fit(spec, room);
-    let (param, way) = match &found {
-        Some(found) => {
-            let settings: Vec<_> = found.changes.iter().map(|change| change.setting()).collect();
-            let words: Vec<_> =
-                settings.iter().map(|(field, value)| format!("`{}`: {value}", in_place(field))).collect();
-            let way = format!("It fits with {} ({}).", words.join(", "), gigabytes(found.memory.total));
-            (settings.first().map_or("model".to_owned(), |(field, _)| in_place(field)), way)
-        }
-        None if parent.is_empty() => {
-            ("model".to_owned(), "Not even a 4-bit base under an adapter fits: choose a smaller model.".to_owned())
-        }
-        None => ("architecture.depth".to_owned(), "Not even the shortest rows fit: choose a smaller depth.".to_owned()),
-    };
-    let (needed, room) = (gigabytes(needed), gigabytes(room));
-    let message = format!("The run needs about {needed} of memory; a job may take {room} here. {way}");
-    Err(JobError { code: "not_enough_memory".into(), message, param: Some(param) })
 }
 
 /// Preferences need pairs of answers, everything else has no use for them.

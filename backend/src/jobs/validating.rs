@@ -2,11 +2,13 @@
 //! there and shows the plan.
 
 use anyhow::Context as _;
+use hearth_model::device;
 use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobError, Plan};
 use hearth_shared::event::Level;
 use hearth_shared::spec::{Auto, FineTuneSpec};
 use hearth_shared::text::Report;
 
+use super::plans::{self, Machine};
 use super::state::Change;
 use super::{Jobs, events, inspect, queue, store, view, works};
 use crate::error::{Error, Result};
@@ -19,13 +21,14 @@ impl Jobs {
         let (entry, spec) = self.check(request).await?;
         let found = self.inspect(request, &entry, &spec).await?;
         let asked = view::asked_hyperparameters(request);
-        let decided = found.decide(&spec, entry.context as u32, self.room());
+        let machine = self.machine().await;
+        let decided = found.decide(&spec, entry.context as u32, &machine);
         let mut plan = Plan {
             object: "fine_tuning.plan".into(),
             hyperparameters: asked,
             spec: None,
             memory: None,
-            memory_limit: self.room(),
+            memory_limit: machine.room,
             memory_available: system::memory().available,
             trained_parameters: None,
             flops: None,
@@ -47,14 +50,13 @@ impl Jobs {
                 };
                 let steps = u64::from(spec.n_epochs) * found.report.examples.div_ceil(u64::from(spec.batch_size));
                 plan.total_steps = Some(spec.max_steps.map_or(steps, |most| most.min(steps)));
-                let planned = found.planned(&spec);
+                let planned = found.planned(&spec, &machine);
                 plan.memory = Some(planned.memory);
                 plan.trained_parameters = Some(found.shape.trained(&spec));
                 plan.flops = plan.total_steps.map(|steps| steps as f64 * planned.step_flops);
-                if plan.memory_available.is_some_and(|free| free < planned.memory.total) {
-                    plan.warnings
-                        .push("More memory than is free now: close what can be closed, or let it wait.".into());
-                }
+                plan.seconds =
+                    plan.total_steps.zip(planned.step_seconds).map(|(steps, seconds)| steps as f64 * seconds);
+                plan.warnings.extend(plans::free_memory_warning(plan.memory_available, &planned.memory));
                 plan.spec = Some(spec);
             }
             Err(error) => {
@@ -111,6 +113,15 @@ impl Jobs {
     pub(super) fn room(&self) -> Option<u64> {
         let total = system::memory().total;
         self.0.most_memory.into_iter().chain(total).min()
+    }
+
+    /// Where a job would run. Its speed is measured when first asked for.
+    pub(super) async fn machine(&self) -> Machine {
+        match self.0.serving.sheet().await {
+            Ok(sheet) => Machine { sheet, room: self.room() },
+            // The server is stopping.
+            Err(_) => Machine::untimed(&device::cpu(), self.room()),
+        }
     }
 
     pub(super) async fn check_file(&self, param: &str, id: &str) -> Result<()> {
@@ -201,8 +212,9 @@ impl Jobs {
         let (entry, mut spec) = self.check(&request).await?;
         spec.seed = Some(row.seed as u64);
         let found = self.inspect(&request, &entry, &spec).await?;
-        let decided = found.decide(&spec, entry.context as u32, self.room());
-        let planned = decided.as_ref().ok().map(|spec| found.planned(spec));
+        let machine = self.machine().await;
+        let decided = found.decide(&spec, entry.context as u32, &machine);
+        let planned = decided.as_ref().ok().map(|spec| found.planned(spec, &machine));
         let validated = store::Validated {
             spec: decided.as_ref().ok().map(serde_json::to_string).transpose()?,
             planned: planned.as_ref().map(serde_json::to_string).transpose()?,

@@ -4,22 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use hearth_model::bundle::ModelHead;
-use hearth_model::config::ModelConfig;
 use hearth_model::data::texts::{Place, TextError, Texts};
-use hearth_model::plan;
-use hearth_shared::api::fine_tuning::{Job, JobError, Planned};
+use hearth_shared::api::fine_tuning::{Job, JobError};
 use hearth_shared::api::jobs::{
     CreateExport, CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport,
 };
-use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{
     ExportFormat, ExportJob, LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec,
 };
 use hearth_shared::text::counted;
 
-use super::inspect::refuse_memory;
-use super::{Jobs, store};
+use super::{Jobs, plans, store};
 use crate::error::{Error, Result};
 use crate::ids;
 use crate::registry::import;
@@ -127,15 +122,7 @@ impl Jobs {
     async fn vocab_size(&self, spec: &TokenizerSpec) -> Result<usize> {
         let path = self.tokenizer_path(spec).await?;
         let spec = spec.clone();
-        let size = tokio::task::spawn_blocking(move || match (&spec, path) {
-            (TokenizerSpec::Train { vocab_size }, _) => Ok(*vocab_size as usize),
-            (TokenizerSpec::Model(_), Some(path)) => Ok(ModelHead::load(&path)?.tokenizer.vocab_size()),
-            (_, Some(path)) => {
-                let bytes = std::fs::read(&path)?;
-                Ok(hearth_model::tokenizer::Tokenizer::from_hf(&bytes, None)?.vocab_size())
-            }
-            (_, None) => anyhow::bail!("the vocabulary has no path"),
-        });
+        let size = tokio::task::spawn_blocking(move || plans::vocab_size(&spec, path.as_deref()));
         let size = size.await.context("the reader of the vocabulary stopped")?;
         size.map_err(|error| Error::invalid("tokenizer", format!("{error:#}")))
     }
@@ -176,11 +163,12 @@ impl Jobs {
             Err(fault) => (TextReport::default(), Some(fault)),
         };
         let vocab_size = self.vocab_size(&asked.spec.tokenizer).await?;
-        let shape = shape(asked, vocab_size)?;
+        let shape = plans::new_shape(&asked.spec, vocab_size)?;
         let facts = TextFacts::guessed(report.bytes, shape.parameters);
+        let machine = self.machine().await;
         let decided = match fault {
             Some(fault) => Err(fault),
-            None => decide(asked, &shape, &facts, self.room(), 0),
+            None => plans::pretrain(&asked.spec, &shape, &facts, &machine, 0),
         };
         let available = system::memory().available;
         let mut plan = PretrainPlan {
@@ -190,11 +178,12 @@ impl Jobs {
             tokens: facts.tokens,
             spec: None,
             memory: None,
-            memory_limit: self.room(),
+            memory_limit: machine.room,
             memory_available: available,
             total_steps: None,
             flops: None,
             seconds: None,
+            warnings: Vec::new(),
             error: None,
         };
         match decided {
@@ -202,7 +191,9 @@ impl Jobs {
                 let steps = steps(&spec, facts.tokens);
                 plan.total_steps = Some(steps);
                 plan.flops = Some(steps as f64 * planned.step_flops);
+                plan.seconds = planned.step_seconds.map(|seconds| steps as f64 * seconds);
                 plan.memory = Some(planned.memory);
+                plan.warnings.extend(plans::free_memory_warning(available, &planned.memory));
                 plan.spec = Some(spec);
             }
             Err(error) => {
@@ -226,9 +217,9 @@ impl Jobs {
         let mut validated =
             store::Validated { report: Some(serde_json::to_string(&report)?), ..store::Validated::default() };
         if let CreateWork::Pretrain(asked) = &request {
-            let shape = shape(asked, self.vocab_size(&asked.spec.tokenizer).await?)?;
+            let shape = plans::new_shape(&asked.spec, self.vocab_size(&asked.spec.tokenizer).await?)?;
             let facts = TextFacts::guessed(report.bytes, shape.parameters);
-            match decide(asked, &shape, &facts, self.room(), row.seed as u64) {
+            match plans::pretrain(&asked.spec, &shape, &facts, &self.machine().await, row.seed as u64) {
                 // The spec itself follows when the tokens have been counted.
                 Ok((_, planned)) => validated.planned = Some(serde_json::to_string(&planned)?),
                 Err(fault) => return Ok((validated, Some(fault))),
@@ -249,6 +240,7 @@ impl Jobs {
             CreateWork::Pretrain(asked) => WorkSpec::Pretrain(PretrainJob {
                 teacher: None,
                 training_files,
+                shards: None,
                 validation_file: asked.validation_file.as_deref().map(path).transpose()?,
                 tokenizer_path: self.tokenizer_path(&asked.spec.tokenizer).await?.map(text).transpose()?,
                 seed: row.seed as u64,
@@ -319,38 +311,14 @@ fn check_tokenizer(asked: &CreateTokenizer) -> Result<()> {
     Ok(())
 }
 
-fn shape(asked: &CreatePretrain, vocab_size: usize) -> Result<ModelShape> {
-    let config =
-        ModelConfig::asked(&asked.spec.architecture, vocab_size).map_err(|error| error.within("architecture"))?;
-    Ok(plan::shape(&config))
-}
-
-/// The run of so many tokens, or why there can be none.
-fn decide(
-    asked: &CreatePretrain,
-    shape: &ModelShape,
-    facts: &TextFacts,
-    room: Option<u64>,
-    seed: u64,
-) -> Result<(TrainSpec, Planned), JobError> {
-    let spec = asked.spec.resolve(facts, seed).map_err(|error| JobError {
-        code: "invalid_hyperparameters".into(),
-        message: error.to_string(),
-        param: Some(error.field),
-    })?;
-    refuse_memory(shape, &spec, room, "options.")?;
-    let step_flops = shape.step_flops(&spec, f64::from(spec.max_length));
-    let planned = Planned { memory: shape.memory(&spec), step_flops };
-    Ok((spec, planned))
-}
-
 fn steps(spec: &TrainSpec, tokens: u64) -> u64 {
     let rows = tokens.saturating_sub(1) / u64::from(spec.max_length);
     let all = u64::from(spec.n_epochs) * rows.div_ceil(u64::from(spec.batch_size));
     spec.max_steps.map_or(all, |most| most.min(all))
 }
 
-fn report(texts: &Texts) -> Result<TextReport, TextError> {
+/// What the texts are, from reading all of them.
+pub(crate) fn report(texts: &Texts) -> Result<TextReport, TextError> {
     let mut report = TextReport { files: texts.files.len() as u64, ..TextReport::default() };
     for piece in texts.pieces(Place::default()) {
         let piece = piece?;

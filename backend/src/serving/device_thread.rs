@@ -190,10 +190,16 @@ impl Desk<'_> {
 }
 
 fn measure(device: &Device) -> DeviceSheet {
+    sheet(device, device::speed(device), device::bandwidth())
+}
+
+/// A device by what was measured of it. Of what a CPU has, a control group may leave less.
+pub fn sheet(device: &Device, flops: f64, bandwidth: f64) -> DeviceSheet {
     let info = device::info(device);
-    let memory = info.memory_total.or(system::memory().total).unwrap_or(0);
-    let sheet = DeviceSheet::measured(&info.name, memory as f64, device::speed(device), device::bandwidth());
-    DeviceSheet { cpu: info.kind == DeviceKind::Cpu, ..sheet }
+    let own = if info.kind == DeviceKind::Cpu { None } else { info.memory_total };
+    let memory = own.or(system::memory().total).or(info.memory_total).unwrap_or(0);
+    let sheet = DeviceSheet::measured(&info.name, memory as f64, flops, bandwidth);
+    DeviceSheet { cpu: info.kind == DeviceKind::Cpu, cuda: info.kind == DeviceKind::Cuda, ..sheet }
 }
 
 /// What a request becomes.

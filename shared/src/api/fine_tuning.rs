@@ -229,6 +229,9 @@ pub struct Planned {
     pub memory: Memory,
     /// Floating point operations of one step, what gradient checkpointing computes again included.
     pub step_flops: f64,
+    /// Of one step on this machine's device, as measured before the run; none where it was not.
+    #[serde(default)]
+    pub step_seconds: Option<f64>,
 }
 
 /// Something that happened to a job. `seq` counts from 1 without gaps; it is also the SSE id.
@@ -306,8 +309,7 @@ pub struct Plan {
     pub trained_parameters: Option<u64>,
     /// Floating point operations of the whole run.
     pub flops: Option<f64>,
-    /// Seconds that all steps take, at the share of the device's speed that `cargo xtask bench planner` measures; checkpoints and
-    /// evaluations come on top.
+    /// Seconds that all steps take on this machine's device, as measured; checkpoints and evaluations come on top.
     pub seconds: Option<f64>,
     pub total_steps: Option<u64>,
     pub tokens: Option<u64>,

@@ -182,5 +182,7 @@ pub struct PretrainPlan {
     pub flops: Option<f64>,
     /// Seconds that all steps take on this machine's device.
     pub seconds: Option<f64>,
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub error: Option<ErrorDetail>,
 }

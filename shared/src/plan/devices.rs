@@ -21,24 +21,46 @@ pub struct DeviceSheet {
     pub fp8: f64,
     /// Bytes a second to another such device.
     pub link: f64,
-    /// Narrow formats are emulated in f32, which saves neither time nor memory.
+    /// Narrow formats are emulated in f32, which takes more of time and memory.
     pub cpu: bool,
+    /// Trained on through CUDA, where products in bf16 are the device's own.
+    #[serde(default)]
+    pub cuda: bool,
 }
 
 impl DeviceSheet {
     /// Operations a second at a precision.
     pub fn peak(&self, precision: Precision) -> f64 {
-        match precision {
-            Precision::F32 => self.f32,
-            Precision::Bf16 | Precision::F16 | Precision::Auto => self.half,
+        match self.precision(precision) {
+            Precision::F32 | Precision::Auto => self.f32,
+            Precision::Bf16 | Precision::F16 => self.half,
             Precision::Fp8 => self.fp8,
+        }
+    }
+
+    /// What the engine makes of `auto` here: bf16 through CUDA, else f32.
+    pub fn precision(&self, asked: Precision) -> Precision {
+        match asked {
+            Precision::Auto if self.cuda => Precision::Bf16,
+            Precision::Auto => Precision::F32,
+            asked => asked,
         }
     }
 
     /// A machine's own device by what was measured there: its product speed in f32, and what its memory delivers. To others it is
     /// linked by gigabit Ethernet, times ten.
     pub fn measured(name: &str, memory: f64, flops: f64, bandwidth: f64) -> Self {
-        Self { name: name.to_owned(), memory, bandwidth, f32: flops, half: flops, fp8: flops, link: 1.25e9, cpu: true }
+        Self {
+            name: name.to_owned(),
+            memory,
+            bandwidth,
+            f32: flops,
+            half: flops,
+            fp8: flops,
+            link: 1.25e9,
+            cpu: true,
+            cuda: false,
+        }
     }
 }
 
@@ -69,6 +91,27 @@ pub fn sheets() -> Vec<DeviceSheet> {
         fp8: fp8 * 1e12,
         link: link * 1e9,
         cpu: name.starts_with("CPU"),
+        cuda: !["CPU", "Apple"].iter().any(|other| name.starts_with(other)),
     };
     SHEETS.iter().map(sheet).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `Rounding::on` decides it.
+    #[test]
+    fn auto_is_bf16_through_cuda_only() {
+        let of = |start: &str| {
+            let sheet = sheets().into_iter().find(|sheet| sheet.name.starts_with(start));
+            sheet.unwrap_or_else(|| panic!("no {start}"))
+        };
+        let (card, apple, cpu) = (of("RTX 4090"), of("Apple M1"), of("CPU"));
+        assert_eq!(card.precision(Precision::Auto), Precision::Bf16);
+        assert_eq!([&apple, &cpu].map(|sheet| sheet.precision(Precision::Auto)), [Precision::F32; 2]);
+        assert_eq!(card.precision(Precision::F32), Precision::F32);
+        assert_eq!((card.peak(Precision::Auto), card.peak(Precision::F32)), (card.half, card.f32));
+        assert!(!DeviceSheet::measured("this", 1.0, 1.0, 1.0).cuda);
+    }
 }

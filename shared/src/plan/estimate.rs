@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::devices::DeviceSheet;
+use super::kept::Format;
 use super::{F32, Memory, ModelShape};
-use crate::spec::{Precision, TrainSpec};
+use crate::spec::TrainSpec;
 
 /// How a run is spread over devices. The global batch stays the spec's.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,15 @@ impl<'a> Place<'a> {
         let utilisation = if device.cpu { CPU_UTILISATION } else { GPU_UTILISATION };
         Self { device, layout, utilisation, native: !device.cpu }
     }
+
+    /// The run of one copy of the model, with what `auto` is there.
+    pub(super) fn own_part(&self, spec: &TrainSpec) -> TrainSpec {
+        TrainSpec {
+            batch_size: spec.batch_size.div_ceil(self.layout.data.max(1)),
+            precision: self.device.precision(spec.precision),
+            ..spec.clone()
+        }
+    }
 }
 
 impl ModelShape {
@@ -89,7 +99,7 @@ impl ModelShape {
     pub fn active_parameters(&self) -> u64 {
         let idle = self.experts.saturating_sub(self.active_experts);
         let mlp = if self.gated { 3 } else { 2 } * self.d_model * self.ffn_dim;
-        self.parameters.saturating_sub(if self.experts > 0 { self.n_layers * idle * mlp } else { 0 })
+        self.parameters.saturating_sub(self.moe_layers * idle * mlp)
     }
 
     /// Bytes of the keys and values of so many positions, in numbers of so many bytes.
@@ -104,7 +114,7 @@ impl ModelShape {
 
     /// What one device holds at its fullest.
     pub fn memory_on(&self, spec: &TrainSpec, place: Place<'_>) -> Memory {
-        self.spread(&own_part(spec, place.layout), place.layout, place.native)
+        self.spread(&place.own_part(spec), place.layout, place.native)
     }
 
     /// One step of `spec` with rows of `length` tokens.
@@ -112,11 +122,11 @@ impl ModelShape {
         let Place { device, layout, utilisation, native } = place;
         let [data, tensor, pipeline] = [layout.data, layout.tensor, layout.pipeline].map(|n| f64::from(n.max(1)));
         let tokens = f64::from(spec.batch_size) * length;
-        let own = own_part(spec, layout);
-        let bytes = bytes(spec, native);
+        let own = place.own_part(spec);
+        let bytes = Format::of(own.precision, native).input() as f64;
         let memory = self.spread(&own, layout, native);
         let flops = self.step_flops(spec, length);
-        let compute_seconds = flops / (data * tensor * pipeline * device.peak(spec.precision) * utilisation);
+        let compute_seconds = flops / (data * tensor * pipeline * device.peak(own.precision) * utilisation);
 
         let own_tokens = tokens / data;
         let passes = (own_tokens / f64::from(own.micro_batch_tokens.max(own.max_length))).ceil().max(1.0);
@@ -157,24 +167,20 @@ impl ModelShape {
 
     /// Memory of one device of a layout, with masters in f32.
     fn spread(&self, spec: &TrainSpec, layout: Layout, native: bool) -> Memory {
-        let bytes = bytes(spec, native);
-        let whole = self.fullest(spec, if native { 1 } else { self.workers(spec) });
+        let whole = self.fullest(spec, Format::of(spec.precision, native));
         let [data, tensor, pipeline] = [layout.data, layout.tensor, layout.pipeline].map(|n| f64::from(n.max(1)));
         let part = tensor * pipeline;
         let among = |stage: u8| if layout.zero >= stage { data } else { 1.0 };
         let of = |n: u64, share: f64| (n as f64 / share) as u64;
-        // Beside the masters, the copy that the passes read.
-        let copies = if bytes < F32 as f64 { 1.0 + bytes / F32 as f64 } else { 1.0 };
-        let narrow = bytes / F32 as f64;
         // Each group of layers holds the activations of as many micro-batches as there are groups.
         let memory = Memory {
-            weights: of((whole.weights as f64 * copies) as u64, part * among(3)),
+            weights: of(whole.weights, part * among(3)),
             gradients: of(whole.gradients, part * among(2)),
             optimizer: of(whole.optimizer, part * among(1)),
-            activations: of((whole.activations as f64 * narrow) as u64, tensor),
+            activations: of(whole.activations, tensor),
             temporary: of(whole.temporary, tensor),
             // On a device with memory of its own, the copy is made on the host.
-            checkpoint: if narrow < 1.0 { 0 } else { of(whole.checkpoint, part * among(1)) },
+            checkpoint: if native { 0 } else { of(whole.checkpoint, part * among(1)) },
             total: 0,
         };
         memory.summed()
@@ -194,22 +200,12 @@ impl ModelShape {
     }
 }
 
-/// The run of one copy of the model.
-fn own_part(spec: &TrainSpec, layout: Layout) -> TrainSpec {
-    TrainSpec { batch_size: spec.batch_size.div_ceil(layout.data.max(1)), ..spec.clone() }
-}
-
-/// Of a number in the passes.
-fn bytes(spec: &TrainSpec, native: bool) -> f64 {
-    if native && spec.precision != Precision::F32 { 2.0 } else { F32 as f64 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::devices::sheets;
     use super::super::tests::smollm2;
     use super::*;
-    use crate::spec::{ArchitectureSpec, Auto, Preset};
+    use crate::spec::{ArchitectureSpec, Auto, Precision, Preset};
 
     fn full() -> TrainSpec {
         TrainSpec { adapter: None, batch_size: 64, micro_batch_tokens: 8192, ..TrainSpec::default() }
@@ -253,7 +249,20 @@ mod tests {
         // A single row on so fast a device waits for its weights.
         let tiny = TrainSpec { batch_size: 1, max_length: 16, ..spec.clone() };
         assert_eq!(shape.estimate(&tiny, 16.0, on(&device, Layout::SINGLE)).bound, Bound::Bandwidth);
-        assert_eq!(one.bound, Bound::Compute);
+        let exact = TrainSpec { precision: Precision::F32, ..spec.clone() };
+        assert_eq!(shape.estimate(&exact, 1024.0, on(&device, Layout::SINGLE)).bound, Bound::Compute);
+    }
+
+    /// `auto` is planned as what the engine makes of it on the device.
+    #[test]
+    fn auto_is_planned_as_bf16_on_a_card() {
+        let (shape, device, spec) = (smollm2(), h100(), full());
+        let of = |precision| {
+            let spec = TrainSpec { precision, ..spec.clone() };
+            shape.estimate(&spec, 1024.0, on(&device, Layout::SINGLE))
+        };
+        assert_eq!(of(Precision::Auto), of(Precision::Bf16));
+        assert!(of(Precision::F32).memory.activations > of(Precision::Bf16).memory.activations);
     }
 
     /// Llama 2 70B's cache in f16: 2 · 80 layers · 8 heads · 128 · 2 bytes a position.
@@ -275,6 +284,11 @@ mod tests {
         let mixture = ArchitectureSpec { preset: Preset::Moe, depth: 8, ..ArchitectureSpec::default() };
         let mixture = mixture.shape(1000).unwrap_or_else(|error| panic!("{error}"));
         assert!(mixture.active_parameters() < mixture.parameters / 2);
+        // Every second of the eight layers leaves six of its eight experts alone, each of three matrices.
+        let alternating =
+            ArchitectureSpec { preset: Preset::Moe, depth: 8, moe_every: 2, ..ArchitectureSpec::default() };
+        let alternating = alternating.shape(1000).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(alternating.parameters - alternating.active_parameters(), 4 * 6 * 3 * 512 * 1376);
         assert_eq!(shape.active_parameters(), shape.parameters);
     }
 }

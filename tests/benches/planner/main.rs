@@ -1,20 +1,25 @@
 //! `cargo xtask bench planner`: what `hearth_shared::plan` says of a run before it begins, beside what the run then takes. Each run has a
-//! process of its own; its peak counts above what that process held before it had a model.
+//! process of its own, which begins as a training process does; its peak counts above what that process held before it had a model.
 //!
-//! Memory has no fitted number. Times have one, the share of a matrix product's speed that a step reaches: it is taken from every other
-//! run and judged on the rest.
+//! Every prediction is the product's own estimate on this machine's measured sheet. It stands in a file before its run begins, and is judged as
+//! it is: nothing is fitted here.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use hearth_model::config::ModelConfig;
+use hearth_model::config::{Gpt2Size, ModelConfig};
 use hearth_model::train::{Batches, Run, Sequence};
 use hearth_model::transformer::Transformer;
 use hearth_model::{adapter, device, plan};
-use hearth_shared::spec::{AdapterSpec, LoraSpec, TrainSpec};
+use hearth_shared::plan::devices::DeviceSheet;
+use hearth_shared::plan::estimate::{Layout, Place};
+use hearth_shared::spec::{AdapterSpec, LoraSpec, Precision, TrainSpec};
 use hearth_tests::bench::race::{forget_peak, peak};
 use hearth_tests::bench::table::{Table, median};
+use hearth_tests::places;
 use serde::{Deserialize, Serialize};
 
 /// Steps of a run; the first warms up.
@@ -36,6 +41,20 @@ struct Case {
     /// Positions of a pass.
     pass: usize,
     checkpointing: bool,
+    /// GPT-2's blocks with its dropout of a tenth; else Llama's.
+    gpt2: bool,
+    precision: Precision,
+}
+
+/// What is said of a run before it begins.
+#[derive(Serialize, Debug)]
+struct Prediction {
+    name: String,
+    case: Case,
+    /// Of this machine, measured just before.
+    sheet: DeviceSheet,
+    bytes: f64,
+    seconds: f64,
 }
 
 /// What a run took.
@@ -56,6 +75,8 @@ fn cases() -> Vec<Case> {
         time: 256,
         pass: 2048,
         checkpointing: false,
+        gpt2: false,
+        precision: Precision::Auto,
     };
     let medium = Case { vocab: 4096, width: 320, layers: 8, heads: (5, 5), ..small };
     let wide = Case { vocab: 16_384, width: 512, layers: 8, heads: (8, 4), rows: 4, time: 256, pass: 1024, ..small };
@@ -68,6 +89,10 @@ fn cases() -> Vec<Case> {
         Case { rank: Some(16), ..medium },
         Case { checkpointing: true, ..medium },
         Case { pass: 512, ..medium },
+        Case { gpt2: true, ..small },
+        Case { gpt2: true, rows: 4, time: 512, pass: 1024, ..medium },
+        Case { precision: Precision::Bf16, ..small },
+        Case { precision: Precision::Bf16, rows: 4, pass: 1024, ..medium },
         wide,
         Case { rank: Some(8), rows: 8, pass: 2048, ..wide },
         Case { time: 512, rows: 2, ..wide },
@@ -80,7 +105,20 @@ fn cases() -> Vec<Case> {
 
 impl Case {
     fn config(&self) -> ModelConfig {
-        ModelConfig::llama(self.vocab, self.width, self.layers, self.heads, 2048)
+        let llama = ModelConfig::llama(self.vocab, self.width, self.layers, self.heads, 2048);
+        if !self.gpt2 {
+            return llama;
+        }
+        ModelConfig {
+            d_model: self.width,
+            n_layers: self.layers,
+            n_heads: self.heads.0,
+            // It has no grouped queries.
+            kv_heads: self.heads.0,
+            head_dim: llama.head_dim,
+            ffn_dim: 4 * self.width,
+            ..ModelConfig::gpt2(Gpt2Size::Small, self.vocab)
+        }
     }
 
     fn spec(&self) -> TrainSpec {
@@ -92,13 +130,25 @@ impl Case {
             max_length: self.time as u32,
             micro_batch_tokens: self.pass as u32,
             gradient_checkpointing: self.checkpointing,
+            precision: self.precision,
             ..TrainSpec::default()
         }
     }
 
+    /// By the product's arithmetic, on this machine as it is now: its speed changes by the minute where others work on it too.
+    fn predicted(&self) -> Prediction {
+        let speed = median((0..SPEEDS).map(|_| device::speed(&device::cpu())).collect());
+        let memory = device::info(&device::cpu()).memory_total.unwrap_or(0) as f64;
+        let sheet = DeviceSheet::measured("this machine", memory, speed, device::bandwidth());
+        let place = Place::usual(&sheet, Layout::SINGLE);
+        let estimate = plan::shape(&self.config()).estimate(&self.spec(), self.time as f64, place);
+        // No checkpoint is written here.
+        let bytes = (estimate.memory.total - estimate.memory.checkpoint) as f64;
+        Prediction { name: self.name(), case: *self, bytes, seconds: estimate.seconds, sheet }
+    }
+
     /// Trains, in this process.
     fn run(&self) -> Result<Taken> {
-        device::keep_memory();
         // The kernels' threads belong to the idle process.
         device::speed(&device::cpu());
         let spec = self.spec();
@@ -111,6 +161,8 @@ impl Case {
         let row = |i: usize| (0..=self.time).map(|t| ((i * 7919 + t * 31) % self.vocab) as u32).collect();
         let sequences = (0..STEPS * self.rows).map(|i| Sequence::plain(row(i))).collect();
         let mut run = Run::with(&spec, model, Batches::in_order(sequences, &spec), None)?;
+        // As a job's process does once its run is open.
+        device::keep_memory();
         let mut seconds = Vec::new();
         for _ in 0..STEPS {
             let started = Instant::now();
@@ -124,61 +176,67 @@ impl Case {
         let parameters = self.config().parameters() as f64 / 1e6;
         let method = self.rank.map_or("full".to_owned(), |r| format!("LoRA r{r}"));
         let again = if self.checkpointing { ", checkpointing" } else { "" };
-        format!("{parameters:.1} M, {method}, {} x {} by {}{again}", self.rows, self.time, self.pass)
+        let family = if self.gpt2 { ", gpt2 with dropout" } else { "" };
+        let emulated = match self.precision {
+            Precision::Auto => String::new(),
+            precision => format!(", {} emulated", precision.as_str()),
+        };
+        format!("{parameters:.1} M, {method}, {} x {} by {}{again}{family}{emulated}", self.rows, self.time, self.pass)
     }
 }
 
 fn main() -> Result<()> {
+    // As every process that trains, before its first thread.
+    device::one_heap();
     if let Some(case) = std::env::args().nth(1) {
         let case: Case = serde_json::from_str(&case)?;
         println!("{}", serde_json::to_string(&case.run()?)?);
         return Ok(());
     }
-    let cases = cases();
-    let mut memory = Vec::new();
-    let mut times = Vec::new();
-    for case in &cases {
-        // Said before the run.
-        let (shape, spec) = (plan::shape(&case.config()), case.spec());
-        // No checkpoint is written here.
-        let memory_of = shape.memory(&spec);
-        let predicted = (memory_of.total - memory_of.checkpoint) as f64;
-        // The machine's speed changes by the minute where others work on it too.
-        let speed = median((0..SPEEDS).map(|_| device::speed(&device::cpu())).collect());
-        let flops = shape.step_flops(&spec, case.time as f64);
+    let path = places::output("planner-predictions.jsonl")?;
+    let mut predictions = File::create(&path)?;
+    eprintln!("  predictions: {}", path.display());
+    let (mut memory, mut times) = (Vec::new(), Vec::new());
+    for case in cases() {
+        let predicted = case.predicted();
+        writeln!(predictions, "{}", serde_json::to_string(&predicted)?)?;
+        predictions.sync_all()?;
         let answer = Command::new(std::env::current_exe()?)
-            .arg(serde_json::to_string(case)?)
+            .arg(serde_json::to_string(&case)?)
             .output()
             .context("a run's process")?;
         ensure!(answer.status.success(), "{case:?}: {}", String::from_utf8_lossy(&answer.stderr));
         let taken: Taken = serde_json::from_slice(&answer.stdout)?;
+        let flops = plan::shape(&case.config()).step_flops(&case.spec(), case.time as f64);
         eprintln!(
-            "  {}: {:.3} GB, planned {:.3}; {:.3} s, {:.0} GFLOP/s of {:.0}",
-            case.name(),
+            "  {}: {:.3} GB, planned {:.3}; {:.3} s, planned {:.3}; {:.0} GFLOP/s of {:.0}",
+            predicted.name,
             taken.bytes / 1e9,
-            predicted / 1e9,
+            predicted.bytes / 1e9,
             taken.seconds,
+            predicted.seconds,
             flops / taken.seconds / 1e9,
-            speed / 1e9
+            predicted.sheet.f32 / 1e9
         );
-        memory.push(off(predicted, taken.bytes));
-        times.push((flops / speed, taken.seconds));
+        memory.push(off(predicted.bytes, taken.bytes));
+        times.push(off(predicted.seconds, taken.seconds));
     }
-    let share = median(times.iter().step_by(2).map(|(ideal, seconds)| ideal / seconds).collect());
-    let judged = times.iter().skip(1).step_by(2).map(|(ideal, seconds)| off(ideal / share, *seconds)).collect();
+    judge(memory, times)
+}
+
+/// The errors of all runs, against what the planner has to reach.
+fn judge(memory: Vec<f64>, times: Vec<f64>) -> Result<()> {
     let mut table = Table::default();
     let mut add = |what: &str, error: f64, goal: f64| {
         let mark = format!("{:.0} % or less", goal * 100.0);
         table.add(what, format!("{:.1} %", error * 100.0), "", String::new(), Some((&mark, error <= goal)));
     };
-    let worst = memory.iter().copied().fold(0.0, f64::max);
-    add(&format!("peak memory, median error of {} runs", cases.len()), median(memory), 0.10);
-    add("peak memory, worst error", worst, 0.25);
-    add(
-        &format!("step time, median error (a step reaches {:.0} % of a product's speed)", share * 100.0),
-        median(judged),
-        0.20,
-    );
+    let worst = |errors: &[f64]| errors.iter().copied().fold(0.0, f64::max);
+    let (runs, worst_memory, worst_time) = (memory.len(), worst(&memory), worst(&times));
+    add(&format!("peak memory, median error of {runs} runs"), median(memory), 0.10);
+    add("peak memory, worst error", worst_memory, 0.25);
+    add(&format!("step time, median error of {runs} runs"), median(times), 0.20);
+    table.add("step time, worst error", format!("{:.1} %", worst_time * 100.0), "", String::new(), None);
     println!("\n{table}");
     table.verdict()
 }

@@ -381,6 +381,7 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
                     <dt>{t!(i18n, tune.time_left)}</dt>
                     <dd>{left}</dd>
                 </div>
+                <StepFigure job record/>
                 <MemoryFigure job record/>
             </dl>
         </section>
@@ -418,6 +419,39 @@ fn MemoryFigure(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoVi
             >
                 {move || used().map_or_else(|| "—".to_owned(), format::bytes)}
                 <small class="soft figure-note">{planned}</small>
+                <small class="soft figure-note">{beside}</small>
+            </dd>
+        </div>
+    }
+}
+
+/// How long a step takes: as the last ones did while the run goes on, afterwards the middle one; and what was planned.
+#[component]
+fn StepFigure(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoView {
+    let i18n = use_i18n();
+    let measured = Memo::new(move |_| job.with(|job| job.as_ref()?.hearth.measured?.step_seconds));
+    let running = move || {
+        record.with(|record| {
+            let last = record.metrics.last()?;
+            let left = last.total_steps.saturating_sub(last.step);
+            last.seconds_left.filter(|_| left > 0).map(|seconds| seconds / left as f64)
+        })
+    };
+    let seconds = move || measured.get().or_else(running);
+    let planned = Memo::new(move |_| job.with(|job| job.as_ref()?.hearth.planned?.step_seconds));
+    let beside = move || {
+        let planned = format::span(planned.get()?, i18n.get_locale());
+        Some(t_string!(i18n, tune.step_planned, value = planned))
+    };
+    view! {
+        <div>
+            <dt>{t!(i18n, tune.step_time)}</dt>
+            <dd
+                data-figure="step"
+                data-measured=move || measured.get().map(|seconds| seconds.to_string())
+                data-planned=move || planned.get().map(|seconds| seconds.to_string())
+            >
+                {move || seconds().map_or_else(|| "—".to_owned(), |seconds| format::span(seconds, i18n.get_locale()))}
                 <small class="soft figure-note">{beside}</small>
             </dd>
         </div>

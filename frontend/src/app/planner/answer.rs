@@ -46,9 +46,16 @@ impl Plan {
         self.shape.fit_on(&self.spec, self.device.memory as u64, place)
     }
 
+    /// Rows that go through at once where more of them fit than were asked for.
+    fn more_rows(&self) -> Option<u32> {
+        let place = Place::usual(&self.device, self.layout);
+        let rows = self.shape.largest_pass(&self.spec, self.device.memory as u64, place)?;
+        (rows > self.spec.micro_batch_tokens / self.spec.max_length.max(1)).then_some(rows)
+    }
+
     /// Bytes of a number when the model answers.
     fn served(&self) -> f64 {
-        if self.device.cpu || self.spec.precision == Precision::F32 { 4.0 } else { 2.0 }
+        if self.device.cpu || self.device.precision(self.spec.precision) == Precision::F32 { 4.0 } else { 2.0 }
     }
 }
 
@@ -172,10 +179,38 @@ fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
                     })
                     .collect_view()}
             </ul>
-            <Show when=move || !fits()>
-                <WayOut plan/>
+            <Show when=fits fallback=move || view! { <WayOut plan/> }>
+                <MoreRows plan/>
             </Show>
         </section>
+    }
+}
+
+/// The largest pass that fits: the same step in fewer of them.
+#[component]
+fn MoreRows(plan: Memo<Option<Plan>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let Desk { question, .. } = expect_context::<Desk>();
+    let rows = Memo::new(move |_| plan.with(|plan| plan.as_ref()?.more_rows()));
+    let apply = move |_| {
+        if let Some(rows) = rows.get_untracked() {
+            question.update(|question| question.rows = rows);
+        }
+    };
+    view! {
+        {move || {
+            rows.get()
+                .map(|rows| {
+                    view! {
+                        <div class="planner-more">
+                            <p class="hint">{t_string!(i18n, plan.more_rows, count = rows)}</p>
+                            <button type="button" class="button small" data-action="rows" on:click=apply>
+                                {t!(i18n, plan.apply)}
+                            </button>
+                        </div>
+                    }
+                })
+        }}
     }
 }
 
@@ -190,6 +225,7 @@ fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
             let rows = (tokens / question.with_untracked(|question| question.length).max(1)).max(1);
             t_string!(i18n, plan.change_rows, count = rows)
         }
+        Change::Precision(precision) => t_string!(i18n, plan.change_precision, name = precision.as_str()),
         Change::GradientCheckpointing => t_string!(i18n, plan.change_checkpointing).to_owned(),
         Change::Lora(rank) => t_string!(i18n, plan.change_lora, rank = rank),
         Change::Nf4 => t_string!(i18n, plan.change_nf4).to_owned(),
@@ -200,6 +236,7 @@ fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
         question.update(|question| {
             for change in &found.changes {
                 match change {
+                    Change::Precision(precision) => question.precision = *precision,
                     Change::GradientCheckpointing => question.checkpointing = true,
                     Change::Lora(rank) => (question.tuning, question.rank) = (Tuning::Lora, *rank),
                     Change::Nf4 => question.packed = true,

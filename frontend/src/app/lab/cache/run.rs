@@ -119,13 +119,18 @@ pub mod tests {
             vocab_size: 10,
             d_model: 8,
             n_layers: 1,
+            n_heads: 2,
             q_width: 8,
             kv_width: 4,
             ffn_dim: 16,
             gated: true,
             experts: 0,
+            moe_layers: 0,
             active_experts: 1,
             tied: true,
+            layer_norm: false,
+            attention_dropout: false,
+            residual_dropout: false,
             projections: Vec::new(),
         };
         let facts = ModelFacts {
