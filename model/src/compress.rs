@@ -1,6 +1,5 @@
 //! Fewer bits or fewer weights for the same model, and a small model that learns from a large one.
 
-#[cfg(not(target_arch = "wasm32"))]
 pub mod distill;
 pub mod inputs;
 pub mod nf4;

@@ -2,7 +2,6 @@
 //! and once on slices for the CPU ([`math`], [`heads`]), with a backward pass of its own ([`tape`]); tests hold them
 //! together.
 
-#[cfg(not(target_arch = "wasm32"))]
 mod head;
 mod heads;
 mod math;
@@ -19,7 +18,6 @@ use crate::device::CpuBackend;
 use crate::projection::{DropoutKey, Lora, Site};
 use crate::rope::Rotation;
 use crate::rounding::Cast;
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use head::HeadProduct;
 use math::Mat;
 pub(crate) use math::wide;
@@ -196,7 +194,6 @@ fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
 }
 
 /// A scalar whose gradient by `x` is `gradient`. Its own value means nothing.
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn with_gradient<const N: usize>(x: Tensor<N>, gradient: Tensor<N>) -> Tensor<1> {
     tape::with_gradient(&x, &gradient).unwrap_or_else(|| (x * Tensor::from_inner(gradient)).sum())
 }

@@ -410,7 +410,6 @@ impl ParamMut<'_> {
 
     /// Replaces the values by what `f` makes of them, flat, without moving them. Its id and whether it is trained stay as
     /// they are.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn change(&mut self, f: impl FnOnce(Tensor<1>) -> Tensor<1>) {
         match self {
             Self::Vector(param) => change(param, f),
@@ -438,7 +437,6 @@ fn replace<const N: usize>(param: &mut Param<Tensor<N>>, values: Vec<f32>) {
 
 /// # Panics
 /// The parameter is not on a tape.
-#[cfg(not(target_arch = "wasm32"))]
 fn change<const N: usize>(param: &mut Param<Tensor<N>>, f: impl FnOnce(Tensor<1>) -> Tensor<1>) {
     let values = param.val().inner();
     let (shape, count) = (values.dims(), values.shape().num_elements());

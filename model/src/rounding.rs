@@ -158,7 +158,6 @@ impl Rounding {
     }
 
     /// The gradient of a product's result, where the tape does not see it.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn output_gradient<const N: usize>(&self, dy: Tensor<N>) -> Tensor<N> {
         match self.native {
             Some(format) => dy.cast(format),

@@ -1,47 +1,35 @@
 //! The training engine: examples → batches → loss → gradients → optimizer → checkpoints. The server's jobs, the command line and
-//! the recipe of hearth-nano all go through the one [`Run::step`]. It knows no HTTP, no database and no clock.
+//! the recipe of hearth-nano and, small, the browser ([`trial`]) all go through the one [`Run::step`]. It knows no HTTP, no database and
+//! no clock.
 //!
-//! The browser gets the reading of examples only: its report must count what the server will train on.
+//! The browser has no disk: no checkpoints and no rows of shards there. It has one thread and can't wait for a GPU in the middle of a
+//! step, so there a run is on the CPU.
 
-#[cfg(not(target_arch = "wasm32"))]
 pub mod average;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod batches;
-#[cfg(not(target_arch = "wasm32"))]
 mod checkpointed;
-#[cfg(not(target_arch = "wasm32"))]
 mod collected;
 pub mod data;
 pub mod encoder;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod loss;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod ngram;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod optimizer;
-#[cfg(not(target_arch = "wasm32"))]
 mod pass;
-#[cfg(not(target_arch = "wasm32"))]
 mod preference;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod save;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod scaler;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod schedule;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod source;
-#[cfg(not(target_arch = "wasm32"))]
+mod threads;
+pub mod trial;
 pub mod watch;
 
-#[cfg(not(target_arch = "wasm32"))]
 pub use batches::Batches;
 pub use data::{Encoder, Sequence};
-#[cfg(not(target_arch = "wasm32"))]
 pub use run::{Evaluation, Run, StepReport};
-#[cfg(not(target_arch = "wasm32"))]
 pub use source::Source;
 
 /// Why a run can't begin or go on.

@@ -356,7 +356,6 @@ impl Transformer {
     }
 
     /// Those that require gradients, in the same order.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn trained(&self) -> Vec<(String, ParamRef<'_>)> {
         self.params().into_iter().filter(|(_, param)| param.is_require_grad()).collect()
     }
@@ -546,4 +545,25 @@ fn sinusoid(position: usize, width: usize) -> impl Iterator<Item = f32> {
         let angle = position as f64 / 10_000f64.powf((i / 2 * 2) as f64 / width as f64);
         if i % 2 == 0 { angle.sin() as f32 } else { angle.cos() as f32 }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `PE(pos, 2i) = sin(pos / 10000^(2i/d))`, `PE(pos, 2i + 1) = cos(…)` for `d = 6`, by numpy in f64.
+    #[test]
+    fn sines_and_cosines_are_those_of_the_paper() {
+        let rows = [
+            (0, [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]),
+            (1, [0.841_471, 0.540_302_3, 0.046_399_2, 0.998_923, 0.002_154_4, 0.999_997_7]),
+            (7, [0.656_986_6, 0.753_902_3, 0.319_224_7, 0.947_679_1, 0.015_080_5, 0.999_886_3]),
+            (1000, [0.826_879_5, 0.562_379_1, 0.650_316_9, -0.759_663_1, 0.834_463_2, -0.551_063_7]),
+        ];
+        for (position, expected) in rows {
+            let found: Vec<f32> = sinusoid(position, 6).collect();
+            assert_eq!(found.len(), expected.len());
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-7), "{position}: {found:?}");
+        }
+    }
 }

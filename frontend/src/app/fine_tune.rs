@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod run_charts;
 mod run_parts;
+mod trial;
 
 pub use compare::Compare;
 pub use data::{read_file, read_sample};

@@ -10,9 +10,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::heads::{self, Attended};
 use super::math::{self, Into, Mat};
-#[cfg(not(target_arch = "wasm32"))]
-use super::raw;
-use super::{Raw, dense, gated, head_view, new_raw, rms, rotate, slice, together};
+use super::{Raw, dense, gated, head_view, new_raw, raw, rms, rotate, slice, together};
 use crate::attention::{Mask, ScoreRule};
 use crate::device::{CpuAutodiff, CpuBackend};
 use crate::rope::Rotation;
@@ -304,11 +302,9 @@ pub(super) fn round<const N: usize>(x: &Tensor<N>, forward: Cast, backward: Cast
     Some(untaped(record(Round, [&x], || backward, like(values, &raw))))
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug)]
 struct Given;
 
-#[cfg(not(target_arch = "wasm32"))]
 impl Backward<CpuBackend, 1> for Given {
     type State = Raw;
 
@@ -325,7 +321,6 @@ impl Backward<CpuBackend, 1> for Given {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn with_gradient<const N: usize>(x: &Tensor<N>, gradient: &Tensor<N>) -> Option<Tensor<1>> {
     let (x, gradient) = (taped(x)?, raw(gradient)?);
     Some(untaped(record(Given, [&x], || gradient, new_raw(vec![0.0], [1]))))

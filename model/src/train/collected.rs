@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Gradients, Tensor};
 
-use super::optimizer;
+use super::{optimizer, threads};
 use crate::projection::{ParamRef, floats};
 use crate::transformer::Transformer;
 
@@ -36,12 +36,10 @@ impl Collected {
 
     /// Adds another's.
     pub fn merge(&mut self, others: Self) {
-        use rayon::prelude::*;
         match (self, others) {
             (Self::Here(sums), Self::Here(others)) => {
-                sums.par_iter_mut().zip(others).filter(|(_, other)| !other.is_empty()).for_each(|(sum, other)| {
-                    add_numbers(sum, other);
-                });
+                let mut pairs: Vec<_> = sums.iter_mut().zip(others).filter(|(_, other)| !other.is_empty()).collect();
+                threads::each(&mut pairs, |(sum, other)| add_numbers(sum, std::mem::take(other)));
             }
             (Self::There(sums), Self::There(others)) => {
                 for (sum, other) in sums.iter_mut().zip(others) {

@@ -20,6 +20,7 @@ use muon::Muon;
 use simple::{Lion, Sgd};
 pub use there::Moments;
 
+use super::threads;
 use crate::projection::ParamMut;
 
 /// What an optimizer remembers of one parameter: two lists of numbers, whose meaning is its own.
@@ -138,9 +139,9 @@ impl Optimizer {
 
 /// `√(Σ g²)` over all gradients, summed in the order given. Eight lanes in f64: fixed order, and fast.
 pub fn global_norm(gradients: &[Vec<f32>]) -> f64 {
-    use rayon::prelude::*;
-    let squares: Vec<f64> = gradients.par_iter().map(|gradient| sum_of_squares(gradient)).collect();
-    squares.into_iter().sum::<f64>().sqrt()
+    let mut squares: Vec<(&[f32], f64)> = gradients.iter().map(|gradient| (gradient.as_slice(), 0.0)).collect();
+    threads::each(&mut squares, |(gradient, square)| *square = sum_of_squares(gradient));
+    squares.into_iter().map(|(_, square)| square).sum::<f64>().sqrt()
 }
 
 fn sum_of_squares(values: &[f32]) -> f64 {

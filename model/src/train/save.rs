@@ -158,8 +158,8 @@ impl Run {
         };
         let state = serde_json::to_vec_pretty(&state).expect("plain numbers and strings serialise");
         let weights = self.trained().into_iter().map(|(path, param)| {
-            let count = param.shape().iter().product();
-            (path, Numbers::Parameter(param, [count]))
+            let shape = param.shape();
+            (path, Numbers::Parameter(param, shape))
         });
         let remembered =
             if self.moments.is_empty() { Cow::Borrowed(&self.slots) } else { Cow::Owned(self.moments.read()) };
@@ -208,11 +208,23 @@ impl Run {
         Ok(self)
     }
 
+    /// Goes back to a checkpoint of this run and leaves out all examples since then, those of the next step included
+    /// (Chowdhery 2022, section 5.1).
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub fn roll_back(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
+        let next = self.position() + 1;
+        self.restore(checkpoint)?;
+        self.progress.skipped = next - self.progress.step;
+        Ok(())
+    }
+
     /// Takes over everything that a checkpoint of this run holds.
     ///
     /// # Errors
     /// The folder is no checkpoint of this spec and model; the run is then in no state to go on.
-    pub(super) fn restore(&mut self, dir: &Path) -> Result<(), TrainError> {
+    fn restore(&mut self, dir: &Path) -> Result<(), TrainError> {
         recover(dir);
         let state = read_state(dir)?;
         let refuse = |reason: String| TrainError::Checkpoint { path: dir.display().to_string(), reason };
@@ -227,8 +239,10 @@ impl Run {
         };
         let trained: BTreeMap<String, Vec<usize>> =
             self.trained().into_iter().map(|(path, p)| (path, p.shape())).collect();
-        let take = |from: &mut HashMap<String, Vec<f32>>, name: &str, count: usize| {
+        fits(&weights, &trained).map_err(&refuse)?;
+        let take = |from: &mut HashMap<String, Saved>, name: &str, count: usize| {
             from.remove(name)
+                .map(|saved| saved.values)
                 .filter(|values| values.len() == count)
                 .ok_or_else(|| refuse(format!("{name} is missing or has another size")))
         };
@@ -273,11 +287,9 @@ pub fn load_weights(dir: &Path, model: Transformer) -> Result<Transformer, Train
     let mut weights = tensors(&file).map_err(refuse)?;
     let mut model = model.valid();
     for (path, mut param) in model.params_mut() {
-        if let Some(values) = weights.remove(&path) {
-            if values.len() != param.shape().iter().product::<usize>() {
-                return Err(refuse(format!("{path} has another size")));
-            }
-            param.set(values);
+        if let Some(saved) = weights.remove(&path) {
+            saved.fits(&path, &param.shape()).map_err(refuse)?;
+            param.set(saved.values);
         }
     }
     match weights.keys().next() {
@@ -324,15 +336,15 @@ fn file<'a>(tensors: impl Iterator<Item = (String, Numbers<'a>)>) -> Vec<u8> {
     safetensors::serialize(tensors, None).expect("counts and bytes agree")
 }
 
-/// A list of numbers that becomes bytes when its turn comes.
+/// Numbers that become bytes when their turn comes, and their shape.
 enum Numbers<'a> {
-    Parameter(ParamRef<'a>, [usize; 1]),
-    List(&'a [f32], [usize; 1]),
+    Parameter(ParamRef<'a>, Vec<usize>),
+    List(&'a [f32], Vec<usize>),
 }
 
 impl<'a> Numbers<'a> {
     fn of(values: &'a [f32]) -> Self {
-        Self::List(values, [values.len()])
+        Self::List(values, vec![values.len()])
     }
 }
 
@@ -356,16 +368,47 @@ impl View for Numbers<'_> {
     }
 
     fn data_len(&self) -> usize {
-        4 * self.shape()[0]
+        4 * self.shape().iter().product::<usize>()
     }
 }
 
-fn tensors(path: &Path) -> Result<HashMap<String, Vec<f32>>, String> {
+/// A tensor of a checkpoint.
+struct Saved {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Saved {
+    /// Whether it is a parameter of that shape.
+    fn fits(&self, path: &str, wanted: &[usize]) -> Result<(), String> {
+        let count: usize = wanted.iter().product();
+        // Earlier versions wrote every parameter as a list.
+        if self.shape == wanted || self.shape == [count] {
+            return Ok(());
+        }
+        Err(format!("{path} has the shape {:?} in it and {wanted:?} in the model: they are not of one run", self.shape))
+    }
+}
+
+/// Whether a file's weights are the trained parameters, name by name.
+fn fits(weights: &HashMap<String, Saved>, trained: &BTreeMap<String, Vec<usize>>) -> Result<(), String> {
+    for (path, shape) in trained {
+        let saved = weights.get(path).ok_or_else(|| format!("it has no {path}, which the model has in {shape:?}"))?;
+        saved.fits(path, shape)?;
+    }
+    match weights.keys().filter(|path| !trained.contains_key(*path)).min() {
+        Some(path) => Err(format!("the model trains no {path}")),
+        None => Ok(()),
+    }
+}
+
+fn tensors(path: &Path) -> Result<HashMap<String, Saved>, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-    let floats = |view: TensorView<'_>| {
+    let saved = |view: TensorView<'_>| {
         let numbers = view.data().chunks_exact(4);
-        numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        let values = numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        Saved { shape: view.shape().to_vec(), values }
     };
-    Ok(file.tensors().into_iter().map(|(name, view)| (name, floats(view))).collect())
+    Ok(file.tensors().into_iter().map(|(name, view)| (name, saved(view))).collect())
 }

@@ -1,17 +1,21 @@
-//! Where a run's steps come from: examples in memory, or rows of shards on disk, read ahead on a thread of their own.
+//! Where a run's steps come from: examples in memory, or rows of shards on disk, read ahead on a thread of their own. The browser has
+//! no disk.
 
 use super::batches::{Batches, MicroBatch};
 use super::data::Sequence;
+#[cfg(not(target_arch = "wasm32"))]
 use crate::data::stream::{ReadAhead, Rows};
 
 /// An endless sequence of steps.
 #[derive(Debug)]
 pub enum Source {
     Examples(Batches),
+    #[cfg(not(target_arch = "wasm32"))]
     Rows(RowSource),
 }
 
 /// Rows, with the next few steps on their way.
+#[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug)]
 pub struct RowSource {
     rows: Rows,
@@ -25,6 +29,7 @@ impl From<Batches> for Source {
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 impl From<Rows> for Source {
     fn from(rows: Rows) -> Self {
         Self::Rows(RowSource { rows, ahead: None })
@@ -35,6 +40,7 @@ impl Source {
     pub fn steps_per_epoch(&self) -> u64 {
         match self {
             Self::Examples(batches) => batches.steps_per_epoch(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Rows(source) => source.rows.steps_per_epoch(),
         }
     }
@@ -43,6 +49,7 @@ impl Source {
     pub fn step(&mut self, step: u64) -> Vec<MicroBatch> {
         match self {
             Self::Examples(batches) => batches.step(step),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Rows(source) => source.step(step),
         }
     }
@@ -51,6 +58,7 @@ impl Source {
     pub(super) fn chosen(&mut self, step: u64) -> Vec<u32> {
         match self {
             Self::Examples(batches) => batches.chosen(step),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Rows(_) => Vec::new(),
         }
     }
@@ -59,6 +67,7 @@ impl Source {
     pub(super) fn sequences(&self) -> Option<&[Sequence]> {
         match self {
             Self::Examples(batches) => Some(batches.sequences()),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Rows(_) => None,
         }
     }
@@ -67,11 +76,13 @@ impl Source {
     pub(super) fn all(&self) -> Vec<MicroBatch> {
         match self {
             Self::Examples(batches) => batches.all(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Rows(_) => Vec::new(),
         }
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 impl RowSource {
     fn step(&mut self, step: u64) -> Vec<MicroBatch> {
         let (next, mut ahead) = match self.ahead.take() {

@@ -18,6 +18,7 @@ use super::options::Options;
 use super::options_form::OptionsForm;
 use super::preview::Preview;
 use super::report::ReportView;
+use super::trial::Trial;
 use super::{JOBS, counted};
 use crate::app::client::{self, ClientError};
 use crate::app::components::icons::Icon;
@@ -118,6 +119,7 @@ pub fn NewRun() -> impl IntoView {
                 </label>
                 <OptionsForm options=form.options decided=spec facts=Signal::derive(move || form.facts())/>
             </Step>
+            <Trial model=form.model data=form.data options=form.options/>
             <Go form decided/>
         </div>
     }

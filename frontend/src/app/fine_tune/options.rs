@@ -7,7 +7,7 @@ use hearth_shared::spec::{
 };
 use leptos::prelude::*;
 
-/// Prompts that a run answers at checkpoints, at most.
+/// Prompts that a run answers while it learns, at most.
 pub const MOST_SAMPLES: usize = 8;
 
 #[derive(Clone, Copy)]
@@ -35,6 +35,7 @@ pub struct Options {
     pub watchdog: RwSignal<Watchdog>,
     pub max_length: RwSignal<Option<f64>>,
     pub checkpoint_every: RwSignal<Option<f64>>,
+    pub samples_every: RwSignal<Option<f64>>,
     pub seed: RwSignal<Option<f64>>,
     /// One prompt a line.
     pub prompts: RwSignal<String>,
@@ -71,13 +72,15 @@ impl Options {
             watchdog: RwSignal::new(Watchdog::Stop),
             max_length: RwSignal::new(None),
             checkpoint_every: RwSignal::new(None),
+            samples_every: RwSignal::new(None),
             seed: RwSignal::new(None),
             prompts: RwSignal::new(String::new()),
             preferences: RwSignal::new(false),
         }
     }
 
-    fn spec(self) -> FineTuneSpec {
+    /// What is asked, with everything that is left to Hearth.
+    pub fn spec(self) -> FineTuneSpec {
         let lora = LoraSpec::default();
         let r = self.rank.get().map_or(lora.r, |rank| rank as u32);
         let tuning = self.tuning.get();
@@ -113,6 +116,7 @@ impl Options {
                 learning_rate: auto(self.learning_rate.get(), |value| value),
                 max_length: auto(self.max_length.get(), |value| value as u32),
                 checkpoint_every: auto(self.checkpoint_every.get(), |value| value as u64),
+                samples_every: auto(self.samples_every.get(), |value| value as u64),
                 samples: self
                     .prompts
                     .get()

@@ -82,14 +82,12 @@ impl Task {
             return;
         }
         self.told.set(now);
-        port::post(
-            &Event::Progress {
-                id: self.id,
-                generation: self.generation,
-                progress: Progress { stage, done, total, item: item.map(str::to_owned) },
-            },
-            &[],
-        );
+        self.report(Progress { stage, done, total, item: item.map(str::to_owned), step: None });
+    }
+
+    /// Tells what must not be left out.
+    pub fn report(&self, progress: Progress) {
+        port::post(&Event::Progress { id: self.id, generation: self.generation, progress }, &[]);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     cache, check,
     desk::{Done, Task},
     fetch::{self, Fetched},
-    inside, port, position, probe, quantize, sampling, traced, words,
+    inside, port, position, probe, quantize, sampling, traced, trial, words,
 };
 
 /// Tokens of the forward pass that is timed.
@@ -32,7 +32,7 @@ pub struct Lab {
     gpu: RefCell<Option<Result<Device, String>>>,
     pub quantize: quantize::Bench,
     pub inside: inside::Bench,
-    /// Small models of the position lab, by their hash; they stay.
+    /// Small models on the CPU, of the position lab and of trials, by their hash; they stay.
     pub siblings: RefCell<HashMap<String, Rc<ModelBundle>>>,
     /// Vocabularies of models that are not open, and learned ones.
     pub shelf: words::Shelf,
@@ -91,6 +91,7 @@ impl Lab {
             Request::Words(ask) => words::answer(task, self, ask, &buffers).await,
             Request::Quantize(ask) => quantize::answer(task, self, ask).await,
             Request::Sampling(ask) => sampling::answer(task, self, ask).await,
+            Request::Trial(ask) => trial::answer(task, self, *ask).await,
             Request::Check(request) => {
                 let open = self.open.borrow().clone();
                 check::check(task, open, request, &buffers).await

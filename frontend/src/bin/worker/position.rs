@@ -47,8 +47,11 @@ pub async fn answer(task: &Rc<Task>, lab: &Lab, ask: Ask) -> Result<Done, LabErr
     Ok(Done { reply: Reply::Position(Box::new(found)), buffers: Vec::new() })
 }
 
-/// The model, loaded by the first call that asks for it.
-async fn sibling(task: &Rc<Task>, lab: &Lab, model: &LabModel) -> Result<Rc<ModelBundle>, LabError> {
+/// The model on the CPU, loaded by the first call that asks for it.
+///
+/// # Errors
+/// The call was stopped, or the model cannot be had.
+pub async fn sibling(task: &Rc<Task>, lab: &Lab, model: &LabModel) -> Result<Rc<ModelBundle>, LabError> {
     let kept = lab.siblings.borrow().get(&model.hash).cloned();
     if let Some(kept) = kept {
         return Ok(kept);

@@ -2,6 +2,7 @@
 
 use super::{Slots, Update};
 use crate::kernels;
+use crate::train::threads;
 
 /// The numbers that stay the same over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,10 +73,9 @@ fn each(
     slots: &mut Slots,
     f: impl Fn(&mut [f32], &[f32], &mut [f32], &mut [f32]) + Sync,
 ) {
-    use rayon::prelude::*;
-    let moments = slots.first.par_chunks_mut(PART).zip(slots.second.par_chunks_mut(PART));
-    let parts = values.par_chunks_mut(PART).zip(gradient.par_chunks(PART)).zip(moments);
-    parts.for_each(|((values, gradient), (first, second))| {
+    let moments = slots.first.chunks_mut(PART).zip(slots.second.chunks_mut(PART));
+    let mut parts: Vec<_> = values.chunks_mut(PART).zip(gradient.chunks(PART)).zip(moments).collect();
+    threads::each(&mut parts, |((values, gradient), (first, second))| {
         kernels::wide(
             #[inline(always)]
             || f(values, gradient, first, second),

@@ -35,16 +35,16 @@ impl Moments {
     }
 
     /// Forgets everything.
-    pub(in crate::train) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    pub(in crate::train) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The same as numbers.
-    pub(in crate::train) fn read(&self) -> State {
+    pub fn read(&self) -> State {
         let read = |tensor: &Tensor<1>| floats(tensor.clone().into_data());
         self.0
             .iter()
