@@ -1,5 +1,5 @@
 //! The quantization lab in a real browser: what the tab measures is what the native model measures, settings follow clicks and stand in
-//! the address, the search keeps its bound, and a change stops it.
+//! the address, the search keeps its bound, and a change stops it; what it finds is a setting like any other.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -88,6 +88,7 @@ async fn every_setting_is_measured_as_the_native_model_measures_it() -> Result<(
     set(&browser, "grain", "tensor").await?;
     let found_three = set(&browser, "bits", "3").await?;
     near(found_three.loss.nll, wanted[1].0, "3 bits a matrix")?;
+    the_chart_has_round_numbers(&browser).await?;
     ensure!(found_three.matrices.iter().all(|matrix| matrix.error > 0.01), "{:?}", found_three.matrices);
     let found_least = set(&browser, "calibration", "mse").await?;
     near(found_least.loss.nll, wanted[2].0, "least error")?;
@@ -129,18 +130,80 @@ async fn the_search_keeps_its_bound_and_a_change_stops_it() -> Result<()> {
     ensure!(few > 0 && few < searched.bits.len(), "{few} matrices in 4 bits");
     ensure!(searched.bytes > whole.bytes, "{} bytes are fewer than 4 bits everywhere", searched.bytes);
     browser.screenshot("quantize-searched").await?;
+    the_mixture_is_a_setting(&browser, &searched).await?;
 
     // A part that is spared keeps its numbers.
-    browser.eval::<serde_json::Value>("delete window.__hearth.quantize; return null").await?;
-    browser.click("[data-group=embed]").await?;
-    browser.wait_within("return window.__hearth.quantize !== undefined", PATIENCE).await?;
-    let spared = found(&browser).await?;
+    let spared = press(&browser, "[data-group=embed]").await?;
     ensure!(
         spared.matrices.iter().all(|matrix| (matrix.error == 0.0) == (matrix.group == "embed")),
         "{:?}",
         spared.matrices
     );
+    reset_forgets_and_can_be_undone(&browser).await?;
     browser.close().await
+}
+
+/// Perplexities at the axis are round, and the name of the model as it is lies under no point.
+async fn the_chart_has_round_numbers(browser: &Browser) -> Result<()> {
+    let marks: Vec<String> = browser
+        .eval("return [...document.querySelectorAll('.cloud text[text-anchor=end]')].map(t => t.textContent)")
+        .await?;
+    let round = |mark: &String| {
+        let digits: String = mark.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_end_matches('0').len() <= 2
+    };
+    ensure!(marks.len() > 1 && marks.iter().all(round), "{marks:?} are no round numbers");
+    let covered: usize = browser
+        .eval(
+            "const box = css => [...document.querySelectorAll(css)].map(drawn => drawn.getBoundingClientRect());
+             const [name] = box('.cloud-base-name');
+             return box('.cloud-mark').filter(({ left, right, top, bottom }) =>
+                 right > name.left && left < name.right && bottom > name.top && top < name.bottom).length",
+        )
+        .await?;
+    ensure!(covered == 0, "{covered} points lie on the name of the line");
+    Ok(())
+}
+
+/// Presses what makes the lab measure anew, and waits for it.
+async fn press(browser: &Browser, css: &str) -> Result<Tried> {
+    browser.eval::<serde_json::Value>("delete window.__hearth.quantize; return null").await?;
+    browser.click(css).await?;
+    browser.wait_within("return window.__hearth.quantize !== undefined", PATIENCE).await?;
+    found(browser).await
+}
+
+/// What was found is a point and can be taken: then it is measured as the search measured it, stands in the address, and
+/// what was measured with another setting says so.
+async fn the_mixture_is_a_setting(browser: &Browser, searched: &quantize::Searched) -> Result<()> {
+    ensure!(browser.count(".cloud-dot.mixed").await? == 1, "the mixture is no point");
+    ensure!(browser.count(".stale").await? == 0, "something is old before anything has changed");
+    let mixed = press(browser, "[data-action=apply]").await?;
+    ensure!((mixed.loss.nll - searched.loss.nll).abs() < 1e-6, "{:?} and {:?}", mixed.loss, searched.loss);
+    let bits: Vec<_> = mixed.matrices.iter().map(|matrix| (matrix.path.clone(), matrix.bits.unwrap_or(32))).collect();
+    ensure!((mixed.bytes, &bits) == (searched.bytes, &searched.bits), "{bits:?} are not {:?}", searched.bits);
+    browser.find(".cloud-dot.mixed.here").await?;
+    browser.find(".group-bars.stale").await?;
+    ensure!(browser.count(".bit-map-scroll.stale").await? == 0, "the search does not depend on bits");
+    ensure!(browser.count("[data-setting=bits] [aria-pressed=true]").await? == 0, "a mixture has no one count of bits");
+    browser.screenshot("quantize-mixed").await?;
+    // The link leads to it.
+    browser.wait("return location.search.includes('mixed=4')").await?;
+    browser.reload().await?;
+    let again = found(browser).await?;
+    ensure!(again.matrices == mixed.matrices, "the link leads to another mixture");
+    Ok(())
+}
+
+/// Nothing of what was tried outlives a reset, unless it is called back.
+async fn reset_forgets_and_can_be_undone(browser: &Browser) -> Result<()> {
+    let before = browser.count(".cloud-dot").await?;
+    let first = press(browser, "[data-action=reset]").await?;
+    ensure!(first.matrices.iter().all(|matrix| matrix.bits == Some(8)), "{:?}", first.matrices);
+    ensure!(browser.count(".cloud-dot").await? == 1, "points outlive a reset");
+    press(browser, ".toast-action").await?;
+    ensure!(browser.count(".cloud-dot").await? >= before, "points are lost for good");
+    Ok(())
 }
 
 /// As a PNG file that shows more than an empty sheet.

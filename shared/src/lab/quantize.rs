@@ -1,5 +1,7 @@
 //! The quantization lab: the current model with its numbers rounded, and what that does to a held-out text.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::spec::QuantizeSpec;
@@ -18,6 +20,9 @@ pub struct Ask {
     pub spec: QuantizeSpec,
     /// Groups that are left as they are: `embed`, `layers.0`, …, `head`.
     pub spared: Vec<String>,
+    /// Bits of matrices that have bits of their own, by path; the others have the spec's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mixed: BTreeMap<String, u8>,
     pub task: Task,
 }
 
@@ -143,5 +148,23 @@ mod tests {
         let reply = Reply::Quantize(Box::new(Found::Sensitivity { base, groups: Vec::new() }));
         let text = serde_json::to_string(&reply).unwrap();
         assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+    }
+
+    #[test]
+    fn what_is_asked_survives_the_crossing_with_and_without_bits_of_its_own() {
+        let plain = Ask {
+            texts: Vec::new(),
+            spec: QuantizeSpec::default(),
+            spared: Vec::new(),
+            mixed: BTreeMap::new(),
+            task: Task::Sensitivity,
+        };
+        let mixed = Ask { mixed: BTreeMap::from([("embed.weight".to_owned(), 4)]), ..plain.clone() };
+        // The examples were recorded in these words.
+        assert!(!serde_json::to_string(&plain).unwrap().contains("mixed"));
+        for ask in [plain, mixed] {
+            let text = serde_json::to_string(&ask).unwrap();
+            assert_eq!(serde_json::from_str::<Ask>(&text).unwrap(), ask);
+        }
     }
 }

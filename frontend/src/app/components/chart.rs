@@ -129,7 +129,7 @@ impl Scale {
 }
 
 /// Round values inside a range, about `count` of them.
-fn ticks(range: (f64, f64), count: f64) -> Vec<f64> {
+pub fn ticks(range: (f64, f64), count: f64) -> Vec<f64> {
     let raw = (range.1 - range.0) / count;
     if !raw.is_finite() || raw <= 0.0 {
         return Vec::new();
@@ -146,7 +146,7 @@ fn ticks(range: (f64, f64), count: f64) -> Vec<f64> {
 }
 
 /// The same on a logarithmic axis, whose range is of exponents: decades, with 2 and 5 between while there are few.
-fn log_ticks(range: (f64, f64), count: f64) -> Vec<f64> {
+pub fn log_ticks(range: (f64, f64), count: f64) -> Vec<f64> {
     let few = range.1 - range.0 < count / 2.0;
     let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let decades = range.0.floor() as i32..=range.1.ceil() as i32;

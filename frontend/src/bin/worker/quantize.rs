@@ -1,6 +1,6 @@
 //! The quantization lab: the open model with its numbers rounded, measured on held-out tokens.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use hearth_model::{
     compress::{
@@ -39,7 +39,7 @@ struct Ready {
 pub async fn answer(task: &Rc<Task>, lab: &Lab, ask: Ask) -> Result<Done, LabError> {
     let open = lab.current()?;
     let ready = ready(task, &lab.quantize, &open, &ask.texts).await?;
-    let trial = Trial { task, open: &open, ready: &ready, spec: ask.spec, spared: &ask.spared };
+    let trial = Trial { task, open: &open, ready: &ready, spec: ask.spec, spared: &ask.spared, mixed: &ask.mixed };
     let found = match ask.task {
         Wanted::Try { matrix } => Found::Tried(trial.tried(&matrix).await?),
         Wanted::Sensitivity => trial.sensitivity().await?,
@@ -83,14 +83,21 @@ struct Trial<'a> {
     ready: &'a Ready,
     spec: QuantizeSpec,
     spared: &'a [String],
+    /// Bits of matrices that have bits of their own.
+    mixed: &'a BTreeMap<String, u8>,
 }
 
 impl Trial<'_> {
+    /// Its own bits, or everybody's.
+    fn bits_of(&self, matrix: &Matrix) -> Option<u8> {
+        self.mixed.get(&matrix.path).copied().or(self.spec.weight_bits)
+    }
+
     /// Bits of every matrix, those that are spared left out.
     fn bits(&self) -> Vec<Option<u8>> {
         let spared = |group: &str| self.spared.iter().any(|name| name == group);
         let matrices = self.ready.weights.matrices.iter();
-        matrices.map(|matrix| self.spec.weight_bits.filter(|_| !spared(matrix.group()))).collect()
+        matrices.map(|matrix| self.bits_of(matrix).filter(|_| !spared(matrix.group()))).collect()
     }
 
     async fn loss(&self, bits: &[Option<u8>], spec: &QuantizeSpec) -> Result<Loss, LabError> {
@@ -122,7 +129,7 @@ impl Trial<'_> {
         let mut groups = Vec::new();
         for (done, name) in names.into_iter().enumerate() {
             self.task.tell(Stage::Forward, done as u64, Some(total), Some(name));
-            let of = |matrix: &Matrix| self.spec.weight_bits.filter(|_| matrix.group() == name);
+            let of = |matrix: &Matrix| self.bits_of(matrix).filter(|_| matrix.group() == name);
             let bits: Vec<Option<u8>> = weights.matrices.iter().map(of).collect();
             let loss = self.loss(&bits, &QuantizeSpec { input_bits: None, ..self.spec }).await?;
             let saved_bytes = weights.full_bytes() - weights.bytes(&bits, &self.spec);

@@ -4,6 +4,7 @@ use hearth_shared::spec::{Calibration, Grain};
 use leptos::prelude::*;
 
 use super::setting::{INPUT_BITS, WEIGHT_BITS, calibration_word, grain_word};
+use super::summary::bits_word;
 use super::use_lab;
 use crate::app::i18n::{t, t_string, use_i18n};
 
@@ -19,6 +20,9 @@ fn Segments<T: Copy + PartialEq + Send + Sync + 'static>(
     /// Value, its word in the address, its name.
     choices: Vec<(T, String, Signal<String>)>,
     #[prop(into)] value: Signal<T>,
+    /// None of the choices holds.
+    #[prop(optional, into)]
+    none: Signal<bool>,
     #[prop(into)] choose: Callback<T>,
 ) -> impl IntoView {
     let id = format!("quantize-{name}");
@@ -32,7 +36,7 @@ fn Segments<T: Copy + PartialEq + Send + Sync + 'static>(
                         view! {
                             <button
                                 data-value=word
-                                aria-pressed=move || (value.get() == choice).to_string()
+                                aria-pressed=move || (!none.get() && value.get() == choice).to_string()
                                 on:click=move |_| choose.run(choice)
                             >
                                 {text}
@@ -77,6 +81,12 @@ fn bit_choices(known: &[u8], off: Signal<String>) -> Vec<(Option<u8>, String, Si
 fn Bits() -> impl IntoView {
     let i18n = use_i18n();
     let setting = use_lab().setting;
+    let choose = move |bits| {
+        setting.update(|setting| {
+            setting.spec.weight_bits = bits;
+            setting.mixed.clear();
+        });
+    };
     view! {
         <Segments
             name="bits"
@@ -84,8 +94,10 @@ fn Bits() -> impl IntoView {
             hint=word!(i18n, weight_bits_hint)
             choices=bit_choices(&WEIGHT_BITS, word!(i18n, off))
             value=Signal::derive(move || setting.with(|setting| setting.spec.weight_bits))
-            choose=move |bits| setting.update(|setting| setting.spec.weight_bits = bits)
+            none=Signal::derive(move || setting.with(|setting| !setting.mixed.is_empty()))
+            choose=choose
         />
+        <Mixed/>
         <Segments
             name="inputs"
             label=word!(i18n, input_bits)
@@ -94,6 +106,33 @@ fn Bits() -> impl IntoView {
             value=Signal::derive(move || setting.with(|setting| setting.spec.input_bits))
             choose=move |bits| setting.update(|setting| setting.spec.input_bits = bits)
         />
+    }
+}
+
+/// That matrices have bits of their own, and the way back.
+#[component]
+fn Mixed() -> impl IntoView {
+    let i18n = use_i18n();
+    let lab = use_lab();
+    let words = move || {
+        lab.setting.with(|setting| {
+            let mut counts: Vec<u8> = setting.mixed.values().copied().collect();
+            counts.sort_unstable();
+            counts.dedup();
+            let own: Vec<String> = counts.into_iter().map(|bits| bits_word(i18n, Some(bits))).collect();
+            let rest = bits_word(i18n, setting.spec.weight_bits);
+            t_string!(i18n, quantize.mixed, few = setting.mixed.len(), bits = own.join(", "), rest = rest)
+        })
+    };
+    view! {
+        <Show when=move || lab.setting.with(|setting| !setting.mixed.is_empty())>
+            <div class="quantize-mixed" id="quantize-mixed">
+                <p class="num">{words}</p>
+                <button class="button small" data-action="unmix" on:click=move |_| lab.unmix()>
+                    {t!(i18n, quantize.unmix)}
+                </button>
+            </div>
+        </Show>
     }
 }
 

@@ -1,12 +1,13 @@
 //! What takes many measurements: which layer suffers most, and which matrices can do with 4 bits within a bound.
 
 use hearth_shared::lab::Progress as Told;
-use hearth_shared::lab::quantize::{GroupLoss, Searched, Task, rise};
+use hearth_shared::lab::quantize::{GroupLoss, Task, rise};
 use leptos::prelude::*;
 
 use super::controls::{group_name, toggle};
+use super::mixture::Found;
 use super::summary::change;
-use super::{Long, use_lab};
+use super::{Long, Parts, use_lab};
 use crate::app::components::Progress;
 use crate::app::components::field::Slider;
 use crate::app::format;
@@ -27,12 +28,17 @@ fn Sensitivity() -> impl IntoView {
     let i18n = use_i18n();
     let lab = use_lab();
     let busy = move || lab.is_busy();
+    let stale = Memo::new(move |_| {
+        lab.parts
+            .with(|parts| parts.as_ref().is_some_and(|parts| lab.setting.with(|now| now.of_parts() != parts.under)))
+    });
     let bars = move || {
-        lab.sensitivity.get().map(|(base, groups)| {
+        lab.parts.get().map(|Parts { base, groups, .. }| {
             let rises: Vec<f64> = groups.iter().map(|group| rise(base.nll, group.loss.nll)).collect();
             let most = rises.iter().copied().fold(1e-9, f64::max);
             let bar = |(group, cost): (GroupLoss, f64)| view! { <GroupBar group cost most/> };
-            view! { <ol class="group-bars">{groups.into_iter().zip(rises).map(bar).collect_view()}</ol> }
+            let bars = groups.into_iter().zip(rises).map(bar).collect_view();
+            view! { <ol class="group-bars" class:stale=move || stale.get()>{bars}</ol> }
         })
     };
     view! {
@@ -49,6 +55,11 @@ fn Sensitivity() -> impl IntoView {
                     {t!(i18n, quantize.sensitivity_run)}
                 </button>
                 <Running search=false/>
+                <div aria-live="polite">
+                    <Show when=move || stale.get() && !lab.is_measuring_parts()>
+                        <span class="badge ember">{t!(i18n, quantize.parts_changed)}</span>
+                    </Show>
+                </div>
             </div>
             {bars}
         </section>
@@ -99,35 +110,8 @@ fn Search() -> impl IntoView {
                 </button>
                 <Running search=true/>
             </div>
-            {move || lab.searched.get().map(found)}
+            <Found/>
         </section>
-    }
-}
-
-/// What the search came to: its three numbers, and the bits of every matrix.
-fn found(searched: Searched) -> impl IntoView {
-    let i18n = use_i18n();
-    let cost = rise(searched.base.nll, searched.loss.nll);
-    let few = searched.bits.iter().filter(|(_, bits)| *bits == 4).count();
-    let line = t_string!(
-        i18n,
-        quantize.search_found,
-        few = few,
-        all = searched.bits.len(),
-        bytes = format::bytes(searched.bytes),
-        rise = change(cost),
-        measured = searched.measured
-    );
-    let cells = searched.bits.into_iter().map(|(path, bits)| {
-        let label = format!("{path}: {bits}");
-        view! { <li class:few=bits == 4 title=label.clone() aria-label=label>{bits}</li> }
-    });
-    view! {
-        <p class="num" id="search-found" aria-live="polite">{line}</p>
-        {searched
-            .exceeded
-            .then(|| view! { <p class="notice warn">{t!(i18n, quantize.search_exceeded)}</p> })}
-        <ol class="bit-map num">{cells.collect_view()}</ol>
     }
 }
 

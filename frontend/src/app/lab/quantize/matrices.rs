@@ -158,10 +158,14 @@ fn List() -> impl IntoView {
             Some(tried.matrices.iter().map(row).collect_view())
         })
     };
+    let count = move || lab.tried.with(|tried| tried.as_ref().map_or(0, |tried| tried.matrices.len()));
     view! {
-        <ol class="matrix-list" aria-label=move || t_string!(i18n, quantize.matrix_list)>
-            {rows}
-        </ol>
+        <div class="matrix-choice">
+            <p class="hint num">{move || t_string!(i18n, quantize.matrix_count, all = count())}</p>
+            <ol class="matrix-list" aria-label=move || t_string!(i18n, quantize.matrix_list)>
+                {rows}
+            </ol>
+        </div>
     }
 }
 
