@@ -17,6 +17,7 @@ pub mod position;
 pub mod quantize;
 pub mod sampling;
 pub mod table;
+pub mod trial;
 pub mod words;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ pub enum Request {
     Quantize(quantize::Ask),
     /// What can follow a text, and what would have. Answered by [`Reply::Sampling`].
     Sampling(sampling::Ask),
+    /// Train a small model on the first examples of a data set. Every step is told as it is done; answered by [`Reply::Trial`].
+    Trial(Box<trial::Ask>),
     /// Check a chat data set that comes as the call's only buffer. Answered by [`Reply::Checked`].
     Check(CheckDataset),
     /// Stop the call with this id, wherever it is. Never answered; the stopped call fails with [`LabError::Cancelled`].
@@ -73,6 +76,7 @@ impl Request {
             Self::Words(ask) => ask.kind(),
             Self::Quantize(_) => "quantize",
             Self::Sampling(ask) => ask.kind(),
+            Self::Trial(_) => "trial",
             Self::Check(_) => "check",
             Self::Cancel { .. } => "cancel",
         }
@@ -83,7 +87,8 @@ impl Request {
     pub fn needs_model(&self) -> bool {
         match self {
             Self::Trace { .. } | Self::Inside(_) | Self::Cache(_) | Self::Quantize(_) | Self::Sampling(_) => true,
-            Self::Open(_) | Self::Position(_) | Self::Words(_) | Self::Check(_) | Self::Cancel { .. } => false,
+            Self::Open(_) | Self::Position(_) | Self::Words(_) => false,
+            Self::Trial(_) | Self::Check(_) | Self::Cancel { .. } => false,
         }
     }
 }
@@ -95,7 +100,7 @@ pub struct LabModel {
     pub id: String,
     /// SHA-256 over names and contents of the files: kept downloads stand under it.
     pub hash: String,
-    /// Every file is fetched from `base` + its name.
+    /// Every file is fetched from `base` + its name: a path of the server, or a blob's address and `#`.
     pub base: String,
     /// Key of a server that asks for one.
     pub key: Option<String>,
@@ -231,6 +236,9 @@ pub struct Progress {
     pub total: Option<u64>,
     /// The file or the part in hand, where there is one.
     pub item: Option<String>,
+    /// What a training step gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<trial::Step>,
 }
 
 /// What a call is doing. `Fetch` and `Load` count bytes.
@@ -241,6 +249,7 @@ pub enum Stage {
     Load,
     Measure,
     Forward,
+    Train,
     Check,
 }
 
@@ -255,6 +264,7 @@ pub enum Reply {
     Words(Box<words::Found>),
     Quantize(Box<quantize::Found>),
     Sampling(Box<sampling::Found>),
+    Trial(Box<trial::Found>),
     /// The validator's report as the JSON text the server would write, and what was asked to be previewed; an example that the
     /// model's template refuses has no pieces.
     Checked {

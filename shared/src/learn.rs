@@ -8,8 +8,9 @@ pub mod exercise;
 mod position;
 pub mod progress;
 mod quantize;
+mod sampling;
 mod tokens;
 pub mod tuning;
 
 /// Chapters in the order they are read: a name in the address, and of a file in each language.
-pub const CHAPTERS: [&str; 6] = ["tokens", "attention", "position", "cache", "quantization", "tuning"];
+pub const CHAPTERS: [&str; 7] = ["tokens", "attention", "position", "sampling", "cache", "quantization", "tuning"];

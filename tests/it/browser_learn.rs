@@ -14,6 +14,9 @@ use thirtyfour::Key;
 const PATIENCE: Duration = Duration::from_secs(120);
 const FRAME: &str = "const frame = document.querySelector('.learn-lab iframe'), inside = frame.contentDocument;";
 const EASY: &str = "quantize-eight";
+/// The text that the sampling chapter begins with, as an address has it.
+const SAMPLED: &str = "The%20old%20man%20and%20the%20sea.%20The%20old%20man%20and%20the";
+const SAMPLED_READY: &str = "return document.querySelector('[data-lab=ready][data-runs=ready]') !== null";
 
 async fn chapter(browser: &Browser, server: &Server, name: &str) -> Result<()> {
     browser.goto(&server.url(&format!("/learn/{name}"))).await?;
@@ -68,7 +71,7 @@ async fn an_exercise_is_refused_solved_and_kept() -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }).await?;
     browser.goto(&server.url("/learn")).await?;
-    browser.wait("return document.querySelectorAll('.learn-card').length === 6").await?;
+    browser.wait("return document.querySelectorAll('.learn-card').length === 7").await?;
     solved(&browser, 0).await?;
     browser.screenshot("learn-path").await?;
     browser.click(".learn-card[data-chapter=quantization]").await?;
@@ -201,9 +204,20 @@ async fn the_chapters_come_back_without_a_server() -> Result<()> {
     browser.close().await
 }
 
-/// The siblings are what they are: which of these exercises they solve, and how, is measured and not arranged.
+/// What an exercise says of the lab's state in the browser: the name of a line, or `solved`.
+fn ensure_said(id: &str, query: &str, state: &str, wanted: &str) -> Result<()> {
+    let verdict = find(id).context("an exercise")?.judge(state)?.context("a verdict")?;
+    let said = match &verdict {
+        Verdict::Missing { line, .. } => line,
+        Verdict::Solved { .. } => "solved",
+    };
+    ensure!(said == wanted, "{query}: {id} says {verdict:?}, not {wanted}");
+    Ok(())
+}
+
+/// The models are what they are: which of these exercises they solve, and how, is measured and not arranged.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_position_exercises_can_be_solved_and_not_by_anything() -> Result<()> {
+async fn the_exercises_of_position_and_sampling_can_be_solved_and_not_by_anything() -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look::desktop()).await?;
     for (query, beyond, stretched) in [
@@ -214,15 +228,27 @@ async fn the_position_exercises_can_be_solved_and_not_by_anything() -> Result<()
     ] {
         browser.goto(&server.url(&format!("/lab/position?engine=cpu&{query}"))).await?;
         browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
-        let state: Value = browser.eval("return window.__hearth.position").await?;
-        for (id, wanted) in [("position-beyond", beyond), ("position-stretched", stretched)] {
-            let verdict = find(id).context(id)?.judge(&state.to_string())?.context("a verdict")?;
-            let said = match &verdict {
-                Verdict::Missing { line, .. } => line,
-                Verdict::Solved { .. } => "solved",
-            };
-            ensure!(said == wanted, "{query}: {id} says {verdict:?}, not {wanted}");
-        }
+        let state: String = browser.eval("return JSON.stringify(window.__hearth.position)").await?;
+        ensure_said("position-beyond", query, &state, beyond)?;
+        ensure_said("position-stretched", query, &state, stretched)?;
+    }
+    for (query, few, sharp, one) in [
+        // As the chapter opens the lab: nobody has solved anything yet.
+        ("", "many", "cut", "apart"),
+        ("&temperature=1&top_k=0&top_p=1&min_p=0&penalty=1", "many", "flat", "apart"),
+        ("&temperature=1&top_k=5&top_p=1&min_p=0&penalty=1", "little", "cut", "apart"),
+        ("&temperature=0&runs=3", "little", "cut", "cold"),
+        ("&temperature=1&top_k=1&runs=3", "little", "cut", "short"),
+        ("&temperature=0.3&top_k=0&top_p=1&min_p=0&penalty=1", "many", "solved", "cold"),
+        ("&temperature=1.5&top_k=1", "little", "cut", "solved"),
+        ("&temperature=1&top_k=0&penalty=1&text=The%20people%20of%20the%20United", "solved", "cut", "apart"),
+    ] {
+        browser.goto(&server.url(&format!("/lab/sampling?engine=cpu&text={SAMPLED}&depth=1{query}"))).await?;
+        browser.wait_within(SAMPLED_READY, PATIENCE).await?;
+        let state: String = browser.eval("return JSON.stringify(window.__hearth.sampling)").await?;
+        ensure_said("sampling-few", query, &state, few)?;
+        ensure_said("sampling-sharp", query, &state, sharp)?;
+        ensure_said("sampling-one", query, &state, one)?;
     }
     browser.close().await
 }

@@ -1,21 +1,35 @@
 //! The chapters of the learning path as files: both languages say the same things, every link into a lab leads somewhere, every exercise
-//! is known and stands once, and every source is cited in full.
+//! is known and stands once, and every source is cited in full. What the sampling chapter says was counted is counted again.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use hearth_model::look::last_logits;
+use hearth_model::sampler::stages::{Stage, stages};
+use hearth_model::tokenizer::Special;
+use hearth_shared::lab::sampling::Step;
 use hearth_shared::learn::CHAPTERS;
 use hearth_shared::learn::chapter::{Chapter, Part};
 use hearth_shared::learn::exercise::{EXERCISES, Watched};
+use hearth_shared::spec::Sampling;
 use hearth_tests::places;
+
+use super::browser_position::loaded;
 
 const LANGUAGES: [&str; 2] = ["en", "zh"];
 /// Begins a link that opens a lab in the frame.
 const LAB: &str = "](lab:";
 const ARXIV: &str = "https://arxiv.org/abs/";
-const WATCHED: [Watched; 6] =
-    [Watched::Words, Watched::Attention, Watched::Position, Watched::Cache, Watched::Quantization, Watched::Jobs];
+const WATCHED: [Watched; 7] = [
+    Watched::Words,
+    Watched::Attention,
+    Watched::Position,
+    Watched::Sampling,
+    Watched::Cache,
+    Watched::Quantization,
+    Watched::Jobs,
+];
 
 fn file(language: &str, name: &str) -> Result<String> {
     let path = places::root().join("public/learn").join(language).join(format!("{name}.md"));
@@ -157,6 +171,41 @@ fn chapters_are_of_a_length_that_is_read() -> Result<()> {
             words(&chapter("zh", name)?, |text| text.chars().filter(|c| ('\u{4e00}'..='\u{9fff}').contains(c)).count());
         ensure!((450..=950).contains(&en), "{name} has {en} words");
         ensure!((700..=1900).contains(&zh), "{name} has {zh} characters");
+    }
+    Ok(())
+}
+
+/// Of the two texts that the chapter compares: the entropy of what the model says, the probability of its 40 likeliest tokens in whole per
+/// cent, and how many tokens are left by a top-p of 0.9 and by a min-p of 0.05.
+#[tokio::test]
+async fn the_sampling_chapter_says_what_the_model_computes() -> Result<()> {
+    let bundle = loaded(&places::nano())?;
+    for (text, entropy, likeliest, [by_top_p, by_min_p]) in [
+        ("The old man and the sea. The old man and the", "8.13", "47 %", ["352", "132"]),
+        ("The people of the United", "1.59", "98 %", ["2", "2"]),
+    ] {
+        let prompt = bundle.tokenizer.encode(text, Special::Parse);
+        let logits = last_logits(&bundle.transformer, &prompt).await?;
+        let stage = |step: Step, sampling: Sampling| -> Result<Stage> {
+            let found = stages(&logits, &prompt, &sampling).into_iter().find(|stage| stage.step == step);
+            found.context("a stage")
+        };
+        let plain = Sampling::default();
+        let model = stage(Step::Model, plain.clone())?;
+        let forty = stage(Step::TopK, Sampling { top_k: Some(40), ..plain.clone() })?;
+        let top_p = stage(Step::TopP, Sampling { top_p: 0.9, ..plain.clone() })?;
+        let min_p = stage(Step::MinP, Sampling { min_p: 0.05, ..plain })?;
+        ensure!(format!("{:.2}", model.entropy) == entropy, "{text}: {} bits", model.entropy);
+        let held = 1.0 - forty.removed;
+        ensure!(format!("{:.0} %", held * 100.0) == likeliest, "{text}: 40 tokens hold {held}");
+        let left = [top_p.kept.to_string(), min_p.kept.to_string()];
+        ensure!(left == [by_top_p, by_min_p], "{text}: {left:?} are left");
+        for language in LANGUAGES {
+            let chapter = file(language, "sampling")?;
+            for said in [text, entropy, likeliest, by_top_p, by_min_p] {
+                ensure!(chapter.contains(said), "{language}/sampling.md does not say {said:?}");
+            }
+        }
     }
     Ok(())
 }

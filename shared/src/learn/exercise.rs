@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use super::{attention, cache, position, quantize, tokens, tuning};
+use super::{attention, cache, position, quantize, sampling, tokens, tuning};
 
 /// What stands in the places of an exercise's words, by the place's name.
 pub type Facts = BTreeMap<String, String>;
@@ -16,6 +16,7 @@ pub enum Watched {
     Words,
     Attention,
     Position,
+    Sampling,
     Cache,
     Quantization,
     /// Fine-tuning jobs, as [`tuning::Tuned`].
@@ -30,6 +31,7 @@ impl Watched {
             Self::Words => Some("/lab/tokenizer"),
             Self::Attention => Some("/lab/attention"),
             Self::Position => Some("/lab/position"),
+            Self::Sampling => Some("/lab/sampling"),
             Self::Cache => Some("/lab/cache"),
             Self::Quantization => Some("/lab/quantization"),
             Self::Jobs => None,
@@ -43,6 +45,7 @@ impl Watched {
             Self::Words => Some("words"),
             Self::Attention => Some("attention"),
             Self::Position => Some("position"),
+            Self::Sampling => Some("sampling"),
             Self::Cache => Some("cache"),
             Self::Quantization => Some("quantize"),
             Self::Jobs => None,
@@ -139,7 +142,7 @@ impl Exercise {
 }
 
 /// All exercises, in the order of the chapters.
-pub static EXERCISES: [&Exercise; 13] = [
+pub static EXERCISES: [&Exercise; 16] = [
     &tokens::CHEAP,
     &tokens::DEAR,
     &tokens::OWN,
@@ -147,6 +150,9 @@ pub static EXERCISES: [&Exercise; 13] = [
     &attention::FAR_BACK,
     &position::BEYOND,
     &position::STRETCHED,
+    &sampling::FEW,
+    &sampling::SHARP,
+    &sampling::ONE,
     &cache::SAVED,
     &cache::SMALL,
     &cache::EVEN,

@@ -2,6 +2,7 @@
 //! tab. State is in `words/session.rs`; the worker computes every number. No model is opened here.
 
 mod address;
+mod bring;
 mod controls;
 mod cost;
 mod export;

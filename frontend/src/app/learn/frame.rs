@@ -88,7 +88,10 @@ fn watch(frame: NodeRef<Iframe>, key: &'static str, seen: RwSignal<Option<Seen>>
 /// What stands under a name on `window.__hearth` of the page inside, while its lab is at rest.
 fn published(frame: &HtmlIFrameElement, key: &str) -> Option<JsValue> {
     let lab = frame.content_document()?.query_selector("[data-lab]").ok()??;
-    if lab.get_attribute("data-lab").as_deref() != Some("ready") {
+    let word = |name: &str| lab.get_attribute(name);
+    // The sampling lab draws its runs after the rest is ready.
+    let draws = matches!(word("data-runs").as_deref(), Some("idle" | "running"));
+    if draws || word("data-lab").as_deref() != Some("ready") {
         return None;
     }
     let window: JsValue = frame.content_window()?.into();

@@ -158,7 +158,9 @@ impl Stream {
         init.set_headers(&headers);
         init.set_signal(task.signal().as_ref());
         // A blob or data URL of the worker's script has no base of its own, so the address is made absolute.
-        let absolute = format!("{}{url}", scope().location().origin());
+        // A file that a person brought has an absolute one.
+        let origin = if url.starts_with("blob:") { String::new() } else { scope().location().origin() };
+        let absolute = format!("{origin}{url}");
         let response = JsFuture::from(scope().fetch_with_str_and_init(&absolute, &init)).await.map_err(failed)?;
         let response: Response = response.dyn_into().map_err(failed)?;
         if !response.ok() {

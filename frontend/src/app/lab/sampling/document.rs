@@ -19,6 +19,7 @@ struct Document<'a> {
     seed: u32,
     distribution: &'a Distribution,
     tree: Option<&'a Tree>,
+    /// None while they are of another text or of other sliders: an exercise must not take the old ones for the new.
     runs: Option<&'a Runs>,
     /// For each token of each run how many runs have the same tokens up to it.
     company: Vec<Vec<u32>>,
@@ -33,7 +34,7 @@ struct Document<'a> {
 pub fn text(session: Session) -> Option<String> {
     let (answered, tree, continued) = (session.answered.get()?, session.tree.get(), session.continued.get());
     let (draws, seed) = (session.draws.get(), session.seed.get());
-    let runs = continued.as_ref().map(|continued| &continued.found);
+    let runs = continued.as_ref().filter(|known| known.asked == answered.asked).map(|known| &known.found);
     let all = runs.map(|runs| runs.runs.as_slice()).unwrap_or_default();
     let ids = (answered.found.tokens.iter().map(|chance| chance.id))
         .chain(answered.found.prompt.iter().copied())
