@@ -45,6 +45,16 @@ const WRITE: &str = "
         area.dispatchEvent(new Event('input', { bubbles: true }));
     };";
 
+/// Pastes ten million characters into a field that holds a little, as the browser tells of it before it does so.
+const PASTE: &str = "
+    const data = new DataTransfer();
+    data.setData('text/plain', 'The old man and the sea. '.repeat(400000));
+    const area = document.querySelector(field);
+    area.focus();
+    area.setSelectionRange(3, 3);
+    const all = { clipboardData: data, bubbles: true, cancelable: true };
+    return area.dispatchEvent(new ClipboardEvent('paste', all));";
+
 /// Texts as scripts.
 const TEXTS: [(&str, &str); 5] = [
     ("huge", "'The old man and the sea. '.repeat(400000)"),
@@ -84,6 +94,15 @@ async fn strange_texts_are_read_or_refused() -> Result<()> {
             ensure!(kept <= 8_000, "{lab}, {what}: {kept} characters are kept");
             ensure!((browser.count(".lab-cut").await? == 1) == (what == "huge"), "{lab}, {what}: cut or not");
         }
+        answered("short again", "'The sea'").await?;
+        let let_in: bool = browser.eval(&format!("const field = '{field}'; {PASTE}")).await?;
+        ensure!(!let_in, "{lab}: the browser puts ten million characters into the field");
+        let pasted = format!(
+            "const {{ value }} = document.querySelector('{field}');
+             return value.startsWith('TheThe old man') && value.length <= 8000
+                 && document.querySelector('.lab-cut')?.textContent.replace(/\\D/g, '').startsWith('10000007')"
+        );
+        browser.wait(&pasted).await.with_context(|| format!("{lab}: a paste of ten million characters"))?;
         run(&browser, &format!("write('{field}', '')")).await?;
         if start.is_empty() {
             browser.find_within("[data-lab=failed] [data-lab-error]", PATIENCE).await.context("an empty text")?;
@@ -112,8 +131,41 @@ async fn a_worker_that_dies_is_replaced_in_every_lab() -> Result<()> {
         run(&browser, &format!("window.__answers = 0; {ask}")).await?;
         let answered = format!("return window.__answers > 0 && {is_ready}");
         browser.wait_within(&answered, PATIENCE).await.with_context(|| format!("{lab} does not come back"))?;
+        // The browser itself says nothing.
+        run(&browser, "window.__worker.terminate()").await?;
+        browser
+            .wait_within("return window.__workers === 3", PATIENCE)
+            .await
+            .with_context(|| format!("{lab}: silence"))?;
+        browser.wait_within(&format!("return {is_ready}"), PATIENCE).await?;
     }
+    a_pass_is_stopped(&browser, &server).await?;
     browser.close().await
+}
+
+/// A pass that never ends is cancelled: its worker is replaced, the lab stays stopped, and another text sets it going again.
+async fn a_pass_is_stopped(browser: &Browser, server: &Server) -> Result<()> {
+    browser.goto(&server.url("/lab/attention?engine=cpu")).await?;
+    browser.find_within("[data-lab=ready]", PATIENCE).await?;
+    let deaf = "const worker = window.__worker;
+         const post = worker.postMessage.bind(worker);
+         worker.postMessage = (message, transfer) => {
+             if (!/\"(trace|cancel)\"/.test(message.json)) post(message, transfer);
+         };
+         write('#lab-text', 'Another man')";
+    run(browser, deaf).await?;
+    browser.find("[data-lab=computing]").await?;
+    let can_stop = "const stop = document.querySelector('.lab-stop');
+        return stop !== null && getComputedStyle(stop).visibility === 'visible'";
+    browser.wait(can_stop).await?;
+    browser.click(".lab-stop").await?;
+    browser.find("[data-lab=failed] [data-lab-error]").await?;
+    browser.wait_within("return window.__workers === 2", PATIENCE).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ensure!(browser.count("[data-lab=failed]").await? == 1, "what was cancelled begins again by itself");
+    run(browser, "write('#lab-text', 'The old man')").await?;
+    browser.find_within("[data-lab=ready]", PATIENCE).await?;
+    Ok(())
 }
 
 /// A server that has one of the position lab's models, which knows places by ALiBi, among its own.

@@ -16,8 +16,9 @@ use serde_json::Value;
 /// The position lab measures four models.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// A lab, its address, and what is there once all it asks for by itself is answered.
-const LABS: [(&str, &str); 5] = [
+const LABS: [(&str, &str); 6] = [
     ("attention", "[data-lab=ready]"),
+    ("cache", "[data-lab=ready]"),
     ("sampling", "[data-lab=ready][data-tree=ready][data-runs=ready]"),
     ("quantization", "[data-lab=ready]"),
     ("position", "[data-lab=ready]"),
@@ -77,9 +78,7 @@ async fn heard(browser: &Browser, server: &Server, lab: &str, ready: &str) -> Re
             let call = calls.iter().find(|call| call.id == id).context("an answer to no call")?;
             let request = example::plain(&call.request);
             let exchange = Exchange { request, reply, buffers: buffers.iter().map(Vec::len).collect() };
-            // The last one of its like is the one that stands on the page.
-            exchanges.retain(|(known, _)| known.request != exchange.request);
-            exchanges.push((exchange, buffers.concat()));
+            example::keep(&mut exchanges, exchange, buffers.concat());
         }
     }
     ensure!(exchanges.len() > 1, "{lab}: {} exchanges", exchanges.len());
@@ -188,8 +187,8 @@ async fn examples_are_what_the_worker_answers() -> Result<()> {
 
 /// The lab's numbers on `window.__hearth`, whatever name they stand under, without the attention lab's arrays.
 const PUBLISHED: &str = "
-    const { lab, sampling, position, words, quantize } = window.__hearth ?? {};
-    const found = lab ?? sampling ?? position ?? words ?? quantize;
+    const { lab, cache, sampling, position, words, quantize } = window.__hearth ?? {};
+    const found = lab ?? cache ?? sampling ?? position ?? words ?? quantize;
     const { logits, weights, ...plain } = found;
     return plain";
 
@@ -220,6 +219,7 @@ async fn an_example_stands_there_while_the_engine_starts() -> Result<()> {
     browser.save_into(folder.path()).await?;
     for (lab, what, saved) in [
         ("attention", ".lab-body canvas", "hearth-attention"),
+        ("cache", ".cache-token", "hearth-kv-cache"),
         ("sampling", ".waterfall", "hearth-sampling"),
         ("position", ".position-table.by-head", "hearth-position"),
         ("tokenizer", ".words-rows", "hearth-tokens"),
@@ -232,6 +232,10 @@ async fn an_example_stands_there_while_the_engine_starts() -> Result<()> {
         browser.screenshot(&format!("example-{lab}")).await?;
         let engine: bool = browser.eval("return document.querySelector('.lab').dataset.engine !== undefined").await?;
         ensure!(!engine, "{lab} names an engine that is not there");
+        ensure!(
+            browser.count("#cache-ratio:not(:empty), .cache-chart svg").await? == 0,
+            "{lab} shows another machine's times"
+        );
         // Its numbers can be taken away, and say what they are.
         browser.click("[data-action=export]").await?;
         let numbers = browser.saved(&folder.path().join(format!("{saved}-example.json"))).await?;

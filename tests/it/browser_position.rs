@@ -207,6 +207,18 @@ async fn the_address_remembers_and_nothing_is_measured_twice() -> Result<()> {
     let interpolated = after.stretched.context("the stretched model was measured")?;
     // Neighbours closer than training ever had them: that hurts where training was.
     ensure!(interpolated.split.inside > new.split.inside + 0.05, "{interpolated:?} against {new:?}");
+    browser.find(".position[data-engine=cpu]").await?;
+    ensure!(browser.text(".position-engine").await?.contains("CPU"), "nothing says what computes");
+
+    // What takes longer can be stopped, and goes on with another question.
+    browser.click("[data-window=\"1024\"]").await?;
+    let can_stop = "const stop = document.querySelector('.position-doing [data-action=stop]');
+        return stop !== null && getComputedStyle(stop).visibility === 'visible'";
+    browser.wait(can_stop).await?;
+    browser.click(".position-doing [data-action=stop]").await?;
+    browser.find("[data-lab=stopped]").await?;
+    browser.click("[data-window=\"256\"]").await?;
+    browser.find_within("[data-lab=ready]", PATIENCE).await?;
     browser.click("[data-action=reset]").await?;
     browser.wait("return location.search === ''").await?;
     browser.close().await

@@ -97,6 +97,10 @@ pub fn is_linted(paths: &Paths) -> Result<bool> {
 }
 
 /// Files by their path below a root, `/` between folders.
+/// How Trunk's loader starts the worker's program, and how its script asks to be called.
+const TRUNKS_CALL: &str = r#"wasm_bindgen("./worker_bg.wasm")"#;
+const CALL: &str = r#"wasm_bindgen({module_or_path:"./worker_bg.wasm"})"#;
+
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// All files of the page.
@@ -137,6 +141,10 @@ impl Site {
 
     /// Puts a hash into the names of the worker's files and into everything that names them.
     fn name_worker(&mut self) -> Result<()> {
+        // Trunk's loader calls the worker in a way that wasm-bindgen complains of in every browser's console.
+        if let Some(loader) = self.files.get_mut("worker_loader.js") {
+            *loader = std::str::from_utf8(loader)?.replace(TRUNKS_CALL, CALL).into_bytes();
+        }
         // Each file may name those before it, so its hash covers them.
         for name in ["worker_bg.wasm", "worker.js", "worker_loader.js"] {
             let Some(bytes) = self.files.remove(name) else {
@@ -395,6 +403,16 @@ mod tests {
         assert_eq!(page, format!("<meta content=\"{script}\">my-worker.js"));
         let code = String::from_utf8_lossy(&site.files[script]).into_owned();
         assert_eq!(code, format!("new URL('{wasm}', x)"));
+        Ok(())
+    }
+
+    #[test]
+    fn the_worker_is_called_as_its_script_wants_it() -> Result<()> {
+        let script = format!("importScripts(\"./worker.js\");{TRUNKS_CALL};");
+        let mut site = Site { files: BTreeMap::from([("worker_loader.js".to_owned(), script.into_bytes())]) };
+        site.name_worker()?;
+        let loader = site.files.values().next().context("a loader")?;
+        assert_eq!(std::str::from_utf8(loader)?, format!("importScripts(\"./worker.js\");{CALL};"));
         Ok(())
     }
 

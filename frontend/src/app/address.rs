@@ -94,13 +94,38 @@ fn written(place: &str, pairs: &[(&'static str, String)]) -> Option<String> {
     Some(if query.is_empty() { path } else { format!("{path}?{query}") })
 }
 
-/// Calls `write` with what `pairs` say, a moment after they change.
+/// Calls `write` with what `pairs` say, a moment after they change; and once at first where the address that was opened asked for what
+/// is not so, as with a value out of its bounds.
 pub fn follow(pairs: impl Fn() -> Pairs + 'static, write: fn(&Pairs)) {
     let timer = StoredValue::new_local(None::<Timeout>);
+    let asked = query();
     Effect::new(move |first: Option<()>| {
         let pairs = pairs();
-        if first.is_some() {
+        if first.is_some() || asks_otherwise(&asked, &pairs) {
             timer.set_value(Some(Timeout::new(FOLLOW_MS, move || write(&pairs))));
         }
     });
+}
+
+/// Whether an address says anything that the state does not; what is left unsaid is no matter.
+fn asks_otherwise(asked: &[(String, String)], pairs: &[(&'static str, String)]) -> bool {
+    let is_so = |name: &str, value: &str| pairs.iter().any(|(said, what)| *said == name && what == value);
+    asked.iter().any(|(name, value)| name != embed::NAME && !is_so(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_not_followed_is_noticed() {
+        let asked = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let state = [("text", "a b".to_owned()), ("layer", "2".to_owned())];
+        assert!(!asks_otherwise(&[], &state));
+        assert!(!asks_otherwise(&asked(&[("layer", "2"), (embed::NAME, "1")]), &state));
+        assert!(asks_otherwise(&asked(&[("layer", "99")]), &state));
+        assert!(asks_otherwise(&asked(&[("layer", "2"), ("temperature", "hot")]), &state));
+    }
 }

@@ -8,7 +8,7 @@ use super::client;
 use super::components::icons::{Icon, Mark};
 use super::embed;
 use super::format;
-use super::i18n::{Locale, t, t_string, use_i18n};
+use super::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 use super::store::{Load, use_store};
 use super::theme::{Theme, use_theme};
 
@@ -68,6 +68,18 @@ fn Rail() -> impl IntoView {
     }
 }
 
+/// What a lab is called, by its address; the first one where it is none of the others'.
+pub fn lab_name(i18n: I18nContext<Locale>, path: &str) -> &'static str {
+    match path {
+        "/lab/position" => t_string!(i18n, lab.tab_position),
+        "/lab/cache" => t_string!(i18n, lab.tab_cache),
+        "/lab/sampling" => t_string!(i18n, lab.tab_sampling),
+        "/lab/tokenizer" => t_string!(i18n, lab.tab_tokenizer),
+        "/lab/quantization" => t_string!(i18n, lab.tab_quantization),
+        _ => t_string!(i18n, lab.tab_attention),
+    }
+}
+
 #[component]
 fn Places() -> impl IntoView {
     let i18n = use_i18n();
@@ -87,6 +99,10 @@ fn Places() -> impl IntoView {
             location.pathname.with(|now| PLACES.iter().find(|(path, _)| belongs(now, path)).map(|place| place.0));
         match place {
             None | Some("/") => document().set_title("Hearth"),
+            Some("/lab") => {
+                let lab = location.pathname.with(|now| lab_name(i18n, now));
+                document().set_title(&format!("{lab} · {} · Hearth", label("/lab")));
+            }
             Some(path) => document().set_title(&format!("{} · Hearth", label(path))),
         }
     });

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EngineChoice, LabModel, OpenModel, Reply, Request, position, words};
+use super::{EngineChoice, LabModel, OpenModel, Reply, Request, cache, position, words};
 use crate::text::hash::Fnv;
 
 /// A call and its answer.
@@ -77,6 +77,23 @@ fn named(texts: &[String]) -> Vec<String> {
         hash.write(text.as_bytes());
     }
     vec![format!("{:016x}", hash.value())]
+}
+
+/// Puts an exchange behind others. The last one of its like stays, for that is the one whose answer stands on the page; but the pieces
+/// of a run of the cache lab, as many as the machine made of it, become one.
+pub fn keep(kept: &mut Vec<(Exchange, Vec<u8>)>, mut exchange: Exchange, bytes: Vec<u8>) {
+    if matches!(exchange.request, Request::Cache(cache::Ask::Begin { .. })) {
+        kept.retain(|(known, _)| known.request != Request::Cache(cache::Ask::Advance));
+    }
+    let before = kept.iter().position(|(known, _)| known.request == exchange.request).map(|at| kept.remove(at).0);
+    if let (Some(Reply::Cache(before)), Reply::Cache(now)) = (before.map(|before| before.reply), &mut exchange.reply)
+        && let (cache::Found::Advanced(before), cache::Found::Advanced(now)) = (*before, now.as_mut())
+    {
+        let mut steps = before.steps;
+        steps.append(&mut now.steps);
+        now.steps = steps;
+    }
+    kept.push((exchange, bytes));
 }
 
 /// Whether a field of an answer is about the machine that gave it: its times and its engine.
@@ -176,6 +193,37 @@ mod tests {
             read(&file[..end]).unwrap_err();
         }
         read(&[file.as_slice(), &[0]].concat()).unwrap_err();
+    }
+
+    #[test]
+    fn the_pieces_of_a_run_become_one_and_another_run_takes_their_place() {
+        let piece = |ids: &[u32], done| {
+            let token = |id| cache::Token { id, ms: 1.0, positions: 1, margin: 1.0 };
+            let step = |&id: &u32| cache::Step { kept: token(id), again: token(id), windowed: None, apart: None };
+            let steps = ids.iter().map(step).collect();
+            let found = cache::Found::Advanced(cache::Advanced { steps, held: cache::Held::default(), done });
+            let request = Request::Cache(cache::Ask::Advance);
+            Exchange { request, reply: Reply::Cache(Box::new(found)), buffers: Vec::new() }
+        };
+        let ids = |kept: &[(Exchange, Vec<u8>)]| {
+            let Some((Exchange { reply: Reply::Cache(found), .. }, _)) = kept.last() else { panic!("no run") };
+            let cache::Found::Advanced(run) = &**found else { panic!("no piece of a run") };
+            (run.steps.iter().map(|step| step.kept.id).collect::<Vec<_>>(), run.done)
+        };
+        let mut kept = Vec::new();
+        keep(&mut kept, exchange("one", vec![1]), vec![1]);
+        keep(&mut kept, piece(&[1, 2], false), Vec::new());
+        keep(&mut kept, piece(&[3], true), Vec::new());
+        assert_eq!((ids(&kept), kept.len()), ((vec![1, 2, 3], true), 2));
+
+        let begin = cache::Ask::Begin { text: "a".to_owned(), count: 1, window: None };
+        keep(&mut kept, Exchange { request: Request::Cache(begin), ..exchange("two", Vec::new()) }, Vec::new());
+        keep(&mut kept, piece(&[4], true), Vec::new());
+        assert_eq!((ids(&kept), kept.len()), ((vec![4], true), 3));
+
+        // Of anything else the last one stays.
+        keep(&mut kept, exchange("one", vec![2]), vec![7, 8]);
+        assert_eq!((kept.len(), &kept[2].1), (3, &vec![7, 8]));
     }
 
     fn model(hash: &str, base: &str) -> LabModel {

@@ -87,6 +87,13 @@ fn Line() -> impl IntoView {
                 }}
                 {cut}
             </div>
+            // A pass is mostly done before it is seen: the style lets a moment go by.
+            <Show when=move || session.is_passing()>
+                <button class="button small lab-stop" data-action="stop" on:click=move |_| session.stop()>
+                    <Icon name="stop" size=16/>
+                    {t!(i18n, common.cancel)}
+                </button>
+            </Show>
             <Share
                 place=PLACE
                 pairs=move |()| session.address().pairs()

@@ -14,10 +14,11 @@ use hearth_shared::lab::{Call, Event, LabError, Progress, Reply, Request, WebGpu
 use js_sys::ArrayBuffer;
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use web_sys::{ErrorEvent, MessageEvent, Worker};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions};
 
 use super::rehearsal::Known;
-use super::wire;
+use super::{lock, wire};
 use crate::app::release;
 
 /// Trunk writes this script beside the worker; it loads the worker's own script and then its wasm.
@@ -63,6 +64,8 @@ struct Pending {
 /// A worker and the listeners that must live as long as it.
 struct Running {
     worker: Worker,
+    /// Its name, and that of the lock which it holds while it lives: no other worker of this browser has it.
+    name: String,
     _on_message: Closure<dyn Fn(MessageEvent)>,
     _on_error: Closure<dyn Fn(ErrorEvent)>,
 }
@@ -207,7 +210,10 @@ impl Engine {
     }
 
     fn start_worker(&self) -> Result<Running, JsValue> {
-        let worker = Worker::new(&script())?;
+        let name = format!("hearth-lab-{:.0}-{:.0}", js_sys::Date::now(), js_sys::Math::random() * 1e9);
+        let options = WorkerOptions::new();
+        options.set_name(&name);
+        let worker = Worker::new_with_options(&script(), &options)?;
         let engine = self.clone();
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
             match wire::unpack::<Event>(&event.data()) {
@@ -222,7 +228,7 @@ impl Engine {
             engine.lose(event.message());
         });
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        Ok(Running { worker, _on_message: on_message, _on_error: on_error })
+        Ok(Running { worker, name, _on_message: on_message, _on_error: on_error })
     }
 
     fn hear(&self, event: Event, buffers: Vec<ArrayBuffer>) {
@@ -281,6 +287,22 @@ impl Engine {
             desk.epoch
         };
         self.life.set(Life::Ready { epoch, webgpu });
+        self.watch();
+    }
+
+    /// Notices when the worker is ended from outside, by the browser or by its tools: then nothing is said and no error is raised.
+    fn watch(&self) {
+        let name = self.desk.borrow().running.as_ref().map(|running| running.name.clone());
+        let Some(name) = name else { return };
+        let engine = self.clone();
+        spawn_local(async move {
+            let is_gone = lock::is_let_go(&name).await;
+            // One that was retired from here is gone too.
+            let is_current = engine.desk.borrow().running.as_ref().is_some_and(|running| running.name == name);
+            if is_gone && is_current {
+                engine.lose("the browser ended it".to_owned());
+            }
+        });
     }
 
     /// The worker is of no more use. A panic is told twice (its last words, then the trap), so the first one counts.

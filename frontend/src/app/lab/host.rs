@@ -130,12 +130,17 @@ impl Host {
         }
     }
 
-    /// The lab has its answer; from the first one of this tab's own engine on, nothing is an example any more.
+    /// The lab has its answer.
     pub fn answered(&self) {
+        self.heard();
+        self.status.set(Status::Ready);
+    }
+
+    /// The lab has a part of its answer: from the first one of this tab's own engine on, nothing is an example any more.
+    pub fn heard(&self) {
         if self.rehearsal.get_untracked() && !matches!(engine().life().get_untracked(), Life::Starting) {
             self.rehearsal.set(false);
         }
-        self.status.set(Status::Ready);
     }
 
     /// A time that was measured in this tab; one of the example is none.
@@ -153,6 +158,12 @@ impl Host {
 
     /// Opens the model again, after a failure or a cancel.
     pub fn reopen(&self) {
+        self.model.notify();
+    }
+
+    /// The same where what was cancelled has taken the worker with it: the next one is not held back.
+    pub fn open_anew(&self) {
+        self.status.set(Status::Waiting);
         self.model.notify();
     }
 

@@ -256,9 +256,14 @@ fn Opening() -> impl IntoView {
 fn failed(error: LabError) -> impl IntoView {
     let i18n = use_i18n();
     let host = use_host();
+    let is_open = host.opened.with_untracked(Option::is_some);
     let (title, text) = match &error {
         LabError::EmptyText => (t_string!(i18n, lab.empty_title), t_string!(i18n, lab.empty_text).to_owned()),
-        LabError::Cancelled => (t_string!(i18n, lab.cancelled_title), t_string!(i18n, lab.cancelled_text).to_owned()),
+        LabError::Cancelled => (
+            t_string!(i18n, lab.cancelled_title),
+            // A model that is open was not what was cancelled.
+            if is_open { t_string!(i18n, lab.cancelled_pass) } else { t_string!(i18n, lab.cancelled_text) }.to_owned(),
+        ),
         LabError::Memory { needed, available } => (
             t_string!(i18n, lab.memory_title),
             t_string!(i18n, lab.memory_text, needed = format::bytes(*needed), available = format::bytes(*available)),
@@ -271,7 +276,7 @@ fn failed(error: LabError) -> impl IntoView {
     };
     let again = match error {
         LabError::EmptyText | LabError::Memory { .. } => None,
-        LabError::Cancelled => Some(t_string!(i18n, lab.fetch_again)),
+        LabError::Cancelled if !is_open => Some(t_string!(i18n, lab.fetch_again)),
         _ => Some(t_string!(i18n, common.retry)),
     };
     let to_nano = error != LabError::EmptyText && host.model.get_untracked() != NANO;

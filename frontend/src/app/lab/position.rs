@@ -15,6 +15,7 @@ use hearth_shared::lab::{LabError, Progress as Told, Stage};
 use leptos::prelude::*;
 
 use super::engine::{Life, engine};
+use super::milliseconds;
 use super::opening::{EngineNotices, ExampleNotice};
 use super::share::Share;
 use crate::app::components::{Progress, icons::Icon};
@@ -41,7 +42,11 @@ pub fn Position() -> impl IntoView {
     let i18n = use_i18n();
     let session = session::provide();
     view! {
-        <div class="page lab position" data-lab=move || session.state()>
+        <div
+            class="page lab position"
+            data-lab=move || session.state()
+            data-engine=move || session.engine_word()
+        >
             <super::tabs::Tabs/>
             <header class="lab-head position-head">
                 <div>
@@ -117,7 +122,9 @@ fn Doing() -> impl IntoView {
         Status::Computing { job, progress } => Some((SIBLINGS.get(job.sibling())?.label(i18n), progress)),
         _ => None,
     };
+    let stopped = Memo::new(move |_| session.is_stopped());
     let line = move || match doing() {
+        None if stopped.get() => t_string!(i18n, position.stopped).to_owned(),
         None if session.state() == "ready" => t_string!(i18n, position.done).to_owned(),
         None => t_string!(i18n, lab.starting).to_owned(),
         Some((model, Some(Told { stage: Stage::Fetch, done, total, .. }))) => t_string!(
@@ -132,6 +139,20 @@ fn Doing() -> impl IntoView {
         }
         Some((model, _)) => t_string!(i18n, position.computing, model = model),
     };
+    let engine_line = move || {
+        session.engine_word()?;
+        let ms = milliseconds(session.measured_ms()?);
+        Some(t_string!(i18n, position.engine_line, ms = ms))
+    };
+    // One button, so that the focus stays on it.
+    let act = move || {
+        if stopped.get() {
+            ("go-on", t_string!(i18n, lab.fetch_again))
+        } else {
+            ("stop", t_string!(i18n, common.cancel))
+        }
+    };
+    let press = move |_| if stopped.get_untracked() { session.retry() } else { session.stop() };
     let label = Signal::derive(line);
     let share = Signal::derive(move || {
         let told = doing()?.1?;
@@ -139,9 +160,15 @@ fn Doing() -> impl IntoView {
         Some(told.done as f64 / total as f64)
     });
     view! {
-        <div class="position-doing" class:idle=move || doing().is_none()>
-            <p class="hint num">{label}</p>
+        <div class="position-doing" class:idle=move || doing().is_none() class:stopped=move || stopped.get()>
+            <div class="position-doing-line">
+                <p class="hint num">{label}</p>
+                <button class="button small" data-action=move || act().0 on:click=press>
+                    {move || act().1}
+                </button>
+            </div>
             <Progress value=share label=label/>
+            <p class="hint num position-engine">{engine_line}</p>
         </div>
         <p class="visually-hidden" aria-live="polite">
             {move || (session.state() == "ready").then(|| t_string!(i18n, position.done))}

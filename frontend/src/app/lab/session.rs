@@ -40,6 +40,8 @@ pub struct Session {
     pub part: RwSignal<Option<Part>>,
     /// The block of the stack that is open.
     pub block: RwSignal<Option<usize>>,
+    /// The call that a pass was asked with, while it is on its way.
+    pass: RwSignal<Option<u64>>,
     /// Milliseconds from asking to having the numbers on the page.
     pub answer_ms: RwSignal<Option<f64>>,
     /// Counts passes; [`Session::forward`] is the pass itself.
@@ -48,6 +50,8 @@ pub struct Session {
     ranking: StoredValue<Option<(u32, usize, Rc<Ranking>)>, LocalStorage>,
     /// The row was never chosen: it follows the end of the text.
     follows_end: StoredValue<bool>,
+    /// What was cancelled last is a pass, and no model that is fetched.
+    stopped_pass: StoredValue<bool>,
     first_text: &'static str,
 }
 
@@ -67,11 +71,13 @@ pub fn provide(first_text: &'static str) -> Session {
         top_p: RwSignal::new(round(sliders.top_p)),
         part: RwSignal::new(address.part),
         block: RwSignal::new(address.block),
+        pass: RwSignal::new(None),
         answer_ms: RwSignal::new(None),
         version: RwSignal::new(0),
         forward: StoredValue::new_local(None),
         ranking: StoredValue::new_local(None),
         follows_end: StoredValue::new(address.cell.is_none()),
+        stopped_pass: StoredValue::new(false),
         first_text,
     };
     provide_context(session);
@@ -192,13 +198,19 @@ impl Session {
     /// Traces the text whenever it or the model changes, after a short pause in typing.
     fn keep_traced(self) {
         let asked = StoredValue::new(0_u32);
-        Effect::new(move |_| {
+        Effect::new(move |before: Option<String>| {
             let text = self.text.get();
             if self.host.opened.with(Option::is_none) {
-                return;
+                let is_stopped =
+                    self.host.status.with_untracked(|status| *status == Status::Failed(LabError::Cancelled));
+                if is_stopped && self.stopped_pass.get_value() && before.is_some_and(|before| before != text) {
+                    // The worker went with the pass that was stopped.
+                    self.host.open_anew();
+                }
+                return text;
             }
             asked.update_value(|count| *count += 1);
-            let mine = asked.get_value();
+            let (mine, typed) = (asked.get_value(), text.clone());
             spawn_local(async move {
                 if self.version.get_untracked() > 0 {
                     TimeoutFuture::new(PAUSE_MS).await;
@@ -207,18 +219,45 @@ impl Session {
                     self.trace(text).await;
                 }
             });
+            typed
         });
+    }
+
+    /// Whether a pass is on its way that a person can stop.
+    pub fn is_passing(&self) -> bool {
+        self.pass.with(Option::is_some)
+    }
+
+    /// Stops the pass on its way; the one before stays.
+    pub fn stop(&self) {
+        if let Some(call) = self.pass.get_untracked() {
+            self.stopped_pass.set_value(true);
+            engine().cancel(call);
+        }
     }
 
     async fn trace(self, text: String) {
         if text.is_empty() {
+            // Its answer would stand there as if it were of no text.
+            if let Some(call) = self.pass.get_untracked() {
+                self.pass.set(None);
+                engine().abandon(call);
+            }
             self.host.status.set(Status::Failed(LabError::EmptyText));
             return;
         }
         let start = publish::now();
         self.host.status.set(Status::Computing);
-        let (_, answer) = engine().call(Request::Trace { text }, Vec::new(), |_| {});
-        match answer.await {
+        self.stopped_pass.set_value(false);
+        let (call, answer) = engine().call(Request::Trace { text }, Vec::new(), |_| {});
+        self.pass.set(Some(call));
+        let answer = answer.await;
+        // A newer one may have taken its place, or the page may be gone.
+        if self.pass.try_get_untracked() != Some(Some(call)) {
+            return;
+        }
+        self.pass.set(None);
+        match answer {
             Ok(Answer { reply: Reply::Traced(traced), buffers }) => {
                 let Some(opened) = self.host.opened.get_untracked() else {
                     return;

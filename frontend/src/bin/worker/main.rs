@@ -15,6 +15,9 @@ mod inside;
 #[cfg(target_arch = "wasm32")]
 mod keep;
 #[cfg(target_arch = "wasm32")]
+#[path = "../../app/lab/lock.rs"]
+mod lock;
+#[cfg(target_arch = "wasm32")]
 mod port;
 #[cfg(target_arch = "wasm32")]
 mod position;
@@ -26,6 +29,8 @@ mod quantize;
 mod sampling;
 #[cfg(target_arch = "wasm32")]
 mod traced;
+#[cfg(target_arch = "wasm32")]
+mod trial;
 #[cfg(target_arch = "wasm32")]
 #[path = "../../app/lab/wire.rs"]
 mod wire;
@@ -57,6 +62,8 @@ fn main() {
     let desk = desk::Desk::new();
     port::listen(move |call, buffers| desk.take(call, buffers));
     wasm_bindgen_futures::spawn_local(async {
+        // Before the page hears of this worker, for then it asks who has the lock.
+        lock::hold(&port::scope().name()).await;
         let webgpu = probe::webgpu().await;
         port::post(&Event::Ready { build_id: BUILD.unwrap_or("dev").to_owned(), webgpu }, &[]);
     });

@@ -85,6 +85,7 @@ fn Line() -> impl IntoView {
                 name="hearth-kv-cache"
                 export=move |()| session.document()
                 reset=move |()| session.reset()
+                rehearsal=session.host.rehearsal
             />
             <Show when=move || runs.get()>
                 <HowFar session/>

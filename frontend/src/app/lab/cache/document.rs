@@ -117,8 +117,8 @@ pub fn text(run: &Run, imagined: Imagined) -> String {
 }
 
 /// Puts the document on `window.__hearth.cache`.
-pub fn publish(run: &Run, imagined: Imagined) {
-    publish::publish_json("cache", &text(run, imagined));
+pub fn publish(run: &Run, imagined: Imagined, rehearsal: bool) {
+    publish::publish_numbers("cache", &text(run, imagined), rehearsal);
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub fn provide(first_text: &'static str) -> Session {
     let pairs = address::query();
     let address = Address::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let session = Session {
-        host: host::provide(address.model, address.choice),
+        host: host::provide_with_example(address.model, address.choice, "cache"),
         text: RwSignal::new(address.text.unwrap_or_else(|| first_text.to_owned())),
         count: RwSignal::new(f64::from(address.count)),
         window: RwSignal::new(address.window),
@@ -86,7 +86,7 @@ impl Session {
             match outcome {
                 Ok(()) => {
                     self.publish();
-                    self.host.status.set(Status::Ready);
+                    self.host.answered();
                 }
                 // The supervisor is on a crash, and the model is opened again.
                 Err(LabError::Superseded | LabError::Crashed { .. }) => {}
@@ -149,6 +149,7 @@ impl Session {
         let window = Some(wanted.window).filter(|&window| window > 0);
         let begin = Ask::Begin { text: wanted.text.clone(), count: wanted.count, window };
         let begun = self.begun(turn, begin).await?;
+        self.host.heard();
         self.cursor.set(None);
         self.run.set(Some(Run::new(wanted, begun)));
         loop {
@@ -240,7 +241,8 @@ impl Session {
     fn publish(&self) {
         self.run.with_untracked(|run| {
             if let Some(run) = run {
-                document::publish(run, self.imagined.get_untracked());
+                let rehearsal = self.host.rehearsal.get_untracked();
+                document::publish(run, self.imagined.get_untracked(), rehearsal);
             }
         });
     }

@@ -18,6 +18,7 @@ const ROUNDING: f32 = 1e-3;
 #[component]
 pub fn Timed() -> impl IntoView {
     let i18n = use_i18n();
+    let session = use_session();
     view! {
         <section class="card cache-timed" aria-labelledby="timed-title">
             <div class="section-head">
@@ -26,7 +27,12 @@ pub fn Timed() -> impl IntoView {
             </div>
             <p class="cache-help">{t!(i18n, cache.timed_help)}</p>
             <Figures/>
-            <Times/>
+            <Show
+                when=move || !session.host.rehearsal.get()
+                fallback=move || view! { <p class="hint">{t!(i18n, cache.times_later)}</p> }
+            >
+                <Times/>
+            </Show>
             <div class="cache-sides">
                 <Words side=Side::Kept title=word!(i18n, kept) name="kept"/>
                 <Words side=Side::Again title=word!(i18n, again) name="again"/>
@@ -80,12 +86,15 @@ fn Figures() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let of_run = move |read: fn(&Run) -> Option<f64>| session.run.with(|run| read(run.as_ref()?));
-    let total = move |side: Side| session.run.with(|run| run.as_ref().map(|run| milliseconds(run.total_ms(side))));
+    // An example has no times: they would be another machine's.
+    let is_own = move || !session.host.rehearsal.get();
+    let total =
+        move |side: Side| session.host.measured(session.run.with(|run| run.as_ref().map(|run| run.total_ms(side)))?);
     let late = move |side: Side| {
-        let ms = session.run.with(|run| run.as_ref()?.late_ms(side))?;
-        Some(t_string!(i18n, cache.each_at_end, ms = milliseconds(ms)))
+        let ms = session.host.measured(session.run.with(|run| run.as_ref()?.late_ms(side))?)?;
+        Some(t_string!(i18n, cache.each_at_end, ms = ms))
     };
-    let ratio = move || of_run(Run::ratio).map(|ratio| format!("{ratio:.1} ×"));
+    let ratio = move || of_run(Run::ratio).filter(|_| is_own()).map(|ratio| format!("{ratio:.1} ×"));
     let apart = move || of_run(|run| run.apart().map(f64::from));
     let same = move || apart().is_none_or(|apart| apart < f64::from(ROUNDING));
     view! {

@@ -63,7 +63,7 @@ fn Counts() -> impl IntoView {
             <table class="cache-table num">
                 <thead>
                     <tr>
-                        <th></th>
+                        <td></td>
                         <th scope="col">{t!(i18n, cache.kept)}</th>
                         <th scope="col">{t!(i18n, cache.again)}</th>
                         <th scope="col">{t!(i18n, cache.times)}</th>

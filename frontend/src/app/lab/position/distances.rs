@@ -87,7 +87,7 @@ pub fn DistanceCard() -> impl IntoView {
                 </div>
             </div>
             <p class="hint">{move || t_string!(i18n, position.distance_help, time = TRAINED)}</p>
-            <div class="position-scroll" tabindex="0" role="region" aria-label=word!(i18n, distance_title)>
+            <div class="position-scroll" tabindex="0" role="group" aria-label=word!(i18n, distance_title)>
                 {move || found.get().map(|distances| view! { <Heads distances/> })}
             </div>
             <p class="position-story">{remark}</p>

@@ -17,6 +17,7 @@ pub fn numbers(session: &Session) -> Value {
     let shown = session.shown.get();
     let shown: Vec<&str> = (0..COUNT).filter(|at| shown[*at]).map(|at| SIBLINGS[at].name).collect();
     json!({
+        "engine": session.engine_word(),
         "trained": TRAINED,
         "window": session.longest.get(),
         "shown": shown,

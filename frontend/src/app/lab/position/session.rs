@@ -4,7 +4,7 @@
 use gloo::timers::callback::Timeout;
 use hearth_shared::lab::example::{self, Exchange};
 use hearth_shared::lab::position::{Distances, Losses, Method, Scaling, Turns};
-use hearth_shared::lab::{LabError, Progress, Reply, Request};
+use hearth_shared::lab::{Engine, LabError, Progress, Reply, Request};
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -32,6 +32,8 @@ pub enum Status {
         job: Job,
         progress: Option<Progress>,
     },
+    /// The person stopped it; it goes on when they say so, or when something else is looked at.
+    Stopped,
     Failed(LabError),
 }
 
@@ -137,6 +139,28 @@ impl Session {
         self.status.with(|status| matches!(status, Status::Failed(_)))
     }
 
+    pub fn is_stopped(&self) -> bool {
+        self.status.with(|status| *status == Status::Stopped)
+    }
+
+    /// The word for the engine, which here is always the same; none while nothing was measured in this tab.
+    pub fn engine_word(&self) -> Option<&'static str> {
+        let has_measured = self.had.with(|had| *had != Had::default());
+        (has_measured && !self.is_example()).then(|| Engine::Cpu.word())
+    }
+
+    /// Milliseconds that the losses on the page took in this tab; none before the first of them.
+    pub fn measured_ms(&self) -> Option<f64> {
+        let wanted = self.wanted();
+        self.had.with(|had| {
+            let losses = wanted.jobs().into_iter().filter_map(|job| match job {
+                Job::Losses { sibling, scaling, longest } => had.losses(sibling, scaling, longest),
+                _ => None,
+            });
+            losses.map(|losses| losses.ms).reduce(|all, ms| all + ms)
+        })
+    }
+
     /// Whether a part of what is shown was computed beforehand.
     pub fn is_example(&self) -> bool {
         let wanted = self.wanted();
@@ -155,6 +179,7 @@ impl Session {
         match self.had.with(|had| wanted.next(had)) {
             _ if failed => "failed",
             Some(_) if covered && settled && matches!(life, Life::Starting) => "example",
+            Some(_) if self.is_stopped() => "stopped",
             _ if none && !borrows => "opening",
             Some(_) => "computing",
             None if settled => "ready",
@@ -193,7 +218,16 @@ impl Session {
         self.had.with(&read).or_else(|| self.example.with(&read))
     }
 
-    /// Goes on after a failure.
+    /// Stops what is computed; what is there stays.
+    pub fn stop(self) {
+        if let Some((call, _)) = self.doing.get_value() {
+            // Before the call ends, which it does as if something else were asked for.
+            self.status.set(Status::Stopped);
+            engine().cancel(call);
+        }
+    }
+
+    /// Goes on after a failure or a stop.
     pub fn retry(self) {
         self.status.set(Status::Idle);
         if self.documents.with_untracked(Option::is_none) {
@@ -259,19 +293,25 @@ impl Session {
     /// Asks for what is missing whenever what is looked at changes, and stops what nobody looks at any more.
     fn keep_working(self) {
         let life = engine().life();
-        let failed = Memo::new(move |_| self.has_failed());
-        Effect::new(move |_| {
+        let halted = Memo::new(move |_| self.has_failed() || self.is_stopped());
+        Effect::new(move |before: Option<Wanted>| {
             let (wanted, life) = (self.wanted(), life.get());
             let has_texts = self.documents.with(Option::is_some);
-            let failed = failed.get();
+            let halted = halted.get();
+            if before.is_some_and(|before| before != wanted) && untrack(|| self.is_stopped()) {
+                // This effect follows.
+                self.status.set(Status::Idle);
+                return wanted;
+            }
             if let Some((call, job)) = self.doing.get_value()
                 && !wanted.jobs().contains(&job)
             {
                 engine().abandon(call);
             }
-            if has_texts && !failed && matches!(life, Life::Starting | Life::Ready { .. }) {
+            if has_texts && !halted && matches!(life, Life::Starting | Life::Ready { .. }) {
                 self.start();
             }
+            wanted
         });
     }
 
@@ -290,6 +330,9 @@ impl Session {
     /// One call after the other until nothing is missing.
     async fn work(self) {
         while let Some(job) = self.next_job() {
+            if self.status.try_get_untracked() == Some(Status::Stopped) {
+                return;
+            }
             let documents = self.documents.get_untracked().unwrap_or_default();
             let Some(ask) = job.ask(&documents) else { break };
             let on_progress = move |told: Progress| {
@@ -308,6 +351,7 @@ impl Session {
                 Ok(Answer { reply: Reply::Position(found), .. }) => {
                     self.had.try_update(|had| had.take(*found));
                 }
+                Err(LabError::Cancelled) if self.status.try_get_untracked() == Some(Status::Stopped) => return,
                 Ok(_) | Err(LabError::Cancelled | LabError::Superseded) => {}
                 // The supervisor is on it; its next worker is asked again.
                 Err(LabError::Crashed { .. }) => break,

@@ -49,7 +49,7 @@ pub fn Stretch() -> impl IntoView {
     };
     let waiting = move || {
         let settled = Scaling::new(session.method.get(), session.factor.get()) == session.scaling.get();
-        stretches() && (!settled || session.stretched().is_none())
+        stretches() && !session.is_stopped() && (!settled || session.stretched().is_none())
     };
     view! {
         <section class="card position-stretch" aria-labelledby="position-stretch">

@@ -31,15 +31,17 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Quick ones first.
+    /// Quick ones first, then what a person has asked for: the stretched model, and the same one unstretched to compare it with.
     pub fn jobs(&self) -> Vec<Job> {
         let losses = |sibling, scaling| Job::Losses { sibling, scaling, longest: self.longest };
-        let shown = (0..COUNT).filter(|sibling| self.shown[*sibling]);
+        let is_stretched = self.scaling.method != Method::None;
+        let mut shown: Vec<usize> = (0..COUNT).filter(|sibling| self.shown[*sibling]).collect();
         let mut jobs = vec![Job::Turns(self.scaling), Job::Distances(self.attention)];
-        jobs.extend(shown.map(|sibling| losses(sibling, Scaling::NONE)));
-        if self.scaling.method != Method::None {
+        if is_stretched {
             jobs.push(losses(rope(), self.scaling));
+            shown.sort_by_key(|sibling| *sibling != rope());
         }
+        jobs.extend(shown.into_iter().map(|sibling| losses(sibling, Scaling::NONE)));
         jobs
     }
 
@@ -172,6 +174,14 @@ mod tests {
         let missing: Vec<Job> = further.jobs().into_iter().filter(|job| !had.has(*job)).collect();
         assert_eq!(missing.len(), 2);
         assert!(missing.iter().all(|job| job.sibling() == rope()));
+    }
+
+    #[test]
+    fn a_stretched_model_waits_behind_no_sibling() {
+        let losses = |sibling, scaling| Job::Losses { sibling, scaling, longest: 512 };
+        let jobs = wanted().jobs();
+        assert_eq!(jobs[2..4], [losses(rope(), wanted().scaling), losses(rope(), Scaling::NONE)]);
+        assert!(jobs[4..].iter().all(|job| job.sibling() != rope()), "{jobs:?}");
     }
 
     #[test]

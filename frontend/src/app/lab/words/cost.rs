@@ -50,7 +50,7 @@ pub fn Costs() -> impl IntoView {
                 <h2 id="words-cost-title">{t!(i18n, words.cost_title)}</h2>
             </div>
             <p class="hint">{t!(i18n, words.cost_help)}</p>
-            <div class="words-scroll" tabindex="0" role="region" aria-labelledby="words-cost-title">
+            <div class="words-scroll" tabindex="0" role="group" aria-labelledby="words-cost-title">
                 {table}
             </div>
             <details class="words-sentences">
