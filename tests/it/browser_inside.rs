@@ -182,6 +182,9 @@ async fn every_part_shows_what_the_native_model_computes() -> Result<()> {
     let found = open(&browser, "stack", "stack").await?;
     assert_eq!((&found.tokens, &first.tokens), (&ids, &ids));
     same_stack(found.stack.as_ref().context("a stack")?, &bundle, &ids).await?;
+    // The last norm's parameters are not those of the logits, which read the embedding's matrix again.
+    let ends = browser.text("[data-end=head]").await?;
+    ensure!(ends.contains("no parameters of its own"), "{ends}");
     browser.click("[data-block='1'] .stack-open").await?;
     browser.wait("return location.search.includes('block=1')").await?;
     ensure!(browser.count("[data-block='1'] tr[data-step]").await? == 11, "the steps of a block");

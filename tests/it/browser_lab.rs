@@ -93,7 +93,9 @@ async fn weights_are_causal_shares_and_the_answer_is_quick() -> Result<()> {
 async fn sliders_reshape_without_a_new_pass_and_the_address_remembers() -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look::desktop()).await?;
-    let before = look_at(&browser, &server, &address(SENTENCE, "&layer=1&head=2&top_k=3")).await?;
+    let before = look_at(&browser, &server, &address(SENTENCE, "&layer=1&head=2&top_k=3&temperature=hot")).await?;
+    browser.wait("return location.search.includes('top_k=3') && !location.search.includes('temperature')").await?;
+    browser.wait("return document.title === 'Attention · Lab · Hearth'").await?;
     let kept: f64 = browser
         .eval(
             "return [...document.querySelectorAll('.chance')]
@@ -114,10 +116,12 @@ async fn sliders_reshape_without_a_new_pass_and_the_address_remembers() -> Resul
 
     // Greedy draws one token. Going on behind a token in the middle leaves out the rest, until it is taken back.
     look_at(&browser, &server, &address(SENTENCE, "&step=output&row=2&col=0&temperature=0")).await?;
-    // The row of steps is wider than its place: it scrolls to the chosen one.
+    // Where the row of steps is wider than its place, it scrolls to the chosen one.
     let in_sight = "const right = css => document.querySelector(css).getBoundingClientRect().right;
         return right('#step-output') <= right('.strip') + 1";
     browser.wait(in_sight).await?;
+    let fits = "const strip = document.querySelector('.strip'); return strip.scrollWidth <= strip.clientWidth + 1";
+    ensure!(browser.eval::<bool>(fits).await?, "a usual window cuts the row of steps");
     let kept = browser.text("#next-kept").await?;
     ensure!(kept.starts_with("1 of "), "greedy: {kept}");
     let widths = "return new Set([...document.querySelectorAll('.chance-bar')].map(bar => bar.clientWidth)).size";
@@ -157,9 +161,29 @@ async fn a_cell_shows_the_sum_that_made_it() -> Result<()> {
     ensure!((scaled - model).abs() < 2e-4, "{scaled} is not the model's {model}");
     let root = "return document.querySelector('#numbers math mfrac > msqrt') instanceof MathMLElement";
     ensure!(browser.eval::<bool>(root).await?, "no fraction with a root: {words}");
+    taken_away(&browser).await?;
     ways_of_looking(&browser, model).await?;
     tour(&browser).await?;
     browser.close().await
+}
+
+/// The picture holds more than the bare matrix; the table has the head's matrices with their tokens, and the number that the matrix has.
+async fn taken_away(browser: &Browser) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    browser.save_into(folder.path()).await?;
+    browser.click("[data-action=picture]").await?;
+    let picture = browser.saved(&folder.path().join("hearth-attention.png")).await?;
+    std::fs::write(hearth_tests::places::output("lab-picture.png")?, &picture)?;
+    ensure!(picture.starts_with(b"\x89PNG"), "no picture");
+    let width = picture.get(16..20).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+    let card: f64 = browser.eval("return document.querySelector('.lab-steps').getBoundingClientRect().width").await?;
+    ensure!(f64::from(width) > 2.0 * card, "{width} pixels do not hold the card of {card}");
+    browser.click("[data-action=table]").await?;
+    let table = String::from_utf8(browser.saved(&folder.path().join("hearth-attention.csv")).await?)?;
+    for name in ["q", "k", "scores", "softmax", "v", "output"] {
+        ensure!(table.contains(&format!("\r\n\r\nmatrices.{name}\r\n,0")), "no matrix {name} in {table}");
+    }
+    Ok(())
 }
 
 /// The matrix as a table holds the same number; nearer, its cells have numbers and the chosen one stays in sight.
@@ -179,7 +203,8 @@ async fn ways_of_looking(browser: &Browser, model: f64) -> Result<()> {
         .wait(
             "const numbers = document.querySelector('#stage .cell-numbers');
              const context = numbers.getContext('2d');
-             if (numbers.width < 500) return false;
+             // It is as large as what is in sight, not as the whole matrix.
+             if (numbers.width < 200 || numbers.width > 2 * document.querySelector('.stage-view').clientWidth) return false;
              const pixels = context.getImageData(0, 0, numbers.width, numbers.height).data;
              return pixels.some(part => part > 0)",
         )
@@ -194,6 +219,54 @@ async fn ways_of_looking(browser: &Browser, model: f64) -> Result<()> {
         .await?;
     browser.find(".stage-figure").await?.scroll_into_view().await?;
     browser.screenshot("lab-matrix-near").await?;
+    nearer_by_keys_wheel_and_hand(browser).await
+}
+
+/// What is chosen stays in sight from nearer; a pull moves the matrix and chooses nothing.
+async fn nearer_by_keys_wheel_and_hand(browser: &Browser) -> Result<()> {
+    let zoom = "return document.querySelector('.stage-tools .num').textContent";
+    let in_sight = "const box = css => document.querySelector(css).getBoundingClientRect();
+        const [view, row, col] = [box('.stage-view'), box('#stage .mark-row'), box('#stage .mark-col')];
+        return row.top >= view.top - 1 && row.bottom <= view.bottom + 1
+            && col.left >= view.left - 1 && col.right <= view.right + 1";
+    browser.find("#stage").await?.focus().await?;
+    browser.press("-").await?;
+    browser.press("-").await?;
+    browser.wait(&format!("{zoom} === '1 ×'")).await?;
+    browser.press("+").await?;
+    browser.press("+").await?;
+    browser.wait(&format!("{zoom} === '4 ×'")).await?;
+    browser.wait(in_sight).await?;
+    let chosen = "return document.querySelector('#stage').getAttribute('aria-label')";
+    let before: String = browser.eval(chosen).await?;
+    browser
+        .eval::<Option<bool>>(
+            "const picture = document.querySelector('#stage .picture canvas');
+             const box = document.querySelector('.stage-view').getBoundingClientRect();
+             const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
+             const at = (type, dx, buttons) => picture.dispatchEvent(new PointerEvent(type, {
+                 bubbles: true, clientX: x + dx, clientY: y, button: 0, buttons, pointerType: 'mouse' }));
+             window.__scrolled = document.querySelector('.stage-view').scrollLeft;
+             at('pointerdown', 0, 1); at('pointermove', 50, 1); at('pointerup', 50, 0);
+             picture.dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: x + 50, clientY: y }));
+             picture.dispatchEvent(new PointerEvent('pointerleave', { bubbles: true }));
+             return null",
+        )
+        .await?;
+    let pulled: i64 =
+        browser.eval("return Math.round(window.__scrolled - document.querySelector('.stage-view').scrollLeft)").await?;
+    ensure!(pulled == 50, "the hand moved 50 pixels, the matrix {pulled}");
+    let after: String = browser.eval(chosen).await?;
+    ensure!(after == before, "a pull chose another cell: {after}");
+    browser
+        .eval::<Option<bool>>(
+            "const box = document.querySelector('.stage-view').getBoundingClientRect();
+             document.querySelector('#stage .picture').dispatchEvent(new WheelEvent('wheel', { bubbles: true,
+                 cancelable: true, ctrlKey: true, deltaY: -100, clientX: box.left + 90, clientY: box.top + 90 }));
+             return null",
+        )
+        .await?;
+    browser.wait(&format!("{zoom} === '8 ×'")).await?;
     Ok(())
 }
 

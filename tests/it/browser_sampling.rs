@@ -155,6 +155,9 @@ async fn stages_runs_and_tree_are_those_of_the_native_model() -> Result<()> {
     browser.wait_within(moved, PATIENCE).await?;
     let page = ready(&browser).await?;
     browser.screenshot("sampling-moved").await?;
+    let named = browser.count(".flow-names.last span").await?;
+    let high = page.distribution.tokens.iter().filter(|chance| chance.shares.last() >= Some(&0.05)).count();
+    ensure!(named == high && high > 0, "{named} of {high} high parts of the last column are named");
     ensure!(page.text == TEXT && page.distribution.stages[3].kept == 7, "{page:?}");
     println!("stages in {:.1} ms, the text kept", page.distribution.stages_ms);
 

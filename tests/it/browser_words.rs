@@ -77,6 +77,14 @@ async fn the_tab_cuts_and_merges_as_the_tokenizer_does() -> Result<()> {
         ensure!((relative - tokens as f64 / english).abs() < 1e-9, "{cost}");
     }
 
+    // What it shows can be taken away as a picture.
+    let folder = tempfile::tempdir()?;
+    browser.save_into(folder.path()).await?;
+    browser.click("[data-action=picture]").await?;
+    let picture = browser.saved(&folder.path().join("hearth-tokens.png")).await?;
+    std::fs::write(places::output("words-picture.png")?, &picture)?;
+    ensure!(picture.starts_with(b"\x89PNG") && picture.len() > 8_000, "{} bytes of no picture", picture.len());
+
     // The same text with its control token read as one.
     browser.goto(&server.url(&address(MIXED, "&special=1"))).await?;
     let page = ready(&browser).await?;
@@ -127,6 +135,23 @@ async fn a_vocabulary_learned_in_the_tab_is_the_native_one() -> Result<()> {
     let page = published(&browser).await?;
     let few = page["learned"][1]["merges"].as_array().context("merges")?.len();
     ensure!(few > 0 && few < 60, "{few} merges of one sentence");
+
+    // From a file: of another model nothing else is needed. It is in this tab only, so no link names it.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("other.json");
+    std::fs::write(&file, &json)?;
+    browser.choose_file("[data-action=bring]", &file).await?;
+    let brought = "return window.__hearth.words.vocabularies.some(row => row.name === 'other' && row.ids)";
+    browser.wait_within(brought, PATIENCE).await?;
+    let page = ready(&browser).await?;
+    let rows = page["vocabularies"].as_array().context("vocabularies")?;
+    let row = rows.iter().find(|row| row["name"] == "other").context("the file's vocabulary")?;
+    ensure!(ids(&row["ids"])? == native.encode(MIXED, Special::Plain), "{row}");
+    let address: String = browser.eval("return location.search").await?;
+    ensure!(!address.contains("other"), "{address}");
+    std::fs::write(&file, "{\"hidden_size\": 128}")?;
+    browser.choose_file("[data-action=bring]", &file).await?;
+    browser.wait("return document.querySelector('.toast.bad')?.textContent.includes('other.json')").await?;
     browser.close().await
 }
 
@@ -136,6 +161,9 @@ async fn texts_that_are_empty_or_huge_are_said_to_be() -> Result<()> {
     let browser = Browser::open(&Look::desktop()).await?;
     browser.goto(&server.url("/lab/tokenizer")).await?;
     ready(&browser).await?;
+    // A link has the first text too: who opens it may read another language.
+    browser.click("[data-action=link]").await?;
+    browser.wait("return new URLSearchParams(location.search).get('text')?.length > 5").await?;
     let write = |text: &str| {
         format!(
             "const area = document.getElementById('lab-text');

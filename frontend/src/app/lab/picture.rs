@@ -1,58 +1,96 @@
-//! A lab's drawing as a PNG file: a canvas as it is, an SVG with the styles written into it that the page's sheets give it. It
-//! knows no lab.
+//! A lab's picture as a PNG file: the card around its largest drawing, or the part of the page that says it is one, with all its words,
+//! under the page's title. It knows no lab.
 
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{CanvasRenderingContext2d, Element, HtmlCanvasElement, HtmlImageElement, XmlSerializer};
+use web_sys::{CanvasRenderingContext2d, Element, HtmlCanvasElement};
 
+use super::snapshot;
 use crate::app::download;
 
-/// What sets a drawing apart from its bare shapes.
-const STYLES: [&str; 14] = [
-    "fill",
-    "fill-opacity",
-    "stroke",
-    "stroke-width",
-    "stroke-opacity",
-    "stroke-dasharray",
-    "stroke-linejoin",
-    "opacity",
-    "font-family",
-    "font-size",
-    "font-weight",
-    "text-anchor",
-    "dominant-baseline",
-    "display",
-];
 /// Where drawings are: icons have no role of their own.
 const DRAWINGS: &str = "main canvas:not(.cell-numbers), main svg[role=img], main svg[role=group], main .chart svg";
 /// CSS pixels; what is smaller is an ornament.
 const LEAST: (f64, f64) = (160.0, 80.0);
 /// Pixels of the file for each CSS pixel.
 const SHARPNESS: f64 = 2.0;
+/// Pixels of a file's longer side: browsers refuse to draw larger ones.
+const LONGEST: f64 = 8_000.0;
+/// CSS pixels around the picture, and those of the line above it.
+const MARGIN: f64 = 24.0;
+const TITLE: f64 = 28.0;
+/// CSS pixels of the title's letters.
+const LETTERS: f64 = 15.0;
 
-/// Saves the lab's largest drawing as `name`; false where there is none.
+/// Saves the lab's picture as `name`; false where there is none.
 ///
 /// # Errors
 /// The browser refuses to draw it.
 pub async fn save(name: &str) -> Result<bool, JsValue> {
-    let Some(drawing) = largest() else {
+    let drawing = largest();
+    let Some(part) = marked().or_else(|| drawing.as_ref().map(around)) else {
         return Ok(false);
     };
+    let url = match (whole(&part).await, &drawing) {
+        (Ok(url), _) => url,
+        // Some browsers give back no pixels of what they drew of a page; the drawing alone they do.
+        (Err(_), Some(drawing)) => bare(drawing).await?,
+        (Err(error), None) => return Err(error),
+    };
+    download::save_url(&url, name);
+    Ok(true)
+}
+
+/// A part of the page under the title of the page, and the model that is open.
+async fn whole(part: &Element) -> Result<String, JsValue> {
+    let bounds = part.get_bounding_client_rect();
+    let (width, height) = (bounds.width() + 2.0 * MARGIN, bounds.height() + 2.0 * MARGIN + TITLE);
+    let sharp = SHARPNESS.min(LONGEST / width.max(height));
+    let (canvas, context) = sheet((width * sharp, height * sharp), part)?;
+    let image = snapshot::of_part(part).await?;
+    context.scale(sharp, sharp)?;
+    if let Some(style) = window().get_computed_style(part)? {
+        context.set_font(&format!("600 {LETTERS}px {}", style.get_property_value("font-family")?));
+        context.set_fill_style_str(&style.get_property_value("color")?);
+        context.fill_text_with_max_width(&title(), MARGIN, MARGIN + LETTERS, bounds.width())?;
+    }
+    let (left, top) = (MARGIN, MARGIN + TITLE);
+    context.draw_image_with_html_image_element_and_dw_and_dh(&image, left, top, bounds.width(), bounds.height())?;
+    canvas.to_data_url()
+}
+
+fn title() -> String {
+    let found = |css: &str| document().query_selector(css).ok().flatten();
+    let heading = found("main h1").and_then(|heading| heading.text_content());
+    let model = found("main [data-model]").and_then(|lab| lab.get_attribute("data-model"));
+    [heading, model].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// A canvas as it is, an SVG as it looks.
+async fn bare(drawing: &Element) -> Result<String, JsValue> {
     let bounds = drawing.get_bounding_client_rect();
     let size = (bounds.width() * SHARPNESS, bounds.height() * SHARPNESS);
-    let (canvas, context) = sheet(size, &drawing)?;
+    let (canvas, context) = sheet(size, drawing)?;
     if let Some(drawn) = drawing.dyn_ref::<HtmlCanvasElement>() {
         // One pixel a cell, enlarged as the page does it.
         context.set_image_smoothing_enabled(false);
         context.draw_image_with_html_canvas_element_and_dw_and_dh(drawn, 0.0, 0.0, size.0, size.1)?;
     } else {
-        let image = image(&drawing, size).await?;
+        let image = snapshot::of_drawing(drawing, size, SHARPNESS).await?;
         context.draw_image_with_html_image_element_and_dw_and_dh(&image, 0.0, 0.0, size.0, size.1)?;
     }
-    download::save_url(&canvas.to_data_url()?, name);
-    Ok(true)
+    canvas.to_data_url()
+}
+
+/// What a lab without drawings shows.
+fn marked() -> Option<Element> {
+    document().query_selector("main [data-picture]").ok().flatten()
+}
+
+/// The card that a drawing is in: its title, its legend and its labels are there.
+fn around(drawing: &Element) -> Element {
+    let card = |css: &str| drawing.closest(css).ok().flatten();
+    card(".card").or_else(|| card("section, figure")).unwrap_or_else(|| drawing.clone())
 }
 
 fn largest() -> Option<Element> {
@@ -96,40 +134,4 @@ fn ground(drawing: &Element) -> String {
         element = here.parent_element();
     }
     "white".to_owned()
-}
-
-/// The drawing as an image that needs no style sheet.
-async fn image(drawing: &Element, size: (f64, f64)) -> Result<HtmlImageElement, JsValue> {
-    let copy: Element = drawing.clone_node_with_deep(true)?.dyn_into()?;
-    write_styles(drawing, &copy)?;
-    copy.set_attribute("xmlns", "http://www.w3.org/2000/svg")?;
-    copy.set_attribute("width", &size.0.to_string())?;
-    copy.set_attribute("height", &size.1.to_string())?;
-    if copy.get_attribute("viewBox").is_none() {
-        let (width, height) = (size.0 / SHARPNESS, size.1 / SHARPNESS);
-        copy.set_attribute("viewBox", &format!("0 0 {width} {height}"))?;
-    }
-    let text = XmlSerializer::new()?.serialize_to_string(&copy)?;
-    let image = HtmlImageElement::new()?;
-    image.set_src(&format!("data:image/svg+xml;charset=utf-8,{}", String::from(js_sys::encode_uri_component(&text))));
-    JsFuture::from(image.decode()).await?;
-    Ok(image)
-}
-
-/// Gives every element of the copy the styles that its original has on the page.
-fn write_styles(from: &Element, to: &Element) -> Result<(), JsValue> {
-    if let Some(style) = window().get_computed_style(from)? {
-        let mut written = String::new();
-        for name in STYLES {
-            written += &format!("{name}:{};", style.get_property_value(name)?);
-        }
-        to.set_attribute("style", &written)?;
-    }
-    let (originals, copies) = (from.children(), to.children());
-    for at in 0..originals.length() {
-        if let (Some(original), Some(copy)) = (originals.item(at), copies.item(at)) {
-            write_styles(&original, &copy)?;
-        }
-    }
-    Ok(())
 }

@@ -33,9 +33,6 @@ pub fn Share(
     /// What the link leaves out, where it leaves something out.
     #[prop(optional, into)]
     missing: Option<Callback<(), Option<String>>>,
-    /// The lab shows everything in words: there is no drawing to take away.
-    #[prop(optional)]
-    words_only: bool,
 ) -> impl IntoView {
     let i18n = use_i18n();
     let toasts = use_toasts();
@@ -107,12 +104,10 @@ pub fn Share(
                 <Icon name="download" size=16/>
                 "CSV"
             </button>
-            <Show when=move || !words_only>
-                <button class="button small quiet" data-action="picture" on:click=draw>
-                    <Icon name="image" size=16/>
-                    {t!(i18n, lab.picture)}
-                </button>
-            </Show>
+            <button class="button small quiet" data-action="picture" on:click=draw>
+                <Icon name="image" size=16/>
+                {t!(i18n, lab.picture)}
+            </button>
             <button class="button small quiet" data-action="reset" on:click=move |_| reset.run(())>
                 <Icon name="retry" size=16/>
                 {t!(i18n, lab.reset)}

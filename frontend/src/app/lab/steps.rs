@@ -8,6 +8,7 @@ use leptos::prelude::*;
 use super::forward::{Cell, Focus, Step};
 use super::session::{Session, use_session};
 use super::{figure, heat, inspect, matrix, visible};
+use crate::app::components::after_drawing;
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 
 /// More labels than this at an edge would be unreadable: then only the ones in hand are shown.
@@ -150,8 +151,8 @@ fn keep_in_sight(session: Session, strip: NodeRef<html::Div>) -> RwSignal<(bool,
     Effect::new(move |_| {
         strip.track();
         let step = session.step.get();
-        // After the frame in which the strip has its size.
-        request_animation_frame(move || {
+        // When the strip has its size.
+        after_drawing(move || {
             if let Some(shown) = strip.try_get_untracked().flatten() {
                 reveal(&shown, step);
                 measure(strip, more);
@@ -218,13 +219,20 @@ fn Picture(
         })
     };
     let point = move |event: PointerEvent| {
-        let hovered = locate(&event).map(|cell| (step.get_untracked(), cell));
+        let pulls = view.zip(canvas.get_untracked()).is_some_and(|(view, canvas)| view.pull(&canvas, &event));
+        let hovered = locate(&event).filter(|_| !pulls).map(|cell| (step.get_untracked(), cell));
         if session.hovered.get_untracked() != hovered {
             session.hovered.set(hovered);
         }
     };
+    let press = move |event: PointerEvent| {
+        if let Some(view) = view {
+            view.grab(&event);
+        }
+        point(event);
+    };
     let pin = move |event: leptos::ev::MouseEvent| {
-        if view.is_some()
+        if view.is_some_and(|view| !view.let_go())
             && let Some(cell) = locate(&event)
         {
             session.pin(cell);
@@ -241,12 +249,12 @@ fn Picture(
         <span
             class="picture"
             on:pointermove=point
-            on:pointerdown=point
+            on:pointerdown=press
             on:pointerleave=move |_| session.hovered.set(None)
             on:click=pin
         >
             <canvas node_ref=canvas aria-hidden="true"></canvas>
-            {view.map(|view| view! { <matrix::Numbers step zoom=view.zoom/> })}
+            {view.map(|view| view! { <matrix::Numbers step view/> })}
             {move || {
                 let rows = sides.get().0;
                 row.get().filter(|&row| row < rows)
@@ -309,7 +317,13 @@ fn Stage() -> impl IntoView {
                 <span class="hint">{axes}</span>
                 <matrix::Tools view/>
             </figcaption>
-            <div class="stage-view" class:zoomed=move || { view.zoom.get() > 1 } hidden=move || view.as_table.get()>
+            <div
+                class="stage-view"
+                class:zoomed=move || { view.zoom.get() > 1 }
+                hidden=move || view.as_table.get()
+                on:scroll=move |_| view.moved.update(|times| *times += 1)
+                on:wheel=move |event| view.turn(session, &event)
+            >
                 <div
                     id="stage"
                     class="stage"
@@ -319,11 +333,12 @@ fn Stage() -> impl IntoView {
                     tabindex="0"
                     aria-label=label
                     aria-describedby="numbers"
+                    aria-keyshortcuts="Plus -"
                     on:keydown=move |event| move_cell(session, view, &event)
                 >
-                    <Labels along_rows=true/>
+                    <Labels along_rows=true zoom=view.zoom/>
                     <Picture step=step view=view/>
-                    <Labels along_rows=false/>
+                    <Labels along_rows=false zoom=view.zoom/>
                 </div>
             </div>
             {move || view.as_table.get().then(|| view! { <matrix::Table step caption=Signal::derive(caption)/> })}
@@ -336,6 +351,13 @@ fn Stage() -> impl IntoView {
 }
 
 fn move_cell(session: Session, view: matrix::View, event: &KeyboardEvent) {
+    // With Ctrl and its like these keys are the browser's.
+    let plain = !(event.ctrl_key() || event.meta_key() || event.alt_key());
+    if plain && let key @ ("+" | "=" | "-") = event.key().as_str() {
+        event.prevent_default();
+        view.step(session, key != "-");
+        return;
+    }
     let Some(forward) = session.forward() else {
         return;
     };
@@ -363,7 +385,7 @@ fn move_cell(session: Session, view: matrix::View, event: &KeyboardEvent) {
 
 /// The tokens (or dimension numbers) along an edge of the enlarged picture.
 #[component]
-fn Labels(along_rows: bool) -> impl IntoView {
+fn Labels(along_rows: bool, zoom: RwSignal<u32>) -> impl IntoView {
     let session = use_session();
     let names = Memo::new(move |_| {
         let Some(forward) = session.forward() else {
@@ -379,16 +401,20 @@ fn Labels(along_rows: bool) -> impl IntoView {
         let (row, col) = Focus::of(from, cell).within(session.step.get());
         if along_rows { row } else { col }
     });
+    let sparse = Memo::new(move |_| {
+        let zoom = zoom.get();
+        let dims = !along_rows && !session.step.get().is_square();
+        names.with(Vec::len) > LABELS * zoom as usize || (dims && zoom == 1)
+    });
     let labels = move || {
         let names = names.get();
-        let sparse = names.len() > LABELS || (!along_rows && !session.step.get().is_square());
         names
             .into_iter()
             .enumerate()
             .map(|(index, name)| {
                 let lit = move || mine.get() == Some(index);
                 view! {
-                    <span class:lit=lit class:sparse=sparse>
+                    <span class:lit=lit class:sparse=move || sparse.get()>
                         <span>{name}</span>
                     </span>
                 }

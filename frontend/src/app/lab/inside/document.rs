@@ -1,6 +1,7 @@
 //! The attention lab's numbers as JSON: what `window.__hearth.inside` holds, and what is saved as a file. Every number is one that the
 //! worker computed or the arithmetic of `hearth_shared` gave.
 
+use hearth_shared::lab::TokenView;
 use hearth_shared::lab::inside::{Ablated, mean};
 use leptos::prelude::{Get, With};
 use serde_json::{Value, json};
@@ -8,7 +9,8 @@ use serde_json::{Value, json};
 use super::part::Part;
 use super::planned::Planned;
 use super::state::{Inside, at};
-use crate::app::lab::forward::Step;
+use crate::app::lab::forward::{Forward, Head, Step};
+use crate::app::lab::visible;
 
 /// What was found about the pass in hand, and the job where it is open; none before there is anything.
 pub fn found(inside: Inside) -> Option<Value> {
@@ -49,13 +51,14 @@ fn ablations(ablated: &Ablated) -> Value {
     json!({ "nll": mean(&ablated.base), "losses": ablated.base, "heads": heads })
 }
 
-/// The file: the pass, the chosen head's weights, and what was found.
+/// What of a head is in the file: what the mask shows are its scores.
+const TAKEN: [Step; 6] = [Step::Queries, Step::Keys, Step::Scores, Step::Weights, Step::Values, Step::Output];
+
+/// The file: the pass, the matrices of the chosen head, and what was found.
 pub fn file(inside: Inside) -> Option<String> {
     let session = inside.session;
     let forward = session.forward()?;
     let chosen = session.at.get();
-    let weights = forward.picture(chosen, Step::Weights);
-    let rows: Vec<&[f32]> = (0..weights.rows).map(|row| weights.row(row)).collect();
     let all = json!({
         "text": session.text.get(),
         "model": forward.traced.model,
@@ -63,9 +66,45 @@ pub fn file(inside: Inside) -> Option<String> {
         "tokens": forward.tokens(),
         "timing": forward.traced.timing,
         "head": at(chosen),
+        "kv_head": forward.kv_head(chosen.head),
         "row": session.row(),
-        "weights": rows,
+        "matrices": matrices(&forward, chosen),
         "inside": found(inside),
     });
     serde_json::to_string_pretty(&all).ok()
+}
+
+/// A head's matrices by the words that an address has for them, with the tokens and dimensions that their rows and columns are. Scores
+/// stand before the mask: those of later tokens too.
+fn matrices(forward: &Forward, chosen: Head) -> Value {
+    let numbered = |(index, token): (usize, &TokenView)| format!("{index} {}", visible(&token.text));
+    let tokens: Vec<String> = forward.tokens().iter().enumerate().map(numbered).collect();
+    let labelled = |step: Step| {
+        let picture = forward.picture(chosen, step);
+        let rows: Vec<&[f32]> = (0..picture.rows).map(|row| picture.row(row)).collect();
+        let cols = if step.is_square() { json!(tokens) } else { json!((0..picture.cols).collect::<Vec<_>>()) };
+        (step.word().to_owned(), json!({ "rows": tokens, "cols": cols, "values": rows }))
+    };
+    Value::Object(TAKEN.into_iter().map(labelled).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::lab::forward::tests::small;
+
+    #[test]
+    fn a_heads_matrices_have_the_passes_numbers_under_their_tokens() {
+        let forward = small();
+        let chosen = Head { layer: 0, head: 1 };
+        let all = matrices(&forward, chosen);
+        assert_eq!(all.as_object().map(serde_json::Map::len), Some(TAKEN.len()));
+        for step in TAKEN {
+            let (found, picture) = (&all[step.word()], forward.picture(chosen, step));
+            assert_eq!(found["values"], json!([picture.row(0), picture.row(1)]), "{step:?}");
+            let sides = [&found["rows"], &found["cols"]].map(|side| side.as_array().map(Vec::len));
+            assert_eq!(sides, [Some(picture.rows), Some(picture.cols)], "{step:?}");
+        }
+        assert_eq!(all["scores"]["rows"], all["scores"]["cols"]);
+    }
 }

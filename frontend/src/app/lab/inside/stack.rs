@@ -1,7 +1,7 @@
 //! The stack as one drawn column: from ids through every block to logits, what each half adds to the residual stream, and inside a
 //! block its steps and shared heads.
 
-use hearth_shared::lab::inside::{Block, Cost, Order, Stack, Step};
+use hearth_shared::lab::inside::{Block, Cost, Order, Place, Stack, Step};
 use leptos::prelude::*;
 
 use super::block::Opened;
@@ -68,17 +68,21 @@ fn Column(stack: Stack) -> impl IntoView {
         Order::Parallel => t_string!(i18n, inside.order_parallel),
         Order::ParallelShared => t_string!(i18n, inside.order_shared),
     };
+    let (norms, head): (Vec<Step>, Vec<Step>) = stack.head.into_iter().partition(|step| step.place == Place::Norm);
+    let normed = Cost::of(&norms).parameters;
+    let norm_words = move || t_string!(i18n, inside.end_norm, parameters = format::count(normed));
     view! {
         <p class="inside-sum num">{all}</p>
         <ol class="stack">
             <li class="stack-item">
-                <Ends steps=stack.embedding title=word!(i18n, embedding)/>
+                <Ends steps=stack.embedding place=Place::Embedding title=word!(i18n, embedding)/>
                 <Row name=word!(i18n, stream) values=stack.begins scale kind="stream"/>
             </li>
             {blocks}
             <li class="stack-item last">
                 <Row name=word!(i18n, last_norm) values=stack.normed scale kind="norm"/>
-                <Ends steps=stack.head title=word!(i18n, head)/>
+                <p class="hint num stack-note">{norm_words}</p>
+                <Ends steps=head place=Place::Head title=word!(i18n, head)/>
             </li>
         </ol>
         <p class="hint stage-legend">
@@ -91,21 +95,25 @@ fn Column(stack: Stack) -> impl IntoView {
 
 /// The beginning and the end of the column: their matrices in a line.
 #[component]
-fn Ends(steps: Vec<Step>, #[prop(into)] title: Signal<String>) -> impl IntoView {
+fn Ends(steps: Vec<Step>, place: Place, #[prop(into)] title: Signal<String>) -> impl IntoView {
     let i18n = use_i18n();
     let cost = Cost::of(&steps);
     let shapes = steps.last().map(|step| shape(&step.output)).unwrap_or_default();
     let line = move || {
-        t_string!(
-            i18n,
-            inside.end_line,
-            shape = shapes.clone(),
-            parameters = format::count(cost.parameters),
-            flops = operations(cost.flops)
-        )
+        let (shape, parameters) = (shapes.clone(), format::count(cost.parameters));
+        match place {
+            Place::Embedding => t_string!(i18n, inside.end_looked_up, shape = shape, parameters = parameters),
+            Place::Head if cost.parameters == 0 => {
+                t_string!(i18n, inside.end_tied, shape = shape, flops = operations(cost.flops))
+            }
+            _ => {
+                let flops = operations(cost.flops);
+                t_string!(i18n, inside.end_line, shape = shape, parameters = parameters, flops = flops)
+            }
+        }
     };
     view! {
-        <div class="stack-end">
+        <div class="stack-end" data-end=if place == Place::Head { "head" } else { "embedding" }>
             <strong>{title}</strong>
             <span class="hint num">{line}</span>
         </div>

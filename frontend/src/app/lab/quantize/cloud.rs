@@ -3,51 +3,11 @@
 use hearth_shared::lab::quantize::rise;
 use leptos::prelude::*;
 
-use super::summary::change;
+use super::scale::{HEIGHT, LEFT, RIGHT, Scale, WIDTH, frontier, room, width_of};
+use super::summary::{bits_word, change, perplexity};
 use super::{Point, use_lab};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
-
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 260.0;
-/// Left, right, top, bottom.
-const MARGIN: (f64, f64, f64, f64) = (58.0, 16.0, 14.0, 30.0);
-
-/// Those that no other point beats in size and loss, by size.
-fn frontier(points: &[(u64, f64)]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by(|&a, &b| points[a].0.cmp(&points[b].0).then(points[a].1.total_cmp(&points[b].1)));
-    let mut least = f64::INFINITY;
-    order.retain(|&i| {
-        let better = points[i].1 < least;
-        least = least.min(points[i].1);
-        better
-    });
-    order
-}
-
-/// Where values go: size from nothing to the whole, perplexity by its logarithm.
-#[derive(Clone, Copy)]
-struct Scale {
-    bytes: f64,
-    nll: (f64, f64),
-}
-
-impl Scale {
-    fn of(points: &[Point], full: u64, base: f64) -> Self {
-        let nll = points.iter().fold((base, base), |(low, high), p| (low.min(p.loss.nll), high.max(p.loss.nll)));
-        let margin = ((nll.1 - nll.0) * 0.08).max(0.01);
-        Self { bytes: full as f64 * 1.04, nll: (nll.0 - margin, nll.1 + margin) }
-    }
-
-    fn x(self, bytes: u64) -> f64 {
-        MARGIN.0 + bytes as f64 / self.bytes * (WIDTH - MARGIN.0 - MARGIN.1)
-    }
-
-    fn y(self, nll: f64) -> f64 {
-        MARGIN.2 + (self.nll.1 - nll) / (self.nll.1 - self.nll.0) * (HEIGHT - MARGIN.2 - MARGIN.3)
-    }
-}
 
 #[component]
 pub fn Cloud() -> impl IntoView {
@@ -56,18 +16,22 @@ pub fn Cloud() -> impl IntoView {
     let drawing = move || {
         let (full, base) = lab.tried.with(|tried| tried.as_ref().map(|tried| (tried.full_bytes, tried.base.nll)))?;
         let points = lab.points.get();
-        let scale = Scale::of(&points, full, base);
-        let best = frontier(&points.iter().map(|point| (point.bytes, point.loss.nll)).collect::<Vec<_>>());
-        let line: Vec<String> = best
-            .iter()
-            .map(|&i| format!("{:.1},{:.1}", scale.x(points[i].bytes), scale.y(points[i].loss.nll)))
-            .collect();
-        let dots = points.into_iter().enumerate();
-        let dots = dots.map(|(i, point)| view! { <Dot on_line=best.contains(&i) point base scale/> }).collect_view();
+        let values: Vec<(u64, f64)> = points.iter().map(|point| (point.bytes, point.loss.nll)).collect();
+        let scale = Scale::of(&values, full, base);
+        let best = frontier(&values);
+        let at = |&(bytes, nll): &(u64, f64)| (scale.x(bytes as f64), scale.y(nll));
+        let places: Vec<(f64, f64)> = values.iter().map(at).collect();
+        let line: Vec<(f64, f64)> = best.iter().map(|&i| places[i]).collect();
+        let name = t_string!(i18n, quantize.cloud_base, perplexity = perplexity(base.exp()));
+        let (x, y) = room(width_of(&name), scale.y(base), &places, &line);
+        let line: Vec<String> = line.into_iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let dots = points.into_iter().zip(places).enumerate();
+        let dots = dots.map(|(i, (point, place))| view! { <Dot on_line=best.contains(&i) point base place/> });
         Some(view! {
-            {axes(scale, full, base)}
+            {axes(scale, base)}
+            <text class="cloud-base-name" x=x y=y>{name}</text>
             <polyline class="cloud-line" points=line.join(" ")></polyline>
-            {dots}
+            {dots.collect_view()}
         })
     };
     view! {
@@ -90,90 +54,77 @@ pub fn Cloud() -> impl IntoView {
     }
 }
 
-fn axes(scale: Scale, full: u64, base: f64) -> impl IntoView {
-    let quarters = (0..=4_u64).map(|i| full * i / 4);
-    let columns = quarters.map(|bytes| {
+fn axes(scale: Scale, base: f64) -> impl IntoView {
+    let columns = scale.columns().into_iter().map(|(x, size)| {
         view! {
-            <text x=scale.x(bytes) y=HEIGHT - 8.0 text-anchor="middle">{format::bytes(bytes)}</text>
+            <text x=x y=HEIGHT - 8.0 text-anchor="middle">{size}</text>
         }
     });
-    let rows = (0..4).map(|i| scale.nll.0 + (scale.nll.1 - scale.nll.0) * (f64::from(i) + 0.5) / 4.0);
-    let rows = rows.map(|nll| {
-        let y = scale.y(nll);
+    let rows = scale.rows().into_iter().map(|(y, perplexity)| {
         view! {
-            <line class="cloud-grid" x1=MARGIN.0 x2=WIDTH - MARGIN.1 y1=y y2=y></line>
-            <text x=MARGIN.0 - 8.0 y=y + 3.5 text-anchor="end">{format!("{:.1}", nll.exp())}</text>
+            <line class="cloud-grid" x1=LEFT x2=WIDTH - RIGHT y1=y y2=y></line>
+            <text x=LEFT - 8.0 y=y + 3.5 text-anchor="end">{perplexity}</text>
         }
     });
     let y = scale.y(base);
-    let name = t_string!(use_i18n(), quantize.cloud_base, perplexity = format!("{:.2}", base.exp()));
     view! {
         {columns.collect_view()}
         {rows.collect_view()}
-        <line class="cloud-base" x1=MARGIN.0 x2=WIDTH - MARGIN.1 y1=y y2=y></line>
-        <text class="cloud-base-name" x=MARGIN.0 + 6.0 y=y - 5.0>{name}</text>
+        <line class="cloud-base" x1=LEFT x2=WIDTH - RIGHT y1=y y2=y></line>
+    }
+}
+
+/// A circle, or a square on its corner for a mixture.
+fn mark((x, y): (f64, f64), mixed: bool) -> String {
+    if mixed {
+        format!("M{x:.1} {:.1}l7 7l-7 7l-7 -7z", y - 7.0)
+    } else {
+        format!("M{:.1} {y:.1}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", x - 5.0)
     }
 }
 
 /// A point that brings its setting back.
 #[component]
-fn Dot(point: Point, on_line: bool, base: f64, scale: Scale) -> impl IntoView {
+fn Dot(point: Point, on_line: bool, base: f64, place: (f64, f64)) -> impl IntoView {
     let i18n = use_i18n();
     let lab = use_lab();
-    let spec = point.setting.spec;
-    let bits = spec.weight_bits.map_or_else(|| "f32".to_owned(), |bits| format!("{bits} bit"));
-    let label = t_string!(
-        i18n,
-        quantize.point,
-        bits = bits,
-        bytes = format::bytes(point.bytes),
-        rise = change(rise(base, point.loss.nll))
-    );
+    let setting = point.setting;
+    let mixed = !setting.mixed.is_empty();
+    let bits = bits_word(i18n, setting.spec.weight_bits);
+    let (bytes, rise) = (format::bytes(point.bytes), change(rise(base, point.loss.nll)));
+    let label = if mixed {
+        let few = setting.mixed.len();
+        t_string!(i18n, quantize.point_mixed, few = few, rest = bits, bytes = bytes, rise = rise)
+    } else {
+        t_string!(i18n, quantize.point, bits = bits, bytes = bytes, rise = rise)
+    };
     let title = label.clone();
-    let (x, y) = (scale.x(point.bytes), scale.y(point.loss.nll));
-    let setting = point.setting.clone();
     let here = {
         let setting = setting.clone();
-        move || lab.setting.with(|now| now.spec == setting.spec && now.spared == setting.spared)
+        move || lab.setting.with(|now| now.rounds_like(&setting))
     };
-    let back = StoredValue::new(setting);
-    let restore = move || {
-        lab.setting.update(|now| {
-            let matrix = std::mem::take(&mut now.matrix);
-            *now = super::Setting { matrix, ..back.get_value() };
-        });
-    };
+    let (x, y) = place;
+    let restore = Callback::new(move |()| lab.apply(&setting));
     view! {
         <g
             class="cloud-dot"
             class:best=on_line
+            class:mixed=mixed
             class:here=here
             role="button"
             tabindex="0"
             aria-label=label
-            on:click=move |_| restore()
+            on:click=move |_| restore.run(())
             on:keydown=move |event| {
                 if matches!(event.key().as_str(), "Enter" | " ") {
                     event.prevent_default();
-                    restore();
+                    restore.run(());
                 }
             }
         >
             <title>{title}</title>
             <circle class="cloud-touch" cx=x cy=y r="12"></circle>
-            <circle cx=x cy=y r="5"></circle>
+            <path class="cloud-mark" d=mark(place, mixed)></path>
         </g>
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_frontier_is_what_nothing_beats() {
-        let points = [(10, 3.0), (5, 4.0), (7, 4.5), (5, 5.0), (12, 3.0), (20, 2.0)];
-        assert_eq!(frontier(&points), [1, 0, 5]);
-        assert!(frontier(&[]).is_empty());
     }
 }

@@ -10,7 +10,7 @@ use super::waterfall::{reason, step_name};
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::lab::{percent, visible};
 
-/// A name stands beside a part of the first column that is higher than this share of it.
+/// A name stands beside a part of the first and the last column that is higher than this share of it.
 const NAMED: f64 = 0.05;
 
 /// Tokens, and the rest without one; and the shares of each from stage to stage.
@@ -82,7 +82,7 @@ pub fn Flow() -> impl IntoView {
     view! {
         <figure class="flow" on:pointerleave=move |event| session.point_away(&event)>
             <div class="flow-frame">
-                <Names shares/>
+                <Names shares last=false/>
                 <svg
                     class:pointing=move || session.cursor.with(Option::is_some)
                     viewBox=format!("0 0 {WIDTH} {HEIGHT}")
@@ -92,6 +92,7 @@ pub fn Flow() -> impl IntoView {
                 >
                     {drawing}
                 </svg>
+                <Names shares last=true/>
             </div>
             <figcaption class="hint flow-told num"><Told/></figcaption>
         </figure>
@@ -107,17 +108,17 @@ fn tint(row: usize, rest: bool, rows: usize) -> String {
     format!("--tint: color-mix(in srgb, var(--data-1) {strength:.0}%, var(--surface))")
 }
 
-/// What the parts of the first column are called, where they are high enough for a name.
+/// What the parts of the first or the last column are called, where they are high enough for a name.
 #[component]
-fn Names(shares: Memo<Rows>) -> impl IntoView {
+fn Names(shares: Memo<Rows>, last: bool) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let names = move || {
         shares.with(|(tokens, rows)| {
-            let first = |row: &Vec<f64>| row.first().copied().unwrap_or_default();
+            let share = |row: &Vec<f64>| if last { row.last() } else { row.first() }.copied().unwrap_or_default();
             let mut above = 0.0;
             let mut names = Vec::new();
-            for (token, share) in tokens.iter().zip(rows.iter().map(first)) {
+            for (token, share) in tokens.iter().zip(rows.iter().map(share)) {
                 if share >= NAMED {
                     let name = match token {
                         Some(token) => visible(&session.host.word(*token)),
@@ -131,7 +132,12 @@ fn Names(shares: Memo<Rows>) -> impl IntoView {
             names
         })
     };
-    view! { <div class="flow-names" aria-hidden="true">{names}</div> }
+    // Of the drawing's width: what lies right of the last column's left edge, and what lies between two columns.
+    let column = WIDTH / Step::ALL.len() as f64;
+    let beside = (column + Segment::WIDTH) / 2.0 / WIDTH;
+    let between = (column - Segment::WIDTH) / WIDTH;
+    let style = format!("--beside: {beside:.4}; --between: {between:.4}");
+    view! { <div class="flow-names" class:last=last style=style aria-hidden="true">{names}</div> }
 }
 
 /// The way of the token under the pointer, in words.

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 
 use super::session::use_session;
 use crate::app::format;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 use crate::app::lab::percent;
 
 #[component]
@@ -16,7 +16,10 @@ pub fn Summary() -> impl IntoView {
         move || session.answered.with(|answered| read(&answered.as_ref()?.found))
     };
     let whole = of(|found| Some(format::group(u64::from(found.vocab_size))));
-    let before = of(|found| Some(bits(found.stages.first()?.entropy)));
+    let entropy = move |read: fn(&Distribution) -> Option<f64>| {
+        move || session.answered.with(|answered| Some(bits(i18n, read(&answered.as_ref()?.found)?)))
+    };
+    let before = entropy(|found| Some(found.stages.first()?.entropy));
     let timed = move || {
         session.answered.with(|answered| {
             let found = &answered.as_ref()?.found;
@@ -44,7 +47,7 @@ pub fn Summary() -> impl IntoView {
             </div>
             <div>
                 <dt>{t!(i18n, sampling.entropy)}</dt>
-                <dd id="sampling-entropy">{of(|found| Some(bits(found.stages.last()?.entropy)))}</dd>
+                <dd id="sampling-entropy">{entropy(|found| Some(found.stages.last()?.entropy))}</dd>
                 <dd class="hint">
                     {move || t_string!(i18n, sampling.entropy_hint, before = before().unwrap_or_default())}
                 </dd>
@@ -57,7 +60,7 @@ pub fn Summary() -> impl IntoView {
     }
 }
 
-/// `2.31 bit`
-pub fn bits(entropy: f64) -> String {
-    format!("{entropy:.2} bit")
+/// `2.31 bit`, in the language's own word.
+pub fn bits(i18n: I18nContext<Locale>, entropy: f64) -> String {
+    t_string!(i18n, sampling.bits, count = format!("{entropy:.2}"))
 }

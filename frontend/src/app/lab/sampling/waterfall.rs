@@ -100,7 +100,7 @@ fn Head(step: Step) -> impl IntoView {
             sampling.head_title,
             kept = kept,
             removed = percent(stage.removed),
-            entropy = bits(stage.entropy)
+            entropy = bits(i18n, stage.entropy)
         ))
     };
     view! {

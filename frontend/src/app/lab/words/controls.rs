@@ -4,6 +4,7 @@
 use leptos::prelude::*;
 
 use super::address::fits;
+use super::bring::Bring;
 use super::export;
 use super::session::{kept, use_session};
 use crate::app::components::field::CheckField;
@@ -31,9 +32,15 @@ pub fn Controls() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let cut = move |(whole, kept)| t_string!(i18n, words.cut_text, whole = whole, kept = kept);
-    let without_text = move |()| {
-        let long = session.text.with(|text| !fits(text));
-        long.then(|| t_string!(i18n, words.copied_without_text).to_owned())
+    let missing = move |()| {
+        let too_long = session.text.with(|text| !fits(text));
+        let words = match (too_long, session.shows_lesson()) {
+            (true, true) => t_string!(i18n, words.copied_without_both),
+            (true, false) => t_string!(i18n, words.copied_without_text),
+            (false, true) => t_string!(i18n, words.copied_without_learned),
+            (false, false) => return None,
+        };
+        Some(words.to_owned())
     };
     view! {
         <section class="lab-controls words-controls card">
@@ -61,12 +68,11 @@ pub fn Controls() -> impl IntoView {
                 <Lengths/>
                 <Share
                     place="/lab/tokenizer"
-                    pairs=move |()| session.address().pairs()
+                    pairs=move |()| session.link().pairs()
                     name="hearth-tokens"
                     export=move |()| serde_json::to_string_pretty(&export::state(session)).ok()
                     reset=move |()| session.reset()
-                    missing=Callback::new(without_text)
-                    words_only=true
+                    missing=Callback::new(missing)
                     rehearsal=session.rehearsal
                 />
             </div>
@@ -74,7 +80,7 @@ pub fn Controls() -> impl IntoView {
     }
 }
 
-/// Every model of the server has a vocabulary; the learned ones stand beside them.
+/// Every model of the server has a vocabulary; those from files and the learned ones stand beside them.
 #[component]
 fn Vocabularies() -> impl IntoView {
     let i18n = use_i18n();
@@ -86,8 +92,9 @@ fn Vocabularies() -> impl IntoView {
             .into_iter()
             .filter(|model| model.hearth.files.iter().any(|file| has_words(&file.name)))
             .map(|model| model.id);
+        let brought = session.brought.with(|all| all.iter().map(|model| model.id.clone()).collect::<Vec<_>>());
         let lessons = session.lessons.with(|all| all.iter().map(|lesson| lesson.name.clone()).collect::<Vec<_>>());
-        models.chain(lessons).collect::<Vec<String>>()
+        models.chain(brought).chain(lessons).collect::<Vec<String>>()
     });
     view! {
         <fieldset class="words-vocabularies">
@@ -106,6 +113,7 @@ fn Vocabularies() -> impl IntoView {
                     }
                 }}
             </p>
+            <Bring/>
         </fieldset>
     }
 }

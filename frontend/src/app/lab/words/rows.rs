@@ -26,7 +26,7 @@ pub fn Rows() -> impl IntoView {
         session.rows.with(counts)
     });
     view! {
-        <section class="words-rows" aria-labelledby="words-rows-title">
+        <section class="words-rows" aria-labelledby="words-rows-title" data-picture="whole">
             <div class="section-head">
                 <h2 id="words-rows-title">{t!(i18n, words.rows_title)}</h2>
                 <p class="hint">{t!(i18n, words.rows_help)}</p>

@@ -5,7 +5,7 @@ use std::{cell::Cell, rc::Rc};
 
 use gloo::timers::future::TimeoutFuture;
 use hearth_shared::lab::{
-    LabError, Progress, Reply, Request, Stage,
+    LabError, LabModel, Progress, Reply, Request, Stage,
     words::{Ask, Cost, Cut, Found, Learned, MOST_CHARACTERS, Size, Trail, Vocabulary, beginning},
 };
 use leptos::prelude::*;
@@ -16,7 +16,7 @@ use super::super::engine::{Life, engine};
 use super::super::host::lab_model;
 use super::super::{keep, rehearsal};
 use super::address::{Address, FIRST_SIZE};
-use super::export;
+use super::{bring, export};
 use crate::app::address;
 use crate::app::store::{NANO, Store, use_store};
 
@@ -99,7 +99,7 @@ pub struct Lesson {
 pub struct Session {
     pub text: RwSignal<String>,
     pub special: RwSignal<bool>,
-    /// Names of the vocabularies side by side: models, and lessons.
+    /// Names of the vocabularies side by side: models, files, and lessons.
     pub chosen: RwSignal<Vec<String>>,
     pub stepped: RwSignal<Option<String>>,
     /// None is the last.
@@ -107,6 +107,8 @@ pub struct Session {
     pub size: RwSignal<f64>,
     pub texts: RwSignal<Texts>,
     pub lessons: RwSignal<Vec<Lesson>>,
+    /// Vocabularies from files, each as a model of which nothing else is there.
+    pub brought: RwSignal<Vec<LabModel>>,
     pub status: RwSignal<Status>,
     pub length: RwSignal<Size>,
     pub rows: RwSignal<Vec<Row>>,
@@ -144,6 +146,7 @@ pub fn provide(first_text: &str) -> Session {
         size: RwSignal::new(f64::from(address.size)),
         texts: RwSignal::new(address.texts),
         lessons: RwSignal::new(keep::load(LESSONS)),
+        brought: RwSignal::new(Vec::new()),
         status: RwSignal::new(Status::Waiting),
         length: RwSignal::new(Size::default()),
         rows: RwSignal::new(Vec::new()),
@@ -225,6 +228,21 @@ impl Session {
         self.step.set(None);
     }
 
+    /// Puts a file's vocabulary beside the others, under a name that none of them has.
+    pub fn bring(&self, model: LabModel) {
+        let Some(brought) = self.brought.try_get_untracked() else {
+            // The lab was left meanwhile.
+            return;
+        };
+        let name = bring::free(&model.id, |name| {
+            brought.iter().any(|other| other.id == name)
+                || self.lessons.with_untracked(|all| all.iter().any(|lesson| lesson.name == name))
+                || untrack(|| self.store.model(name)).is_some()
+        });
+        self.brought.update(|all| all.push(LabModel { id: name.clone(), ..model }));
+        self.chosen.update(|chosen| chosen.push(name));
+    }
+
     pub fn forget(&self, name: &str) {
         self.lessons.update(|lessons| lessons.retain(|lesson| lesson.name != name));
         self.chosen.update(|chosen| chosen.retain(|known| known != name));
@@ -262,10 +280,12 @@ impl Session {
         let lesson = self
             .lessons
             .with(|all| all.iter().find(|lesson| lesson.name == name).map(|lesson| lesson.learned.json.clone()));
-        match lesson {
-            Some(json) => Some(Vocabulary::Learned { json }),
-            None => self.store.model(name).map(|model| Vocabulary::Model { model: lab_model(model) }),
+        if let Some(json) = lesson {
+            return Some(Vocabulary::Learned { json });
         }
+        let brought = self.brought.with(|all| all.iter().find(|model| model.id == name).cloned());
+        let model = brought.or_else(|| self.store.model(name).map(lab_model));
+        model.map(|model| Vocabulary::Model { model })
     }
 
     fn question(&self) -> Question {
@@ -401,9 +421,11 @@ impl Session {
 
     /// What a link carries.
     pub fn address(&self) -> Address {
-        let lessons: Vec<String> = self.lessons.with(|all| all.iter().map(|lesson| lesson.name.clone()).collect());
+        // No link has what is only in this tab.
+        let mut own: Vec<String> = self.lessons.with(|all| all.iter().map(|lesson| lesson.name.clone()).collect());
+        self.brought.with(|all| own.extend(all.iter().map(|model| model.id.clone())));
         let mut vocabularies = self.chosen.get();
-        vocabularies.retain(|name| !lessons.contains(name));
+        vocabularies.retain(|name| !own.contains(name));
         if vocabularies == [NANO] {
             vocabularies.clear();
         }
@@ -412,11 +434,21 @@ impl Session {
             text: self.first_text.with_value(|first| *first != text).then_some(text),
             vocabularies,
             special: self.special.get(),
-            stepped: self.stepped.get().filter(|name| !lessons.contains(name)),
+            stepped: self.stepped.get().filter(|name| !own.contains(name)),
             step: self.step.get(),
             size: self.size.get() as u32,
             texts: self.texts.get(),
         }
+    }
+
+    /// What a link says: the text in any case, for the first one depends on the reader's language.
+    pub fn link(&self) -> Address {
+        Address { text: Some(self.text.get()), ..self.address() }
+    }
+
+    /// Whether a learned vocabulary is shown, which no link can carry.
+    pub fn shows_lesson(&self) -> bool {
+        self.lessons.with(|all| self.chosen.with(|chosen| all.iter().any(|lesson| chosen.contains(&lesson.name))))
     }
 
     fn keep_address(self) {
