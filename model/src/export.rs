@@ -26,7 +26,7 @@ const TOKENS: (usize, usize) = (256, 512);
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A directory as transformers reads it; low-rank and (IA)³ adapters are merged into the weights.
+    /// A directory as transformers reads it, for what it has words for; low-rank and (IA)³ adapters are merged into the weights.
     HuggingFace(Precision),
     /// One file as llama.cpp reads it; the same is merged.
     Gguf(Packing),
@@ -145,6 +145,9 @@ pub fn export(bundle: &mut ModelBundle, order: &Order<'_>, on_stage: OnStage<'_>
     let out = order.out;
     let io = |error| ExportError::Io { path: out.to_owned(), error };
     let name = check(order)?;
+    if matches!(order.format, Format::HuggingFace(_)) {
+        bundle.config.to_hf().map_err(SaveError::from)?;
+    }
     let ids = tokens(bundle, order.text)?;
     let nll_source = mean_nll(bundle, &ids, &mut || on_stage(Stage::Scoring))?;
     if order.format != Format::Peft {

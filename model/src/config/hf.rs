@@ -141,27 +141,47 @@ impl ModelConfig {
     /// The same for transformers.
     ///
     /// # Errors
-    /// The first field that no model there has.
+    /// The first field that its family has no words for; of our own model type, the first that the family nearest to it has none for.
     pub fn to_hf(&self) -> Result<Value, ConfigError> {
-        let inexpressible = |field: &str, value: &Value| ConfigError::Inexpressible {
-            family: self.model_type.name(),
-            field: field.to_owned(),
-            value: value.to_string(),
-        };
         if self.model_type == Architecture::Hearth {
-            return Err(inexpressible("model_type", &json!("hearth")));
+            return Err(self.nearest_family());
         }
+        let (written, lost) = self.in_words()?;
+        match lost.into_iter().next() {
+            None => Ok(written),
+            Some((field, value)) => Err(self.inexpressible(field, &value)),
+        }
+    }
+
+    /// The family's words, and the fields that come back from them as something else.
+    fn in_words(&self) -> Result<(Value, Vec<(String, Value)>), ConfigError> {
         let config = self.canonical();
         let written = write::family(&config);
-        let back = read::family(&Fields(written.as_object().expect("made as one")), self.model_type);
+        let back = read::family(&Fields(written.as_object().expect("made as one")), self.model_type)?;
         let fields = |config: &Self| serde_json::to_value(config).expect("numbers, names and lists are JSON");
         // What the writer did not say is what the family has in its place.
-        let (ours, theirs) = (fields(&config), back.as_ref().map_or(Value::Null, fields));
-        let lost = ours.as_object().into_iter().flatten().find(|(field, value)| theirs.get(field) != Some(*value));
-        match (back, lost) {
-            (_, None) => Ok(written),
-            (Err(error), _) => Err(error),
-            (Ok(_), Some((field, value))) => Err(inexpressible(field, value)),
+        let (ours, theirs) = (fields(&config), fields(&back));
+        let ours = ours.as_object().into_iter().flatten();
+        let lost = ours.filter(|(field, value)| theirs.get(field) != Some(*value));
+        let lost = lost.map(|(field, value)| (field.clone(), value.clone())).collect();
+        Ok((written, lost))
+    }
+
+    fn inexpressible(&self, field: String, value: &Value) -> ConfigError {
+        ConfigError::Inexpressible { family: self.model_type.name(), field, value: value.to_string() }
+    }
+
+    /// Why this is no model of transformers: what the family that can say most of it cannot say.
+    fn nearest_family(&self) -> ConfigError {
+        let as_one = |&model_type: &Architecture| {
+            let config = Self { model_type, ..self.clone() };
+            let lost = config.in_words().ok()?.1;
+            Some((config, lost))
+        };
+        let nearest = Architecture::FAMILIES.iter().filter_map(as_one).min_by_key(|(_, lost)| lost.len());
+        match nearest.and_then(|(config, lost)| Some((config, lost.into_iter().next()?))) {
+            Some((config, (field, value))) => config.inexpressible(field, &value),
+            None => self.inexpressible("model_type".to_owned(), &json!("hearth")),
         }
     }
 
@@ -189,6 +209,22 @@ impl ModelConfig {
 }
 
 impl Architecture {
+    /// Those of transformers.
+    const FAMILIES: [Self; 12] = [
+        Self::Llama,
+        Self::Qwen2,
+        Self::Mistral,
+        Self::Gpt2,
+        Self::GptNeox,
+        Self::Gptj,
+        Self::Bloom,
+        Self::Mixtral,
+        Self::Qwen3,
+        Self::Gemma2,
+        Self::Phi3,
+        Self::Smollm3,
+    ];
+
     /// As `model_type` in `config.json`.
     pub fn name(self) -> String {
         serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()

@@ -156,6 +156,15 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let error = refused(&mut bundle, order(gguf, &out, None)).to_string();
     assert!(error.contains("layers.1.mlp.up_proj.weight") && error.contains("F16"), "{error}");
 
+    // A parallel block without biases is no model of transformers, whatever it is called.
+    let parallel = || tiny(ModelConfig::palm(260, 64, 2, 4, 300));
+    let folder = dir.path().join("palm");
+    let hf = order(Format::HuggingFace(Precision::F32), &folder, None);
+    let error = refused(&mut parallel(), hf).to_string();
+    let field = error.split('`').nth(3).unwrap();
+    let known = serde_json::to_value(parallel().config).unwrap();
+    assert!(field != "model_type" && known.get(field).is_some(), "{error}");
+
     let mut calls = 0;
     let mut stop = |stage| {
         calls += 1;

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
 use super::batches::MicroBatch;
-use super::loss::{self, Objective, Sums};
+use super::loss::{self, Losses, Objective, Sums};
 use super::run::tokens;
 use crate::compress::distill::Lesson;
 use crate::moe::Routing;
@@ -36,7 +36,7 @@ pub(super) fn pass(
     forward: &dyn Fn() -> Forward<'static>,
     weighed: &Weighed,
     collect: &mut dyn FnMut(&mut Gradients),
-) -> Sums {
+) -> Losses {
     let shape = [pass.rows, pass.time];
     let context = || Forward { segments: pass.segments.as_deref(), ..forward() };
     let plain = model.valid();
@@ -54,17 +54,17 @@ pub(super) fn pass(
     let mut stages = model.stages(shape, context());
     let taped = |x: Option<Tensor<3>>| x.map(|x| Tensor::<3>::from_inner(x).require_grad());
     let Some(x) = taped(kept.pop()) else {
-        return Sums::default();
+        return Losses::Known(Sums::default(), Vec::new());
     };
     let hidden = stages.last(x.clone());
     let (losses, surrogate) = loss::cross_entropy(model, hidden, pass, weighed.objective(), &weighed.weights);
     let Some(surrogate) = surrogate else {
-        return losses.read().0;
+        return losses;
     };
     let mut gradient = backward(surrogate, &x, collect);
     for layer in (0..model.layers.len()).rev() {
         let Some((x, dy)) = taped(kept.pop()).zip(gradient) else {
-            return losses.read().0;
+            return losses;
         };
         let mut routing = Routing::default();
         let y = stages.block(layer, x.clone(), Some(&mut routing), None);
@@ -80,7 +80,7 @@ pub(super) fn pass(
             collect(&mut (x * Tensor::from_inner(dy)).sum().backward());
         }
     }
-    losses.read().0
+    losses
 }
 
 /// The gradient of `x`; those of parameters go to `collect`.

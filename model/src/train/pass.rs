@@ -6,8 +6,9 @@ use burn::tensor::{Gradients, Tensor};
 use super::batches::MicroBatch;
 use super::checkpointed::{self, Weighed};
 use super::collected::Collected;
-use super::loss::{self, Sums};
+use super::loss::{self, Losses};
 use super::run::{ids, tokens};
+use super::threads;
 use crate::compress::distill::Teacher;
 use crate::moe::Routing;
 use crate::projection::DropoutKey;
@@ -47,7 +48,7 @@ impl Worker {
         Self { model, teacher, gradients }
     }
 
-    fn work(&mut self, pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Sums {
+    fn work(&mut self, pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Losses {
         let Self { model, teacher, gradients } = self;
         let teacher = teacher.as_ref().filter(|_| !pass.positions.is_empty());
         let lesson = teacher.map(|teacher| teacher.lesson(ids(pass), pass.segments.as_deref(), &pass.positions));
@@ -67,22 +68,21 @@ impl Worker {
         if let Some(scalar) = surrogate.into_iter().chain(balance).reduce(|a, b| a + b) {
             collect(&mut scalar.backward());
         }
-        losses.read().0
+        losses
     }
 }
 
-/// Forward and backward over one micro-batch.
-pub(super) fn pass(workers: &mut [Worker; 2], pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Sums {
+/// Forward and backward over one micro-batch. Its losses are still to be read, so that a GPU need not be waited for before the next one.
+pub(super) fn pass(workers: &mut [Worker; 2], pass: &MicroBatch, weighed: &Weighed, setting: Setting) -> Vec<Losses> {
     let [first, second] = workers;
     let halves = is_divisible(&first.model, setting).then(|| pass.halves()).flatten();
     let Some([one, two]) = halves else {
-        return first.work(pass, weighed, setting);
+        return vec![first.work(pass, weighed, setting)];
     };
     let (front, back) = weighed.weights.split_at(one.positions.len());
     let [front, back] = [front, back].map(|weights| Weighed { weights: weights.to_vec(), ..weighed.clone() });
-    let (mut sums, others) = rayon::join(|| first.work(&one, &front, setting), || second.work(&two, &back, setting));
-    sums.add(others);
-    sums
+    let (first, second) = threads::join(|| first.work(&one, &front, setting), || second.work(&two, &back, setting));
+    vec![first, second]
 }
 
 /// Experts share a capacity, and number formats a scale, among all rows of a pass.

@@ -3,13 +3,11 @@
 //! (same build, machine and thread count).
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hearth_shared::spec::{SpecError, TrainSpec};
 use hearth_shared::text::counted;
-use rayon::prelude::*;
 
 use super::TrainError;
 use super::average::Average;
@@ -24,6 +22,7 @@ use super::preference::Preference;
 use super::scaler::LossScale;
 use super::schedule::Schedule;
 use super::source::Source;
+use super::threads;
 use super::watch::Watch;
 use crate::compress::distill::Teacher;
 use crate::projection::{ParamMut, ParamRef, floats, is_adapter};
@@ -241,25 +240,13 @@ impl Run {
     }
 
     /// Number of the data's step that comes next.
-    fn position(&self) -> u64 {
+    pub(super) fn position(&self) -> u64 {
         self.progress.step + self.progress.skipped
     }
 
     /// Leaves out the examples of the next step.
     pub fn skip(&mut self) {
         self.progress.skipped += 1;
-    }
-
-    /// Goes back to a checkpoint of this run and leaves out all examples since then, those of the next step included
-    /// (Chowdhery 2022, section 5.1).
-    ///
-    /// # Errors
-    /// As [`Self::resume`].
-    pub fn roll_back(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
-        let next = self.position() + 1;
-        self.restore(checkpoint)?;
-        self.progress.skipped = next - self.progress.step;
-        Ok(())
     }
 
     /// The model without a tape: for evaluation, sampling and export. Its weights are the averaged ones where the run
@@ -276,6 +263,7 @@ impl Run {
         model
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn model_mut(&mut self) -> &mut Transformer {
         &mut self.model
     }
@@ -348,7 +336,7 @@ impl Run {
             self.preference.as_ref().map(|preference| preference.judge(&sequences, &self.losses(passes, setting)));
         let twin = on_tape(self.model.valid(), frozen_layers);
         let mut workers = [self.model.clone(), twin].map(|model| Worker::new(model, self.teacher.clone(), self.there));
-        let mut sums = Sums::default();
+        let mut losses = Vec::new();
         for pass in passes {
             let weights = match &judged {
                 None => vec![one as f32; pass.positions.len()],
@@ -357,7 +345,7 @@ impl Run {
                 }
             };
             let weighed = self.weighed(weights, one * pass.positions.len() as f64);
-            sums.add(pass::pass(&mut workers, pass, &weighed, setting));
+            losses.extend(pass::pass(&mut workers, pass, &weighed, setting));
         }
         let [mut gradients, others] = workers.map(|worker| worker.gradients);
         gradients.merge(others);
@@ -365,6 +353,9 @@ impl Run {
         let counts: Vec<usize> = self.trained().into_iter().map(|(_, param)| param.shape().iter().product()).collect();
         let back = self.loss_scale.map(|_| (1.0 / scale) as f32);
         gradients.finish(&counts, back, &self.model.device().inner());
+        // Only now: until here a GPU was given one pass after the other.
+        let mut sums = Sums::default();
+        losses.into_iter().for_each(|losses| sums.add(losses.read().0));
         let mut mean = sums.mean();
         if let Some(judged) = judged {
             (mean.loss, mean.accuracy) = (judged.loss, judged.accuracy);
@@ -414,7 +405,7 @@ impl Run {
             .map(|((path, param), gradient)| (self.slots.remove(&path).unwrap_or_default(), path, param, gradient))
             .collect();
         let optimizer = &self.optimizer;
-        moved.par_iter_mut().for_each(|(slots, path, param, gradient)| {
+        threads::each(&mut moved, |(slots, path, param, gradient)| {
             move_numbers(optimizer, (path.as_str(), param), gradient, slots, (lr, gradient_scale, step));
         });
         for (slots, path, param, _) in moved {

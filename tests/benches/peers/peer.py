@@ -56,7 +56,7 @@ class Peer:
             import peft
 
             self.model = peft.PeftModel.from_pretrained(self.model, adapter, is_trainable=True).train()
-            name = f"PEFT {peft.__version__}"
+            name = f"PEFT {peft.__version__} on {name}"
         self.device = device
         self.model.to(device)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
