@@ -199,7 +199,7 @@ pub fn sheet(device: &Device, flops: f64, bandwidth: f64) -> DeviceSheet {
     let own = if info.kind == DeviceKind::Cpu { None } else { info.memory_total };
     let memory = own.or(system::memory().total).or(info.memory_total).unwrap_or(0);
     let sheet = DeviceSheet::measured(&info.name, memory as f64, flops, bandwidth);
-    DeviceSheet { cpu: info.kind == DeviceKind::Cpu, cuda: info.kind == DeviceKind::Cuda, ..sheet }
+    DeviceSheet { cpu: info.kind == DeviceKind::Cpu, own_bf16: info.kind == DeviceKind::Cuda, ..sheet }
 }
 
 /// What a request becomes.

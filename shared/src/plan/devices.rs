@@ -23,9 +23,9 @@ pub struct DeviceSheet {
     pub link: f64,
     /// Narrow formats are emulated in f32, which takes more of time and memory.
     pub cpu: bool,
-    /// Trained on through CUDA, where products in bf16 are the device's own.
+    /// Products in bf16 are its own, and `auto` takes them: trained on through CUDA.
     #[serde(default)]
-    pub cuda: bool,
+    pub own_bf16: bool,
 }
 
 impl DeviceSheet {
@@ -41,7 +41,7 @@ impl DeviceSheet {
     /// What the engine makes of `auto` here: bf16 through CUDA, else f32.
     pub fn precision(&self, asked: Precision) -> Precision {
         match asked {
-            Precision::Auto if self.cuda => Precision::Bf16,
+            Precision::Auto if self.own_bf16 => Precision::Bf16,
             Precision::Auto => Precision::F32,
             asked => asked,
         }
@@ -59,7 +59,7 @@ impl DeviceSheet {
             fp8: flops,
             link: 1.25e9,
             cpu: true,
-            cuda: false,
+            own_bf16: false,
         }
     }
 }
@@ -91,7 +91,7 @@ pub fn sheets() -> Vec<DeviceSheet> {
         fp8: fp8 * 1e12,
         link: link * 1e9,
         cpu: name.starts_with("CPU"),
-        cuda: !["CPU", "Apple"].iter().any(|other| name.starts_with(other)),
+        own_bf16: !["CPU", "Apple"].iter().any(|other| name.starts_with(other)),
     };
     SHEETS.iter().map(sheet).collect()
 }
@@ -112,6 +112,6 @@ mod tests {
         assert_eq!([&apple, &cpu].map(|sheet| sheet.precision(Precision::Auto)), [Precision::F32; 2]);
         assert_eq!(card.precision(Precision::F32), Precision::F32);
         assert_eq!((card.peak(Precision::Auto), card.peak(Precision::F32)), (card.half, card.f32));
-        assert!(!DeviceSheet::measured("this", 1.0, 1.0, 1.0).cuda);
+        assert!(!DeviceSheet::measured("this", 1.0, 1.0, 1.0).own_bf16);
     }
 }

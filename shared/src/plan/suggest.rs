@@ -59,7 +59,7 @@ impl ModelShape {
     /// The same for one of the devices of a layout.
     pub fn fit_on(&self, spec: &TrainSpec, available: u64, place: Place<'_>) -> Option<Suggestion> {
         let leaner = match (place.native, place.device.precision(spec.precision)) {
-            (true, Precision::F32) if place.device.cuda => Some(Precision::Bf16),
+            (true, Precision::F32) if place.device.own_bf16 => Some(Precision::Bf16),
             (false, precision) if emulated(precision) => Some(Precision::F32),
             _ => None,
         };
