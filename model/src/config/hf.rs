@@ -457,7 +457,7 @@ mod tests {
             ("logit_softcap", ModelConfig { logit_softcap: Some(30.0), ..llama.clone() }),
             ("output_bias", ModelConfig { attention_bias: true, ..llama.clone() }),
             ("dropout", ModelConfig { dropout: Dropout { residual: 0.1, ..Dropout::default() }, ..llama.clone() }),
-            ("model_type", ModelConfig::palm(100, 32, 2, 4, 64)),
+            ("norm", ModelConfig::palm(100, 32, 2, 4, 64)),
         ];
         for (field, config) in cases {
             let error = config.to_hf().err().map(|e| e.to_string()).unwrap_or_default();
