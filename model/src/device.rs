@@ -197,7 +197,7 @@ fn product_speed(device: &Device, format: burn::tensor::FloatDType) -> Option<f6
     let rate = |size: usize, seconds: f64| 2.0 * (size as f64).powi(3) / seconds;
     let [small, large] = [1024, 8192];
     let seconds = product_seconds(device, format, small)?;
-    if seconds >= LEAST_SECONDS {
+    if is_cpu(device) || seconds >= LEAST_SECONDS {
         return Some(rate(small, seconds));
     }
     Some(rate(large, product_seconds(device, format, large)?))

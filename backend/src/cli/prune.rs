@@ -10,7 +10,7 @@ use clap::Args;
 use futures::executor::block_on;
 use hearth_model::bundle::{LoadError, ModelBundle};
 use hearth_model::compress::inputs::InputNorms;
-use hearth_model::compress::prune::{Pruned, mean_loss, prune};
+use hearth_model::compress::prune::{Pruned, check, mean_loss, prune};
 use hearth_model::data::texts::{Place, Split, Texts};
 use hearth_model::export::{Format, Order, TEXT, export};
 use hearth_model::tokenizer::{Special, Tokenizer};
@@ -98,6 +98,12 @@ fn work(
         let nearest = length.clamp(1, context);
         bail!("--length: {length} is not between 1 and {context}, the model's context; nearest is {nearest}");
     }
+    check(&bundle.transformer, spec)?;
+    let mut written = bundle.config.clone();
+    if spec.pattern == PrunePattern::Units {
+        written.ffn_dim -= spec.count(written.ffn_dim);
+    }
+    written.to_hf()?;
     let [seen, unseen] = windows(&bundle.tokenizer, arguments)?;
     let before = loss(&bundle.transformer, &unseen, "Loss before", watch)?;
     let norms = match spec.score {

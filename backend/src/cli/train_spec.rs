@@ -2,12 +2,12 @@
 //! `events.jsonl`, and the most of them to the terminal.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use hearth_model::data::shards::Index;
+use hearth_model::bundle::ModelHead;
+use hearth_model::data::shards::{Index, Shards};
 use hearth_model::data::texts::Texts;
 use hearth_model::device;
 use hearth_shared::api::fine_tuning::JobError;
@@ -21,7 +21,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::progress::{Progress, bytes_style};
+use super::progress::{Progress, bytes_style, interrupted};
 use crate::config::Config;
 use crate::db::Db;
 use crate::jobs::child::{self, EventLog, Order, Outcome};
@@ -102,7 +102,7 @@ pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
     let here = path.parent().unwrap_or(Path::new("."));
     let runtime = super::runtime()?;
     let spec = match file {
-        SpecFile::Pretrain(file) => pretrain(config, &runtime, here, file)?,
+        SpecFile::Pretrain(file) => pretrain(config, &runtime, (here, out), file)?,
         SpecFile::FineTune(file) => tune(config, &runtime, here, file)?,
     };
     run(&runtime, &spec, out)
@@ -126,7 +126,12 @@ fn text_of(here: &Path, path: &Path) -> Result<String> {
     Ok(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?.to_owned())
 }
 
-fn pretrain(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: PretrainFile) -> Result<WorkSpec> {
+fn pretrain(
+    config: &Config,
+    runtime: &tokio::runtime::Runtime,
+    (here, out): (&Path, &Path),
+    file: PretrainFile,
+) -> Result<WorkSpec> {
     file.spec.validate()?;
     if file.shards.is_some() != file.training_files.is_empty() {
         bail!("training_files: name texts here, or a folder of token ids as `shards`, and not both");
@@ -137,6 +142,11 @@ fn pretrain(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, fil
         TokenizerSpec::Model(name) => Some(runtime.block_on(weights(config, here, name))?),
     };
     let teacher = file.distill.map(|distill| distill.found(config, runtime, here)).transpose()?;
+    if teacher.is_some() && tokenizer_path.is_none() {
+        bail!(
+            "distill: a vocabulary learned here is not the teacher's: take its own, `[tokenizer]` and `model = \"…\"`"
+        );
+    }
     let job = PretrainJob {
         teacher,
         shards: file.shards.as_deref().map(|path| text_of(here, path)).transpose()?,
@@ -146,7 +156,9 @@ fn pretrain(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, fil
         seed: file.seed,
         spec: file.spec,
     };
-    let index = engine::pretrain::check_shards(&job)?;
+    // Whoever goes on has cut the texts already.
+    let kept = || Some(Shards::open(&out.join("shards")).ok()?.index().clone());
+    let index = engine::pretrain::check_shards(&job)?.or_else(kept);
     refuse_impossible(config, &job, index.as_ref())?;
     Ok(WorkSpec::Pretrain(job))
 }
@@ -168,14 +180,21 @@ fn refuse_impossible(config: &Config, job: &PretrainJob, shards: Option<&Index>)
     let vocab_size = plans::vocab_size(&spec.tokenizer, job.tokenizer_path.as_deref().map(Path::new));
     let shape = plans::new_shape(spec, vocab_size.context("tokenizer")?)?;
     let facts = TextFacts { tokens, parameters: shape.parameters };
-    plans::pretrain(spec, &shape, &facts, &machine(config), 0).map_err(said)?;
+    plans::pretrain(spec, &shape, &facts, &machine(config, job.teacher.as_ref())?, 0).map_err(said)?;
     Ok(())
 }
 
-/// This one, with the memory that is free: the run starts at once.
-fn machine(config: &Config) -> Machine {
-    let room = config.max_job_bytes.into_iter().chain(system::memory().available).min();
-    Machine::untimed(&device::best(), room)
+/// This one, with the memory that is free, for the run starts at once, less what a teacher's weights take. A card's own memory is not
+/// known.
+fn machine(config: &Config, teacher: Option<&TeacherJob>) -> Result<Machine> {
+    let Machine { sheet, .. } = Machine::untimed(&device::best(), None);
+    let host = system::memory().available.filter(|_| sheet.cpu);
+    let room = config.max_job_bytes.into_iter().chain(host).min();
+    let beside = match teacher {
+        None => 0,
+        Some(teacher) => 4 * ModelHead::load(Path::new(&teacher.path)).context("distill.teacher")?.config.parameters(),
+    };
+    Ok(Machine { sheet, room: room.map(|room| room.saturating_sub(beside)) })
 }
 
 fn said(error: JobError) -> anyhow::Error {
@@ -203,8 +222,8 @@ fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: T
         validation: validation_file.as_ref().map(|file| eye.report(Path::new(file), length)).transpose()?,
         shape: eye.shape(),
     };
-    let train = found.decide(&spec, eye.context(), &machine(config)).map_err(said)?;
     let teacher = file.distill.map(|distill| distill.found(config, runtime, here)).transpose()?;
+    let train = found.decide(&spec, eye.context(), &machine(config, teacher.as_ref())?).map_err(said)?;
     if teacher.is_some() && train.dpo_beta.is_some() {
         bail!("distill: a teacher has no say in preferences: leave it out");
     }
@@ -240,19 +259,18 @@ fn run(runtime: &tokio::runtime::Runtime, spec: &WorkSpec, out: &Path) -> Result
     let kept = out.join("spec.json");
     let json = serde_json::to_vec_pretty(spec)?;
     match std::fs::read(&kept) {
-        Ok(earlier) if earlier != json => {
+        // What is new in a spec since then has its default.
+        Ok(earlier) if earlier != json && serde_json::from_slice::<WorkSpec>(&earlier).ok().as_ref() != Some(spec) => {
             bail!("{} holds a run of another spec: name another folder, or remove it", out.display())
         }
         Ok(_) => {}
         Err(_) => std::fs::write(&kept, &json).with_context(|| format!("cannot write {}", kept.display()))?,
     }
     let _lock = child::lock(out)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    runtime.spawn(async move {
-        let _ = tokio::signal::ctrl_c().await;
-        flag.store(true, Ordering::Relaxed);
-    });
+    let stop = {
+        let _inside = runtime.enter();
+        interrupted()
+    };
     // Sets apart the sentences of this attempt from those of earlier ones.
     let mut log = EventLog::open(out, crate::ids::now() as u32)?;
     let mut screen = Screen::new()?;

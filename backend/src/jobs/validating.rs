@@ -56,7 +56,10 @@ impl Jobs {
                 plan.flops = plan.total_steps.map(|steps| steps as f64 * planned.step_flops);
                 plan.seconds =
                     plan.total_steps.zip(planned.step_seconds).map(|(steps, seconds)| steps as f64 * seconds);
-                plan.warnings.extend(plans::free_memory_warning(plan.memory_available, &planned.memory));
+                plan.warnings.extend(plans::free_memory_warning(
+                    plan.memory_available.filter(|_| machine.sheet.cpu),
+                    &planned.memory,
+                ));
                 plan.spec = Some(spec);
             }
             Err(error) => {
@@ -118,6 +121,8 @@ impl Jobs {
     /// Where a job would run. Its speed is measured when first asked for.
     pub(super) async fn machine(&self) -> Machine {
         match self.0.serving.sheet().await {
+            // A card has memory of its own, which is not known.
+            Ok(sheet) if !sheet.cpu => Machine { sheet, room: self.0.most_memory },
             Ok(sheet) => Machine { sheet, room: self.room() },
             // The server is stopping.
             Err(_) => Machine::untimed(&device::cpu(), self.room()),

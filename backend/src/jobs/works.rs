@@ -193,7 +193,8 @@ impl Jobs {
                 plan.flops = Some(steps as f64 * planned.step_flops);
                 plan.seconds = planned.step_seconds.map(|seconds| steps as f64 * seconds);
                 plan.memory = Some(planned.memory);
-                plan.warnings.extend(plans::free_memory_warning(available, &planned.memory));
+                plan.warnings
+                    .extend(plans::free_memory_warning(available.filter(|_| machine.sheet.cpu), &planned.memory));
                 plan.spec = Some(spec);
             }
             Err(error) => {

@@ -17,21 +17,23 @@ use crate::transformer::{Forward, Transformer};
 pub struct Teacher {
     model: Transformer,
     spec: DistillSpec,
+    /// Tokens of the student. What the teacher has behind them fills its matrix up and is no token.
+    vocab_size: usize,
 }
 
 impl Teacher {
     /// # Errors
-    /// A spec outside its bounds, or a teacher of another vocabulary than the student's: their probabilities are of other tokens.
+    /// A spec outside its bounds, or a teacher that does not know all of the student's tokens. Whether those are the same is the caller's to see.
     pub fn new(model: Transformer, spec: DistillSpec, student: &ModelConfig) -> Result<Self, SpecError> {
         spec.validate().map_err(|error| error.within("distill"))?;
         let (theirs, ours) = (model.config().vocab_size, student.vocab_size);
-        if theirs != ours {
+        if theirs < ours {
             let message = format!(
                 "it has a vocabulary of {theirs}, the student one of {ours}: take a teacher with the student's tokenizer"
             );
             return Err(SpecError::new("distill.teacher", message));
         }
-        Ok(Self { model, spec })
+        Ok(Self { model, spec, vocab_size: ours })
     }
 
     pub fn spec(&self) -> DistillSpec {
@@ -76,7 +78,7 @@ impl Lesson {
     /// The teacher's logits, `[n, V]`.
     fn logits(&self, rows: Range<usize>) -> Tensor<2> {
         let part = self.hidden.clone().narrow(0, rows.start, rows.len()); // [n, D]
-        self.teacher.model.logits(part.unsqueeze()).squeeze_dim::<2>(0)
+        self.teacher.model.logits(part.unsqueeze()).squeeze_dim::<2>(0).narrow(1, 0, self.teacher.vocab_size)
     }
 }
 
@@ -130,6 +132,20 @@ mod tests {
                 assert!(furthest < 1e-5, "{spec:?} {rows:?}: {furthest}");
             }
         }
+    }
+
+    /// Rows that only fill the teacher's matrix up take nothing of its tokens' probability.
+    #[test]
+    fn what_fills_a_teachers_matrix_up_is_no_token() {
+        let spec = DistillSpec::default();
+        let padded = teacher(spec).unwrap().model;
+        let student = ModelConfig { vocab_size: VOCAB - 4, ..padded.config().clone() };
+        let lesson = Teacher::new(padded, spec, &student).unwrap();
+        let lesson = lesson.lesson(TensorData::new(vec![3_i32, 1], [1, 2]), None, &[0, 1]);
+        let logits = lesson.logits(0..2);
+        assert_eq!(logits.dims(), [2, VOCAB - 4]);
+        let sum = activation::softmax(logits, 1).sum_dim(1);
+        assert!(floats(sum.into_data()).iter().all(|sum| (sum - 1.0).abs() < 1e-6));
     }
 
     #[test]

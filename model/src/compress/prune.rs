@@ -74,7 +74,7 @@ pub enum PruneError {
 /// # Errors
 /// The spec is out of bounds or doesn't go with this model, or the device was lost.
 pub async fn prune(model: &Transformer, spec: &PruneSpec, norms: Option<&InputNorms>) -> Result<Pruned, PruneError> {
-    spec.validate()?;
+    check(model, spec)?;
     let mut copy = bare(model)?;
     let norms = match spec.score {
         PruneScore::Magnitude => None,
@@ -86,11 +86,6 @@ pub async fn prune(model: &Transformer, spec: &PruneSpec, norms: Option<&InputNo
     let mut matrices = Vec::new();
     for (at, (path, projection)) in copy.projections_mut().into_iter().enumerate() {
         let (path, shape) = (path.to_string(), projection.shape());
-        if let PrunePattern::NOfM { m, .. } = spec.pattern
-            && !shape[1].is_multiple_of(m as usize)
-        {
-            return Err(PruneError::Groups { path, inputs: shape[1], group: m as usize });
-        }
         let read = projection.weight.val().into_data_async().await.map_err(|error| LookError::new(&error))?;
         let was = numbers(read)?;
         let norms = norms.map(|norms| norms.all()[at].as_slice());
@@ -101,17 +96,41 @@ pub async fn prune(model: &Transformer, spec: &PruneSpec, norms: Option<&InputNo
     Ok(Pruned { model: copy, matrices })
 }
 
-/// A copy of the model with dense projections.
+/// Refuses what needs no number to be refused.
 ///
 /// # Errors
-/// It has experts, or something is put on it.
-pub(super) fn bare(model: &Transformer) -> Result<Transformer, PruneError> {
+/// The spec is out of bounds, or the model has experts, something that is put on it, or inputs that fall into no groups.
+pub fn check(model: &Transformer, spec: &PruneSpec) -> Result<(), PruneError> {
+    spec.validate()?;
+    prunable(model)?;
+    let PrunePattern::NOfM { m, .. } = spec.pattern else {
+        return Ok(());
+    };
+    let (group, mut projections) = (m as usize, model.projections().into_iter());
+    let odd = projections.find(|(_, projection)| !projection.shape()[1].is_multiple_of(group));
+    odd.map_or(Ok(()), |(path, projection)| {
+        Err(PruneError::Groups { path: path.to_string(), inputs: projection.shape()[1], group })
+    })
+}
+
+/// # Errors
+/// The model has experts, or something is put on it.
+fn prunable(model: &Transformer) -> Result<(), PruneError> {
     if model.config().moe.is_some() {
         return Err(PruneError::Experts);
     }
     if let Some((path, _)) = model.params().into_iter().find(|(path, _)| is_adapter(path)) {
         return Err(PruneError::Adapted { path });
     }
+    Ok(())
+}
+
+/// A copy of the model with dense projections.
+///
+/// # Errors
+/// As [`prunable`].
+pub(super) fn bare(model: &Transformer) -> Result<Transformer, PruneError> {
+    prunable(model)?;
     let mut copy = model.clone();
     copy.projections_mut().into_iter().for_each(|(_, projection)| projection.unpack());
     Ok(copy)

@@ -284,21 +284,6 @@ mod tests {
         assert!(ModelConfig::from_json(&json!([])).is_err());
     }
 
-    const FAMILIES: [Architecture; 12] = [
-        Architecture::Llama,
-        Architecture::Qwen2,
-        Architecture::Mistral,
-        Architecture::Gpt2,
-        Architecture::GptNeox,
-        Architecture::Gptj,
-        Architecture::Bloom,
-        Architecture::Mixtral,
-        Architecture::Qwen3,
-        Architecture::Gemma2,
-        Architecture::Phi3,
-        Architecture::Smollm3,
-    ];
-
     /// What only some families have.
     #[derive(Clone, Debug)]
     struct Choices {
@@ -408,7 +393,7 @@ mod tests {
 
     prop_compose! {
         fn any_config()(
-            family in prop::sample::select(FAMILIES.to_vec()),
+            family in prop::sample::select(Architecture::FAMILIES.to_vec()),
             kv_heads in 1usize..5,
             group in 1usize..4,
             // A multiple of eight, so that half a head still has pairs to stretch.

@@ -124,7 +124,7 @@ fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<(), Tex
 }
 
 /// By its name; a file without an extension (an upload) by its first byte that is no space.
-fn is_jsonl(path: &Path) -> bool {
+pub fn is_jsonl(path: &Path) -> bool {
     match path.extension().and_then(|e| e.to_str()) {
         Some(extension) => matches!(extension, "jsonl" | "ndjson"),
         None => {

@@ -193,13 +193,19 @@ impl Run {
     /// Brings the model that `spec.distill` learns from.
     ///
     /// # Errors
-    /// The spec learns from none, or the teacher's vocabulary is another.
+    /// The spec learns from none, or the teacher lacks tokens of the model's or reads shorter rows.
     pub fn taught_by(mut self, teacher: Transformer) -> Result<Self, TrainError> {
         let Some(distill) = self.spec.distill else {
             return Err(
                 SpecError::new("distill", "the run has a teacher and does not say what to learn from it").into()
             );
         };
+        let (context, longest) = (teacher.context(), self.spec.max_length as usize);
+        if longest > context {
+            let message =
+                format!("it reads {context} tokens, and rows have up to {longest}: set `max_length` to {context}");
+            return Err(SpecError::new("distill.teacher", message).into());
+        }
         self.teacher = Some(Teacher::new(teacher, distill, self.model.config())?);
         Ok(self)
     }

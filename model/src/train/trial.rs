@@ -62,6 +62,9 @@ impl Trial {
             return Err(TrialError::Device);
         }
         let (voice, context) = (bundle.voice(), bundle.config.max_positions as u32);
+        let facts = DataFacts { examples: 1, tokens: 1, longest: 1, parameters: bundle.config.parameters(), context };
+        // What no data can help: values out of bounds, or a context that is full of virtual tokens.
+        trial::plan(asked, &facts).map_err(TrainError::from)?;
         let longest = trial::longest(asked, context);
         let Chosen { examples, left_out } = chosen(examples, &voice, longest as usize)?;
         if examples.is_empty() && left_out > 0 {
@@ -73,8 +76,7 @@ impl Trial {
             examples: (sequences.len() / each) as u64,
             tokens: sequences.iter().map(|sequence| sequence.ids.len() as u64).sum(),
             longest: sequences.iter().map(|sequence| sequence.ids.len() as u32).max().unwrap_or(0),
-            parameters: bundle.config.parameters(),
-            context,
+            ..facts
         };
         let spec = trial::plan(asked, &facts).map_err(TrainError::from)?;
         let question = examples.first().zip(sequences.first()).and_then(|((_, example), sequence)| {

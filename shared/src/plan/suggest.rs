@@ -50,13 +50,7 @@ pub struct Suggestion {
 const LEAST_LENGTH: u32 = 64;
 
 impl ModelShape {
-    /// The spec nearest to `spec` that fits into `available` bytes; none where even the smallest does not.
-    pub fn fit(&self, spec: &TrainSpec, available: u64) -> Option<Suggestion> {
-        let leaner = emulated(spec.precision).then_some(Precision::F32);
-        Room { available, memory: &|spec| self.memory(spec), leaner }.fit(spec)
-    }
-
-    /// The same for one of the devices of a layout.
+    /// The spec nearest to `spec` that fits into `available` bytes of one of the devices of a layout; none where even the smallest does not.
     pub fn fit_on(&self, spec: &TrainSpec, available: u64, place: Place<'_>) -> Option<Suggestion> {
         let leaner = match (place.native, place.device.precision(spec.precision)) {
             (true, Precision::F32) if place.device.own_bf16 => Some(Precision::Bf16),
@@ -195,8 +189,10 @@ mod tests {
         let shape = smollm2();
         let spec = TrainSpec { adapter: None, batch_size: 16, micro_batch_tokens: 16_384, ..TrainSpec::default() };
         let needed = shape.memory(&spec).total;
+        let cpu = sheet("CPU");
+        let fit = |spec: &TrainSpec, available| shape.fit_on(spec, available, Place::usual(&cpu, Layout::SINGLE));
         let changes = |available| {
-            let found = shape.fit(&spec, available)?;
+            let found = fit(&spec, available)?;
             assert!(found.memory.total <= available && found.memory == shape.memory(&found.spec));
             Some(found.changes)
         };
@@ -213,8 +209,8 @@ mod tests {
         assert!(packed.is_some_and(|list| list.contains(&Change::Nf4)), "{:?}", changes(500_000_000));
         assert_eq!(changes(50_000_000), None);
         let new = TrainSpec { objective: Objective::Documents, ..spec.clone() };
-        assert!(shape.fit(&new, least - 1).is_some_and(|found| found.spec.adapter.is_none()));
-        assert_eq!(shape.fit(&new, states / 2), None);
+        assert!(fit(&new, least - 1).is_some_and(|found| found.spec.adapter.is_none()));
+        assert_eq!(fit(&new, states / 2), None);
     }
     fn sheet(start: &str) -> DeviceSheet {
         let found = sheets().into_iter().find(|sheet| sheet.name.starts_with(start));

@@ -87,6 +87,8 @@ fn a_run_without_its_teacher_does_not_begin() {
     assert!(matches!(orphan.step(), Err(TrainError::Spec(error)) if error.field == "distill"));
     let untold = Run::new(&TrainSpec { distill: None, ..spec.clone() }, model(), examples(13), None).unwrap();
     assert!(matches!(untold.taught_by(teacher()), Err(TrainError::Spec(error)) if error.field == "distill"));
+    let long = Run::new(&TrainSpec { max_length: 128, ..spec.clone() }, model(), examples(13), None).unwrap();
+    assert!(matches!(long.taught_by(teacher()), Err(TrainError::Spec(error)) if error.field == "distill.teacher"));
     let refused = TrainSpec { dpo_beta: Some(0.1), ..spec }.validate().unwrap_err();
     assert_eq!(refused.field, "distill");
 }
