@@ -1,7 +1,6 @@
 //! `hearth data`: what texts hold, the good ones of them, and shards of token ids for pretraining.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use indicatif::ProgressBar;
 
 use super::data_clean::{CleanArguments, clean};
 use super::data_report::{ReportArguments, report};
-use super::progress::{Progress, bytes_style};
+use super::progress::{Progress, bytes_style, interrupted};
 use super::texts::{self, TextArguments};
 use crate::config::Config;
 
@@ -56,16 +55,14 @@ pub(super) async fn run(config: &Config, command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Tokenize(arguments) => {
             let tokenizer = texts::tokenizer(config, &arguments.tokenizer).await?;
-            let stopped = Arc::new(AtomicBool::new(false));
-            let flag = Arc::clone(&stopped);
-            tokio::spawn(async move {
-                let _ = tokio::signal::ctrl_c().await;
-                flag.store(true, Ordering::Relaxed);
-            });
+            let stopped = interrupted();
             tokio::task::block_in_place(|| tokenize(&arguments, &tokenizer, &stopped))
         }
         DataCommand::Report(arguments) => tokio::task::block_in_place(|| report(&arguments)),
-        DataCommand::Clean(arguments) => tokio::task::block_in_place(|| clean(&arguments)),
+        DataCommand::Clean(arguments) => {
+            let stopped = interrupted();
+            tokio::task::block_in_place(|| clean(&arguments, &stopped))
+        }
         DataCommand::Check { folder } => tokio::task::block_in_place(|| {
             let shards = Shards::open(&folder)?;
             shards.verify(&folder)?;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use hearth_shared::text::clean::cleaned;
 use hearth_shared::text::counted;
@@ -66,9 +67,9 @@ struct Sums {
     dropped: BTreeMap<&'static str, u64>,
 }
 
-pub(super) fn clean(arguments: &CleanArguments) -> Result<()> {
+pub(super) fn clean(arguments: &CleanArguments, stopped: &AtomicBool) -> Result<()> {
     let out = &arguments.out;
-    if out.exists() {
+    if out.symlink_metadata().is_ok() {
         bail!("{} is there already: name another file", out.display());
     }
     let parent = match out.parent() {
@@ -76,19 +77,26 @@ pub(super) fn clean(arguments: &CleanArguments) -> Result<()> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(parent)?;
-    let mut partial = tempfile::Builder::new().prefix(".partial-").tempfile_in(parent)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".partial-");
+    #[cfg(unix)]
+    // Without it the file would be its owner's alone; what the user's own mask takes away is still taken.
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut partial = builder.tempfile_in(parent)?;
     let mut writer = BufWriter::new(partial.as_file_mut());
     let mut sieve = Sieve::new(arguments.filters());
     let mut sums = Sums::default();
     each_document(&arguments.texts, "cleaning", |document| {
+        ensure!(!stopped.load(Ordering::Relaxed), "cancelled; nothing was written");
         let mut text = cleaned(&document.text, arguments.html);
         if let Some(reason) = sieve.reason(&text) {
             *sums.dropped.entry(reason.id()).or_default() += 1;
             return Ok(());
         }
         if arguments.mask_personal {
-            sums.masked += personal::find(&text).len() as u64;
-            text = personal::masked(&text);
+            let (masked, count) = personal::masked(&text);
+            text = masked;
+            sums.masked += count;
         }
         sums.kept += 1;
         sums.bytes += text.len() as u64;
@@ -146,14 +154,24 @@ mod tests {
             "Write to jane@example.org.  \nfn main() {}\nWRITE TO jane@example.org!\nWrite to jane@example.org.\nBye\n";
         std::fs::write(folder.path().join("in.txt"), text).unwrap();
         let arguments = arguments(folder.path(), &["--drop", "words.braces", "--mask-personal"]).unwrap();
-        clean(&arguments).unwrap();
+        clean(&arguments, &AtomicBool::new(false)).unwrap();
         let written = std::fs::read_to_string(&arguments.out).unwrap();
         let rows: Vec<serde_json::Value> = written.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
         let texts: Vec<&str> = rows.iter().map(|row| row["text"].as_str().unwrap()).collect();
         assert_eq!(texts, ["Write to [email].", "Bye"]);
         assert!(rows[1]["source"].as_str().unwrap().ends_with("in.txt:5"));
-        let error = clean(&arguments).unwrap_err().to_string();
+        let error = clean(&arguments, &AtomicBool::new(false)).unwrap_err().to_string();
         assert!(error.contains("is there already"), "{error}");
+    }
+
+    #[test]
+    fn what_is_stopped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("in.txt"), "Some words.\n").unwrap();
+        let arguments = arguments(folder.path(), &["--keep-all"]).unwrap();
+        let error = clean(&arguments, &AtomicBool::new(true)).unwrap_err().to_string();
+        assert!(error.contains("cancelled"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the text alone");
     }
 
     #[test]

@@ -90,10 +90,11 @@ fn table(report: &SurveyReport) -> String {
         for (rule, broken) in &report.rules {
             let names = broken.names.join(", ");
             out += &format!(
-                "{:<30} {:>9}  {}\n{:<41} {names}\n",
+                "{:<30} {:>9}  {} ({})\n{:<41} {names}\n",
                 rule.id(),
                 broken.documents,
                 rule.text(Lang::En).message,
+                rule.source(),
                 ""
             );
         }

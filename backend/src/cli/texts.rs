@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use hearth_model::bundle::ModelHead;
-use hearth_model::data::texts::{Pieces, Place, Split, TextError, Texts};
+use hearth_model::data::texts::{Pieces, Place, Split, TextError, Texts, is_jsonl};
 use hearth_model::tokenizer::{Tokenizer, bpe};
 
 use super::packages;
@@ -64,6 +64,8 @@ pub(super) struct Documents<'a> {
     pieces: Pieces<'a>,
     /// Bytes of the files before each.
     before: Vec<u64>,
+    /// Whether each file holds rows.
+    jsonl: Vec<bool>,
 }
 
 impl<'a> Documents<'a> {
@@ -76,14 +78,14 @@ impl<'a> Documents<'a> {
             sum += std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
             before.push(sum);
         }
-        Ok(Self { texts, pieces: texts.pieces(Place::default()), before })
+        let jsonl = texts.files.iter().map(|path| is_jsonl(path)).collect();
+        Ok(Self { texts, pieces: texts.pieces(Place::default()), before, jsonl })
     }
 
     fn name(&self, place: Place) -> String {
         let path = &self.texts.files[place.file];
-        let is_jsonl = path.extension().is_some_and(|extension| extension == "jsonl" || extension == "ndjson");
         match self.texts.split {
-            Split::File if !is_jsonl => path.display().to_string(),
+            Split::File if !self.jsonl[place.file] => path.display().to_string(),
             _ => format!("{}:{}", path.display(), place.line),
         }
     }

@@ -98,6 +98,11 @@ impl NearDuplicates {
     /// From this estimated similarity on, two texts are near duplicates.
     pub const THRESHOLD: f64 = 0.8;
 
+    /// How many are kept.
+    pub fn documents(&self) -> usize {
+        self.documents.len()
+    }
+
     /// The earlier document nearest to `text`, if it is at least as alike as [`Self::THRESHOLD`], and how alike it is.
     /// A near duplicate is not kept: what comes later is compared with the document it repeats. A text without words is
     /// neither found nor kept.

@@ -92,14 +92,15 @@ pub fn counts(found: &[Found]) -> BTreeMap<Kind, u64> {
     out
 }
 
-/// The text with [`Kind::mask`] in the place of what [`find`] finds; nothing is found in it any more.
-pub fn masked(text: &str) -> String {
-    let mut out = text.to_owned();
+/// The text with [`Kind::mask`] in the place of what [`find`] finds, and in how many places; nothing is found in it any more.
+pub fn masked(text: &str) -> (String, u64) {
+    let (mut out, mut count) = (text.to_owned(), 0);
     loop {
         let found = find(&out);
         if found.is_empty() {
-            return out;
+            return (out, count);
         }
+        count += found.len() as u64;
         // What touched it may be a number of its own now, so look again.
         let mut next = String::with_capacity(out.len());
         let mut done = 0;

@@ -103,6 +103,8 @@ impl Report {
 
 /// Words of a conversation from which it is compared with others: shorter ones differ little by nature.
 const LEAST_COMPARED: usize = 8;
+/// Conversations that later ones are compared with; each takes a kilobyte.
+const MOST_COMPARED: usize = 200_000;
 
 /// Feed with [`Self::push`], end with [`Self::finish`].
 pub struct Validator<'a> {
@@ -361,6 +363,7 @@ impl Inner<'_> {
         }
         let signature = Signature::of(&said(conversations));
         if signature.words() >= LEAST_COMPARED
+            && self.near.documents() < MOST_COMPARED
             && let Some((first, alike)) = self.near.insert_signature(number, signature)
         {
             let detail = format!("row {first}, {alike:.2} alike");

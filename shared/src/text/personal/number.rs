@@ -23,18 +23,15 @@ pub(super) fn runs(bytes: &[u8], out: &mut Vec<Found>) {
             continue;
         }
         let mut run = Run::read(bytes, place);
-        let end = run.end;
-        if let Some(found) = run.identity(bytes).or_else(|| run.card(bytes)).or_else(|| run.mobile(bytes)) {
-            out.push(found);
-            place = found.end;
-            continue;
+        let first = place + run.groups[0];
+        // Groups behind a number may not belong to it, nor those before it: `12 13912345678 12`.
+        let mut found = run.identity(bytes);
+        while found.is_none() && !run.groups.is_empty() {
+            found = run.card(bytes).or_else(|| run.mobile(bytes));
+            run.shorten();
         }
-        // Groups that belong to nothing may hide a number: `12 13912345678`.
-        run.end = place + run.groups[0];
-        if let Some(found) = run.identity(bytes) {
-            out.push(found);
-        }
-        place = if run.end < end { run.end } else { end };
+        out.extend(found);
+        place = found.map_or(first, |found| found.end);
     }
 }
 
@@ -63,6 +60,14 @@ impl Run {
                 return Self { start, end: place, digits, groups };
             }
             place += 1;
+        }
+    }
+
+    /// Without its last group.
+    fn shorten(&mut self) {
+        if let Some(last) = self.groups.pop() {
+            self.digits.truncate(self.digits.len() - last.min(20));
+            self.end = self.end.saturating_sub(last + 1);
         }
     }
 
@@ -190,7 +195,8 @@ fn international(bytes: &[u8], start: usize) -> Option<Found> {
     let left = before(bytes, start);
     let (mut place, mut digits, mut end) = (start + 1, Vec::new(), start);
     let mut mark = 0;
-    while digits.len() < 16 {
+    // Behind +1 there are ten, whatever follows.
+    while digits.len() < if digits.first() == Some(&b'1') { 11 } else { 16 } {
         let byte = at(bytes, place);
         if byte.is_ascii_digit() {
             digits.push(byte);
