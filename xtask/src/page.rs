@@ -96,11 +96,11 @@ pub fn is_linted(paths: &Paths) -> Result<bool> {
     Ok(fs::read_to_string(paths.page().join(LINTED)).is_ok_and(|linted| linted == id))
 }
 
-/// Files by their path below a root, `/` between folders.
 /// How Trunk's loader starts the worker's program, and how its script asks to be called.
 const TRUNKS_CALL: &str = r#"wasm_bindgen("./worker_bg.wasm")"#;
 const CALL: &str = r#"wasm_bindgen({module_or_path:"./worker_bg.wasm"})"#;
 
+/// Files by their path below a root, `/` between folders.
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// All files of the page.

@@ -4,6 +4,7 @@
 use hearth_shared::api::models::Model;
 use hearth_shared::lab::trial::{Answers, Ask, EXAMPLES, Found, STEPS, Step};
 use hearth_shared::lab::{LabError, Progress, Reply, Request, Stage};
+use hearth_shared::text::Example;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -155,6 +156,9 @@ fn ended(outcome: Result<Reply, LabError>) -> State {
     }
 }
 
+/// The name and the first rows of what is to be learned.
+type Shown = Option<(String, Vec<(u64, Example)>)>;
+
 fn provide(data: RwSignal<Option<DataSet>>, options: Options) -> Session {
     let session = Session {
         data,
@@ -166,9 +170,10 @@ fn provide(data: RwSignal<Option<DataSet>>, options: Options) -> Session {
         seconds_left: RwSignal::new(None),
         first_ms: StoredValue::new(None),
     };
-    // The report changes when the tokens are counted; the file does not.
-    let file = Memo::new(move |_| data.with(|data| data.as_ref().map(|data| (data.name.clone(), data.bytes.len()))));
-    Effect::new(move |before: Option<Option<(String, usize)>>| {
+    // The report changes when the tokens are counted; what is learned does not.
+    let file =
+        Memo::new(move |_| data.with(|data| data.as_ref().map(|data| (data.name.clone(), data.examples.clone()))));
+    Effect::new(move |before: Option<Shown>| {
         let now = file.get();
         if before.is_some_and(|before| before != now) {
             session.forget();

@@ -274,6 +274,7 @@ fn failed(error: LabError) -> impl IntoView {
         ),
         other => (t_string!(i18n, lab.failed_title), other.to_string()),
     };
+    let is_stopped = error == LabError::Cancelled;
     let again = match error {
         LabError::EmptyText | LabError::Memory { .. } => None,
         LabError::Cancelled if !is_open => Some(t_string!(i18n, lab.fetch_again)),
@@ -291,7 +292,17 @@ fn failed(error: LabError) -> impl IntoView {
                 {again
                     .map(|label| {
                         view! {
-                            <button class="button small" on:click=move |_| host.reopen()>
+                            <button
+                                class="button small"
+                                on:click=move |_| {
+                                    // A pass was stopped: its model is there.
+                                    if is_stopped && host.opened.with_untracked(Option::is_some) {
+                                        host.opened.notify();
+                                    } else {
+                                        host.reopen();
+                                    }
+                                }
+                            >
                                 {label}
                             </button>
                         }

@@ -185,6 +185,15 @@ fn provide() -> Lab {
         texts: RwSignal::new(Vec::new()),
     };
     provide_context(lab);
+    on_cleanup(move || {
+        let running = lab.long.try_with_untracked(|long| match long {
+            Long::Running { call, .. } => Some(*call),
+            _ => None,
+        });
+        if let Some(Some(call)) = running {
+            engine().abandon(call);
+        }
+    });
     lab.keep_measured();
     lab.keep_address();
     lab
@@ -382,7 +391,10 @@ impl Lab {
         self.long.set(Long::Running { call, search, progress: None });
         spawn_local(async move {
             let outcome = answer.await;
-            let mine = self.long.with_untracked(|long| matches!(long, Long::Running { call: now, .. } if *now == call));
+            let mine =
+                self.long.try_with_untracked(|long| matches!(long, Long::Running { call: now, .. } if *now == call));
+            // The lab may have been left.
+            let Some(mine) = mine else { return };
             if mine {
                 self.long.set(Long::Idle);
             }

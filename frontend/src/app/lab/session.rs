@@ -198,6 +198,11 @@ impl Session {
     /// Traces the text whenever it or the model changes, after a short pause in typing.
     fn keep_traced(self) {
         let asked = StoredValue::new(0_u32);
+        Effect::new(move |_| {
+            if self.host.status.with(|status| matches!(status, Status::Opening { .. })) {
+                self.stopped_pass.set_value(false);
+            }
+        });
         Effect::new(move |before: Option<String>| {
             let text = self.text.get();
             if self.host.opened.with(Option::is_none) {

@@ -78,8 +78,8 @@ pub(in crate::app) fn NewModel(
             <Dial label=word!(i18n, experts) name="experts" stops=&EXPERTS
                 read=|question| question.experts write=|question, value| question.experts = value.clamp(2, 256)/>
             <Dial label=word!(i18n, moe_every) name="moe_every" stops=&MOE_EVERY
-                read=|question| question.moe_every
-                write=|question, value| question.moe_every = value.min(question.depth)/>
+                read=|question| question.moe_every.min(question.depth)
+                write=|question, value| question.moe_every = value/>
         </Show>
     }
 }

@@ -155,7 +155,8 @@ impl Question {
     pub fn new_shape(&self) -> Result<ModelShape, SpecError> {
         let max_positions = self.length.max(1024);
         let asked = ArchitectureSpec { preset: self.preset, depth: self.depth, max_positions, ..Default::default() };
-        ArchitectureSpec { experts: self.experts, moe_every: self.moe_every, ..asked }.shape(u64::from(self.vocab))
+        ArchitectureSpec { experts: self.experts, moe_every: self.moe_every.min(self.depth), ..asked }
+            .shape(u64::from(self.vocab))
     }
 
     pub fn spec(&self) -> TrainSpec {

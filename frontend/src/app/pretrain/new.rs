@@ -66,7 +66,7 @@ impl Form {
                 preset: question.preset,
                 depth: question.depth,
                 experts: question.experts,
-                moe_every: question.moe_every,
+                moe_every: question.moe_every.min(question.depth),
                 max_positions: question.length.max(1024),
                 ..ArchitectureSpec::default()
             },

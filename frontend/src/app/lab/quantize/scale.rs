@@ -1,6 +1,7 @@
 //! Where the cloud's points go, which of them nothing beats, which numbers stand at its axes, and where a name has room
 //! between them. Pure; it draws nothing.
 
+use super::summary::VAST;
 use crate::app::components::chart::{log_ticks, ticks};
 use crate::app::format;
 
@@ -65,9 +66,12 @@ impl Scale {
 
     /// Round perplexities and their places.
     pub fn rows(self) -> Vec<(f64, String)> {
-        let (low, high) = (self.nll.0.exp(), self.nll.1.exp());
-        let round =
-            if high > low * WIDE { log_ticks((low.log10(), high.log10()), 5.0) } else { ticks((low, high), 4.0) };
+        let (low, high) = self.nll;
+        let round = if high - low > WIDE.ln() {
+            log_ticks((low / std::f64::consts::LN_10, high / std::f64::consts::LN_10), 5.0)
+        } else {
+            ticks((low.exp(), high.exp()), 4.0)
+        };
         let digits = digits(&round);
         round.into_iter().map(|value| (self.y(value.ln()), mark(value, digits))).collect()
     }
@@ -87,7 +91,8 @@ fn mark(value: f64, digits: usize) -> String {
     match value {
         ..1_000.0 => format!("{value:.digits$}"),
         ..1_000_000.0 => format::group(value.round() as u64),
-        _ => format::count(value.round() as u64),
+        ..VAST => format::count(value.round() as u64),
+        _ => format!("{value:.0e}"),
     }
 }
 
@@ -123,6 +128,12 @@ pub fn room(width: f64, y: f64, dots: &[(f64, f64)], line: &[(f64, f64)]) -> (f6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_stay_apart_however_large() {
+        assert_eq!([1e20, 1e21].map(|value| mark(value, 0)), ["1e20", "1e21"]);
+        assert!(mark(5e11, 0).len() <= 6, "{}", mark(5e11, 0));
+    }
 
     #[test]
     fn the_frontier_is_what_nothing_beats() {

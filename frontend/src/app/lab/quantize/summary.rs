@@ -8,7 +8,7 @@ use crate::app::format;
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 
 /// From here on a number is told by its first digits and its power of ten.
-const VAST: f64 = 1e12;
+pub const VAST: f64 = 1e12;
 
 /// A share as a signed per cent: `+3.20 %`, `−0.10 %`, `+128 512 %`.
 pub fn change(share: f64) -> String {

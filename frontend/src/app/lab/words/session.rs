@@ -15,7 +15,7 @@ use wasm_bindgen_futures::spawn_local;
 use super::super::engine::{Life, engine};
 use super::super::host::lab_model;
 use super::super::{keep, rehearsal};
-use super::address::{Address, FIRST_SIZE};
+use super::address::{Address, FIRST_SIZE, fits};
 use super::{bring, export};
 use crate::app::address;
 use crate::app::store::{NANO, Store, use_store};
@@ -452,7 +452,17 @@ impl Session {
     }
 
     fn keep_address(self) {
-        address::follow(move || self.address().pairs(), |pairs| address::replace("/lab/tokenizer", pairs));
+        let opened = address::query();
+        let pairs = move || {
+            let mut pairs = self.address().pairs();
+            // Too long for a link of ours; but the link that was opened has it, and keeps it as long as it is looked at.
+            let is_kept =
+                |name: &str, value: &str| name == "text" && !fits(value) && self.text.with(|text| text == value);
+            let kept = opened.iter().find(|(name, value)| is_kept(name, value));
+            pairs.extend(kept.map(|(_, value)| ("text", value.clone())));
+            pairs
+        };
+        address::follow(pairs, |pairs| address::replace("/lab/tokenizer", pairs));
     }
 
     fn keep_lessons(self) {
