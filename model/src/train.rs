@@ -15,6 +15,8 @@ pub mod loss;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod ngram;
 pub mod optimizer;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod pace;
 mod pass;
 mod preference;
 pub mod run;

@@ -4,6 +4,7 @@
 pub mod devices;
 pub mod estimate;
 mod kept;
+pub mod pace;
 mod shapes;
 pub mod sizing;
 pub mod suggest;

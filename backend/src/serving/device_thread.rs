@@ -13,6 +13,7 @@ use hearth_model::bundle::ModelBundle;
 use hearth_model::device::{self, Device};
 use hearth_model::generate::{FinishReason, Generation, Scoring, Step};
 use hearth_model::tokenizer::{Special, Tokenizer};
+use hearth_model::train::pace::pace;
 use hearth_model::transformer::Transformer;
 use hearth_shared::api::system::DeviceKind;
 use hearth_shared::plan::devices::DeviceSheet;
@@ -190,7 +191,8 @@ impl Desk<'_> {
 }
 
 fn measure(device: &Device) -> DeviceSheet {
-    sheet(device, device::speed(device), device::bandwidth())
+    let speed = device::speed(device);
+    DeviceSheet { pace: pace(device, speed), ..sheet(device, speed, device::bandwidth()) }
 }
 
 /// A device by what was measured of it. Of what a CPU has, a control group may leave less.

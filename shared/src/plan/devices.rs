@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::Pace;
 use crate::spec::Precision;
 
 /// A device as its data sheet has it.
@@ -26,6 +27,9 @@ pub struct DeviceSheet {
     /// Products in bf16 are its own, and `auto` takes them: trained on through CUDA.
     #[serde(default)]
     pub own_bf16: bool,
+    /// How it was seen to train, where somebody looked.
+    #[serde(default)]
+    pub pace: Option<Pace>,
 }
 
 impl DeviceSheet {
@@ -60,6 +64,7 @@ impl DeviceSheet {
             link: 1.25e9,
             cpu: true,
             own_bf16: false,
+            pace: None,
         }
     }
 }
@@ -92,6 +97,7 @@ pub fn sheets() -> Vec<DeviceSheet> {
         link: link * 1e9,
         cpu: name.starts_with("CPU"),
         own_bf16: !["CPU", "Apple"].iter().any(|other| name.starts_with(other)),
+        pace: None,
     };
     SHEETS.iter().map(sheet).collect()
 }

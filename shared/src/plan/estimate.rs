@@ -29,8 +29,8 @@ impl Layout {
     }
 }
 
-/// Share of a large product's speed that a step of Hearth's own reaches on a CPU. `cargo xtask bench planner` found medians of 0.64,
-/// 0.72 and 0.91 on one machine, as the engine and the bench's reading of that speed got better: this is between them.
+/// Share of a large product's speed that a step of Hearth's own reaches on a CPU whose [`Pace`](super::pace::Pace) nobody has measured.
+/// `cargo xtask bench planner` found medians of 0.64, 0.72 and 0.91 on its machines: this is between them.
 pub const CPU_UTILISATION: f64 = 0.7;
 
 /// Share of a data sheet's peak that well-tuned training reaches on GPUs: PaLM's 46 % (Chowdhery 2022, table 3) is among the highest
@@ -78,9 +78,10 @@ pub struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// With the share of the peak that is usual on such a device.
+    /// With the share of the peak that it was seen to reach, else the usual one of such a device.
     pub fn usual(device: &'a DeviceSheet, layout: Layout) -> Self {
-        let utilisation = if device.cpu { CPU_UTILISATION } else { GPU_UTILISATION };
+        let usual = if device.cpu { CPU_UTILISATION } else { GPU_UTILISATION };
+        let utilisation = device.pace.map_or(usual, |pace| pace.utilisation);
         Self { device, layout, utilisation, native: !device.cpu }
     }
 
@@ -126,7 +127,9 @@ impl ModelShape {
         let bytes = Format::of(own.precision, native).input() as f64;
         let memory = self.spread(&own, layout, native);
         let flops = self.step_flops(spec, length);
-        let compute_seconds = flops / (data * tensor * pipeline * device.peak(own.precision) * utilisation);
+        let detours = device.pace.map_or(0.0, |pace| self.detours(spec, length, &pace));
+        let products = flops / (device.peak(own.precision) * utilisation);
+        let compute_seconds = (products + detours) / (data * tensor * pipeline);
 
         let own_tokens = tokens / data;
         let passes = (own_tokens / f64::from(own.micro_batch_tokens.max(own.max_length))).ceil().max(1.0);

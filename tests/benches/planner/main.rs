@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use hearth_model::config::{Gpt2Size, ModelConfig};
+use hearth_model::train::pace::pace;
 use hearth_model::train::{Batches, Run, Sequence};
 use hearth_model::transformer::Transformer;
 use hearth_model::{adapter, device, plan};
@@ -139,7 +140,10 @@ impl Case {
     fn predicted(&self) -> Prediction {
         let speed = median((0..SPEEDS).map(|_| device::speed(&device::cpu())).collect());
         let memory = device::info(&device::cpu()).memory_total.unwrap_or(0) as f64;
-        let sheet = DeviceSheet::measured("this machine", memory, speed, device::bandwidth());
+        let sheet = DeviceSheet {
+            pace: pace(&device::cpu(), speed),
+            ..DeviceSheet::measured("this machine", memory, speed, device::bandwidth())
+        };
         let place = Place::usual(&sheet, Layout::SINGLE);
         let estimate = plan::shape(&self.config()).estimate(&self.spec(), self.time as f64, place);
         // No checkpoint is written here.
