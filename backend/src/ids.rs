@@ -1,5 +1,7 @@
 //! Random ids in OpenAI's shapes, and secrets.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use rand::RngExt as _;
 
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
@@ -27,7 +29,16 @@ pub fn is_plain(id: &str) -> bool {
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() as i64)
+    since_1970().as_secs() as i64
+}
+
+/// The same with their fraction.
+pub fn now_exact() -> f64 {
+    since_1970().as_secs_f64()
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ impl Serving {
         }
     }
 
-    /// What the device delivers: measured when first asked, between two steps, in a second or two.
+    /// What the device delivers: measured when first asked, between two steps, in a second or two, and a few times again.
     pub async fn sheet(&self) -> Result<DeviceSheet, ServeError> {
         let (out, answer) = oneshot::channel();
         self.commands.send(device_thread::Command::Measure(out)).await.map_err(|_| ServeError::Stopping)?;

@@ -108,6 +108,9 @@ pub struct Metrics {
     #[serde(default)]
     pub utilisation: Option<f64>,
     pub seconds_left: Option<f64>,
+    /// When the step was done: Unix seconds with their fraction, for steps may take milliseconds. Older runs don't say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
     /// Passes over the data, fractional.
     pub epoch: f64,
     /// Steps whose examples the watchdog left out. A run that went back does steps again, on other examples.

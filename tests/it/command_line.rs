@@ -62,7 +62,7 @@ fn texts_become_a_vocabulary_a_report_and_shards_that_are_checked() -> Result<()
     learn(folder, "330", "small")?;
     let report = ["tokenizer", "report", "texts", "--tokenizer", "mine", "--tokenizer", "small"];
     let table = prints(folder, &report)?;
-    ensure!(table.starts_with("language") && table.contains("mine (420)") && table.contains("small (330)"), "{table}");
+    ensure!(table.starts_with("script") && table.contains("mine (420)") && table.contains("small (330)"), "{table}");
     let rows: Value = serde_json::from_str(&prints(folder, &[&report[..], &["--json"]].concat())?)?;
     let rows = rows.as_array().context("a list")?;
     let tokens = |name: &str, domain: &str| {

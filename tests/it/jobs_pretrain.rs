@@ -14,17 +14,17 @@ use crate::jobs_tuning::{chats, create, request};
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Documents that hearth-nano never read, in rows with a field `text`.
-fn texts(documents: usize) -> Result<String> {
+pub(crate) fn texts(documents: usize) -> Result<String> {
     let all = std::fs::read_to_string(places::nano().join("heldout.jsonl"))?;
     Ok(all.lines().take(documents).map(|line| format!("{line}\n")).collect())
 }
 
-async fn upload(server: &Server, name: &str, text: &str) -> Result<String> {
+pub(crate) async fn upload(server: &Server, name: &str, text: &str) -> Result<String> {
     Ok(server.upload(name, text).await?["id"].as_str().context("an id")?.to_owned())
 }
 
 /// A tiny run of so many steps.
-fn tiny(file: &str, steps: u64) -> Value {
+pub(crate) fn tiny(file: &str, steps: u64) -> Value {
     json!({
         "kind": "pretrain",
         "training_files": [file],
@@ -42,7 +42,7 @@ async fn ended(server: &Server, id: &str) -> Result<Value> {
     server.poll(&format!("/v1/jobs/{id}"), LIMIT, over).await
 }
 
-async fn made(server: &Server, body: &Value) -> Result<Value> {
+pub(crate) async fn made(server: &Server, body: &Value) -> Result<Value> {
     let job = server.post("/v1/jobs", body).await?.expect(200)?;
     let job = ended(server, job["id"].as_str().context("an id")?).await?;
     ensure!(job["status"] == "succeeded", "{job}");

@@ -10,6 +10,7 @@ mod api_files;
 mod api_system;
 mod browser_bad;
 mod browser_cache;
+mod browser_compare;
 mod browser_example;
 mod browser_gpu;
 mod browser_inside;

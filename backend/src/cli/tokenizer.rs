@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use hearth_model::data::texts::Place;
 use hearth_model::tokenizer::Tokenizer;
 use hearth_model::tokenizer::bpe::{self, BpeSpec};
-use hearth_model::tokenizer::report::{Fit, Kind, language, measure};
+use hearth_model::tokenizer::report::{Fit, Kind, measure, script};
 use indicatif::ProgressBar;
 
 use super::progress::{Progress, bytes_style};
@@ -19,7 +19,7 @@ use crate::config::Config;
 pub(super) enum TokenizerCommand {
     /// Train byte-level BPE on texts
     Train(TrainArguments),
-    /// Measure tokenizers on texts: bytes per token, tokens per word, unknowns, by language and file
+    /// Measure tokenizers on texts: bytes per token, tokens per word, unknowns, by script and file
     Report(ReportArguments),
 }
 
@@ -144,7 +144,7 @@ async fn report(config: &Config, arguments: &ReportArguments) -> Result<()> {
     Ok(())
 }
 
-/// The front of every file, each document by its language and its file's name.
+/// The front of every file, each document by its script and its file's name.
 fn documents(arguments: &ReportArguments) -> Result<Vec<(Kind, String)>> {
     let texts = arguments.texts.texts()?;
     let mut out = Vec::new();
@@ -158,7 +158,7 @@ fn documents(arguments: &ReportArguments) -> Result<Vec<(Kind, String)>> {
                 break;
             }
             read += piece.text.len() as u64;
-            let kind = Kind { language: language(&piece.text).to_owned(), domain: domain.clone() };
+            let kind = Kind { script: script(&piece.text).to_owned(), domain: domain.clone() };
             out.push((kind, piece.text));
         }
     }
@@ -182,14 +182,14 @@ fn table(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) -> String {
     let text_width = longest(&mut kinds.iter().map(|kind| &kind.domain)).max(4);
     let mut out = format!(
         "{:<10} {:<text_width$} {:<name_width$} {:>9} {:>12} {:>12} {:>8}\n",
-        "language", "text", "tokenizer", "tokens", "bytes/token", "tokens/word", "unknown"
+        "script", "text", "tokenizer", "tokens", "bytes/token", "tokens/word", "unknown"
     );
     for kind in kinds {
         for (i, (name, (_, _, rows))) in names.iter().zip(fits).enumerate() {
-            let (language, domain) = if i == 0 { (kind.language.as_str(), kind.domain.as_str()) } else { ("", "") };
+            let (script, domain) = if i == 0 { (kind.script.as_str(), kind.domain.as_str()) } else { ("", "") };
             let fit = rows[kind];
             out.push_str(&format!(
-                "{language:<10} {domain:<text_width$} {name:<name_width$} {:>9} {:>12.2} {:>12.2} {:>7.2}%\n",
+                "{script:<10} {domain:<text_width$} {name:<name_width$} {:>9} {:>12.2} {:>12.2} {:>7.2}%\n",
                 fit.tokens,
                 fit.bytes_per_token(),
                 fit.fertility(),
@@ -208,7 +208,7 @@ fn print_json(fits: &[(String, usize, BTreeMap<Kind, Fit>)]) {
                 serde_json::json!({
                     "tokenizer": name,
                     "vocab_size": size,
-                    "language": kind.language,
+                    "script": kind.script,
                     "domain": kind.domain,
                     "sums": fit,
                     "bytes_per_token": fit.bytes_per_token(),
@@ -227,11 +227,11 @@ mod tests {
 
     #[test]
     fn the_table_says_what_its_last_columns_mean() {
-        let kind = Kind { language: "en".to_owned(), domain: "notes".to_owned() };
+        let kind = Kind { script: "latin".to_owned(), domain: "notes".to_owned() };
         let fit = Fit { texts: 1, bytes: 40, characters: 40, words: 8, tokens: 10, unknown: 1 };
         let text = table(&[("vocabularies/mine".to_owned(), 400, BTreeMap::from([(kind, fit)]))]);
         let (head, below) = text.split_once('\n').unwrap_or_default();
-        assert!(head.ends_with("unknown"), "{text}");
+        assert!(head.starts_with("script ") && head.ends_with("unknown"), "{text}");
         assert!(below.contains("mine (400)") && below.contains("10.00%"), "{text}");
         for column in ["tokens/word:", "unknown: the share of tokens"] {
             assert!(below.lines().any(|line| line.starts_with(column)), "{column}: {text}");

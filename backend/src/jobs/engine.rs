@@ -27,7 +27,7 @@ use hearth_shared::text::{Message, Role};
 
 use super::child::{Order, Outcome};
 use super::events::{LOG, whole_lines};
-use crate::system;
+use crate::{ids, system};
 
 /// How often the watchdog lets a run go on.
 const MOST_RESCUES: u32 = 8;
@@ -172,7 +172,10 @@ impl<'a> Work<'a> {
             Ok(report) => report,
             Err(error) => return self.rescue(error, emit),
         };
-        self.durations.push(started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
+        self.durations.push(seconds);
+        // Whoever computes faster than a product did was measured while others worked.
+        self.speed = self.speed.max(report.tokens as f64 * self.flops_per_token / seconds);
         let total = self.run.total_steps();
         let every = self.train.eval_every;
         let evaluates = report.step == total || (every > 0 && report.step.is_multiple_of(every));
@@ -279,6 +282,7 @@ impl<'a> Work<'a> {
             memory: system::memory().process,
             utilisation: measured.then(|| tokens_per_second * self.flops_per_token / self.speed),
             seconds_left: measured.then(|| (total - report.step) as f64 * seconds / steps),
+            time: Some(ids::now_exact()),
             epoch: self.run.epoch(),
             skipped: progress.skipped,
             loss_scale: report.loss_scale,

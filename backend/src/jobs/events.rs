@@ -208,6 +208,17 @@ mod tests {
     }
 
     #[test]
+    fn a_step_s_time_keeps_its_fraction_and_an_older_line_has_none() {
+        let metrics = |time| RunEvent::Metrics(Metrics { step: 1, time, ..Metrics::default() });
+        let at = 1_700_000_000.125;
+        let data = Line::new(metrics(Some(at)), 1, 0).into_event().data.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&data).unwrap()["time"].as_f64(), Some(at));
+        let older = serde_json::to_string(&metrics(None)).unwrap();
+        assert!(!older.contains("time"), "{older}");
+        assert_eq!(serde_json::from_str::<RunEvent>(&older).unwrap(), metrics(None));
+    }
+
+    #[test]
     fn the_csv_has_each_step_once() {
         let lines = [step(1), step(2), step(2), step(3)];
         assert_eq!(csv(&lines).lines().count(), 4);

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_model::bundle::ModelBundle;
 use hearth_model::device::{self, Device};
@@ -80,7 +80,7 @@ pub(super) fn run(mut inbox: Receiver<Command>, stats: &Stats, budget: u64) {
         scheduler: Scheduler::default(),
         next: 0,
         stats,
-        sheet: None,
+        measured: None,
     };
     loop {
         while let Ok(command) = inbox.try_recv() {
@@ -106,7 +106,7 @@ struct Desk<'a> {
     scheduler: Scheduler,
     next: u64,
     stats: &'a Stats,
-    sheet: Option<DeviceSheet>,
+    measured: Option<Measured>,
 }
 
 impl Desk<'_> {
@@ -122,8 +122,9 @@ impl Desk<'_> {
             Command::Forget(location) => self.models.forget(&location),
             Command::Measure(out) => {
                 let device = &self.models.device;
-                let sheet = self.sheet.get_or_insert_with(|| measure(device));
-                let _ = out.send(sheet.clone());
+                let measured = self.measured.get_or_insert_with(|| Measured::new(device));
+                measured.again(device);
+                let _ = out.send(measured.sheet.clone());
             }
         }
         self.publish();
@@ -188,6 +189,41 @@ impl Desk<'_> {
         *self.stats.loaded.lock().unwrap_or_else(PoisonError::into_inner) =
             self.models.loaded.keys().cloned().collect();
     }
+}
+
+/// What was measured of the device. A machine that was busy at first is looked at again.
+struct Measured {
+    sheet: DeviceSheet,
+    at: Instant,
+    /// Readings to come.
+    left: u32,
+}
+
+impl Measured {
+    /// Between two readings.
+    const APART: Duration = Duration::from_mins(1);
+
+    fn new(device: &Device) -> Self {
+        Self { sheet: measure(device), at: Instant::now(), left: 3 }
+    }
+
+    /// Reads once more where it is time, and keeps the faster one: others slow a device down, nobody makes it faster than it is.
+    fn again(&mut self, device: &Device) {
+        if self.left == 0 || self.at.elapsed() < Self::APART {
+            return;
+        }
+        let sheet = measure(device);
+        if training_rate(&sheet) > training_rate(&self.sheet) {
+            self.sheet = sheet;
+        }
+        self.at = Instant::now();
+        self.left -= 1;
+    }
+}
+
+/// Operations a second of a step.
+fn training_rate(sheet: &DeviceSheet) -> f64 {
+    sheet.f32 * sheet.pace.map_or(1.0, |pace| pace.utilisation)
 }
 
 fn measure(device: &Device) -> DeviceSheet {

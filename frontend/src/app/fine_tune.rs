@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod run_charts;
 mod run_parts;
+mod settings;
 mod trial;
 
 pub use compare::Compare;

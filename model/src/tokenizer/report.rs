@@ -9,7 +9,8 @@ use super::{Special, Tokenizer};
 /// What a text is, as far as the table tells texts apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Kind {
-    pub language: String,
+    /// Of its letters: `latin`, `han`.
+    pub script: String,
     pub domain: String,
 }
 
@@ -74,14 +75,14 @@ fn spaceless(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{323af}')
 }
 
-/// The script most of a text's letters are of, by the name of its most usual language where it has one.
-pub fn language(text: &str) -> &'static str {
+/// The script that most of a text's letters are of; `japanese` is kana with Han between.
+pub fn script(text: &str) -> &'static str {
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     for c in text.chars().filter(|c| c.is_alphabetic()).take(20_000) {
         let script = match c {
-            '\u{3040}'..='\u{30ff}' => "ja",
-            '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{323af}' => "zh",
-            '\u{ac00}'..='\u{d7af}' | '\u{1100}'..='\u{11ff}' => "ko",
+            '\u{3040}'..='\u{30ff}' => "japanese",
+            '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{323af}' => "han",
+            '\u{ac00}'..='\u{d7af}' | '\u{1100}'..='\u{11ff}' => "hangul",
             '\u{400}'..='\u{52f}' => "cyrillic",
             '\u{600}'..='\u{6ff}' | '\u{750}'..='\u{77f}' => "arabic",
             '\u{900}'..='\u{97f}' => "devanagari",
@@ -94,9 +95,9 @@ pub fn language(text: &str) -> &'static str {
         *counts.entry(script).or_default() += 1;
     }
     // A Japanese text has more Han than kana.
-    let kana = counts.get("ja").copied().unwrap_or(0);
+    let kana = counts.get("japanese").copied().unwrap_or(0);
     if kana * 5 > counts.values().sum::<usize>() {
-        return "ja";
+        return "japanese";
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map_or("other", |(script, _)| script)
 }
@@ -121,18 +122,18 @@ mod tests {
         let spec = BpeSpec { vocab_size: 262, special_tokens: Vec::new(), min_frequency: 2 };
         let json = train([" aa aa aa aa"; 20].into_iter(), &spec).unwrap();
         let tokenizer = Tokenizer::from_hf(&json, None).unwrap();
-        let kind = |language: &str| Kind { language: language.into(), domain: "d".into() };
+        let kind = |script: &str| Kind { script: script.into(), domain: "d".into() };
         let fits = measure(
             &tokenizer,
-            [(kind("latin"), " aa aa"), (kind("latin"), " aa"), (kind("zh"), "火车 a")].into_iter(),
+            [(kind("latin"), " aa aa"), (kind("latin"), " aa"), (kind("han"), "火车 a")].into_iter(),
         );
         let latin = fits[&kind("latin")];
         assert_eq!((latin.texts, latin.bytes, latin.words, latin.tokens, latin.unknown), (2, 9, 3, 3, 0));
         assert_eq!((latin.bytes_per_token(), latin.fertility()), (3.0, 1.0));
         // Two characters of three bytes each, none of them in the vocabulary; then a space and a letter.
-        let zh = fits[&kind("zh")];
-        assert_eq!((zh.characters, zh.words, zh.tokens, zh.unknown), (4, 3, 8, 6));
-        assert_eq!(zh.unknown_share(), 0.75);
+        let han = fits[&kind("han")];
+        assert_eq!((han.characters, han.words, han.tokens, han.unknown), (4, 3, 8, 6));
+        assert_eq!(han.unknown_share(), 0.75);
         assert_eq!(Fit::default().bytes_per_token(), 0.0);
     }
 
@@ -140,14 +141,14 @@ mod tests {
     fn scripts_are_told_apart() {
         let cases = [
             ("Call me Ishmael", "latin"),
-            ("叫我以实玛利 ok", "zh"),
-            ("私をイシュマエルと呼んでくれ", "ja"),
+            ("叫我以实玛利 ok", "han"),
+            ("私をイシュマエルと呼んでくれ", "japanese"),
             ("Зовите меня Измаил", "cyrillic"),
-            ("나를 이스마엘이라 불러라", "ko"),
+            ("나를 이스마엘이라 불러라", "hangul"),
             ("12 + 3", "other"),
         ];
         for (text, expected) in cases {
-            assert_eq!(language(text), expected, "{text}");
+            assert_eq!(script(text), expected, "{text}");
         }
     }
 }

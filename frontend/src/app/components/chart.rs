@@ -41,6 +41,8 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 /// More points than this are thinned: a screen has no more columns.
 const MOST_POINTS: usize = 600;
+/// Fewer marks than this say too little of a logarithmic axis.
+const LEAST_TICKS: usize = 3;
 
 /// Where values go on the drawing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +53,8 @@ struct Scale {
     log: Log,
     width: f64,
     height: f64,
+    /// The power of ten that an x is read to: 0 where all of them are whole.
+    grain: i32,
 }
 
 /// Which axes are logarithmic. Values of 0 and less are not on such an axis.
@@ -66,6 +70,11 @@ fn unit(value: f64, log: bool) -> f64 {
 
 fn value(unit: f64, log: bool) -> f64 {
     if log { 10f64.powf(unit) } else { unit }
+}
+
+/// `value · 10^power` without the noise of a power below 1, which no binary number is: 6 and -1 give 0.6.
+fn decimal(value: f64, power: i32) -> f64 {
+    if power < 0 { value / 10f64.powi(-power) } else { value * 10f64.powi(power) }
 }
 
 impl Scale {
@@ -95,8 +104,27 @@ impl Scale {
         }
         let margin = ((y.1 - y.0) * 0.06).max(y.1.abs() * 1e-3).max(1e-12);
         y = (if from_zero { 0.0 } else { y.0 - margin }, y.1 + margin);
-        x.1 = x.1.max(x.0 + if log.x { 0.1 } else { 1.0 });
-        Self { x, y, log, width: size.0, height: size.1 }
+        let whole = series.iter().flat_map(|series| &series.points).all(|point| point.0.fract() == 0.0);
+        let least = match (log.x, whole) {
+            (true, _) => 0.1,
+            (false, true) => 1.0,
+            (false, false) => 1e-6,
+        };
+        x.1 = x.1.max(x.0 + least);
+        let range = value(x.1, log.x) - value(x.0, log.x);
+        // A thousandth of the drawing is about a pixel.
+        let grain = if whole { 0 } else { ((range / 1e3).log10().floor() as i32).clamp(-9, 0) };
+        Self { x, y, log, width: size.0, height: size.1, grain }
+    }
+
+    /// Where a cursor stands that is put at x: between whole numbers there is nothing.
+    fn stop(&self, x: f64) -> f64 {
+        if self.grain == 0 { x.round() } else { x }
+    }
+
+    /// An x as it is read.
+    fn x_text(&self, x: f64) -> String {
+        decimal(decimal(x, -self.grain).round(), self.grain).to_string()
     }
 
     fn px(&self, x: f64) -> f64 {
@@ -134,24 +162,32 @@ pub fn ticks(range: (f64, f64), count: f64) -> Vec<f64> {
     if !raw.is_finite() || raw <= 0.0 {
         return Vec::new();
     }
-    let power = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * power)
-        .find(|&step| step >= raw)
-        .unwrap_or(power * 10.0);
+    let power = raw.log10().floor() as i32;
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|&factor| decimal(factor, power) >= raw);
+    let (factor, power) = factor.map_or((1.0, power + 1), |factor| (factor, power));
+    let step = decimal(factor, power);
     let first = (range.0 / step).ceil() as i64;
     let last = (range.1 / step).floor() as i64;
-    (first..=last).map(|index| index as f64 * step).collect()
+    (first..=last).map(|index| decimal(index as f64 * factor, power)).collect()
 }
 
-/// The same on a logarithmic axis, whose range is of exponents: decades, with 2 and 5 between while there are few.
+/// The same on a logarithmic axis, whose range is of exponents: decades, with 2 and 5 between while there are few, and even steps
+/// within a range that holds hardly any of those.
 pub fn log_ticks(range: (f64, f64), count: f64) -> Vec<f64> {
-    let few = range.1 - range.0 < count / 2.0;
-    let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };
-    let decades = range.0.floor() as i32..=range.1.ceil() as i32;
-    let all = decades.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
-    all.filter(|tick| (range.0..=range.1).contains(&tick.log10())).collect()
+    let marks = |steps: &[f64]| -> Vec<f64> {
+        let decades = range.0.floor() as i32..=range.1.ceil() as i32;
+        let all = decades.flat_map(|power| steps.iter().map(move |&step| decimal(step, power)));
+        all.filter(|tick| (range.0..=range.1).contains(&tick.log10())).collect()
+    };
+    let decades = marks(&[1.0]);
+    if decades.len() >= LEAST_TICKS && range.1 - range.0 >= count / 2.0 {
+        return decades;
+    }
+    let finer = marks(&[1.0, 2.0, 5.0]);
+    if finer.len() >= LEAST_TICKS {
+        return finer;
+    }
+    ticks((value(range.0, true), value(range.1, true)), count)
 }
 
 #[component]
@@ -203,14 +239,15 @@ pub fn Chart(
         let target = event.current_target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
         if let Some(target) = target {
             let px = f64::from(event.client_x()) - target.get_bounding_client_rect().left();
-            cursor.set(Some(scale.get_untracked().x_at(px).round()));
+            let scale = scale.get_untracked();
+            cursor.set(Some(scale.stop(scale.x_at(px))));
         }
     };
     let on_key = move |event: web_sys::KeyboardEvent| {
         let scale = scale.get_untracked();
         let range = (value(scale.x.0, scale.log.x), value(scale.x.1, scale.log.x));
         let now = cursor.get_untracked().unwrap_or(range.1);
-        let stride = ((range.1 - range.0) / 50.0).max(1.0).round();
+        let stride = scale.stop(((range.1 - range.0) / 50.0).max(decimal(1.0, scale.grain)));
         let next = match event.key().as_str() {
             "ArrowLeft" => now - stride,
             "ArrowRight" => now + stride,
@@ -379,7 +416,7 @@ fn Reading(
                 <div class="chart-read" style=place role="status">
                     <dl>
                         <dt>{x_label}</dt>
-                        <dd>{x.to_string()}</dd>
+                        <dd>{scale.x_text(x)}</dd>
                         {rows(x)}
                     </dl>
                 </div>
@@ -399,6 +436,38 @@ mod tests {
         assert!(ticks((1.0, 1.0), 4.0).is_empty());
         assert_eq!(log_ticks((0.0, 1.0), 5.0), [1.0, 2.0, 5.0, 10.0]);
         assert_eq!(log_ticks((-2.0, 4.0), 5.0).len(), 7);
+    }
+
+    #[test]
+    fn a_tick_reads_as_it_is_meant() {
+        let words = |ticks: Vec<f64>| ticks.iter().map(f64::to_string).collect::<Vec<_>>();
+        assert_eq!(words(ticks((0.0, 0.69), 5.0)), ["0", "0.2", "0.4", "0.6"]);
+        assert_eq!(words(log_ticks((-3.1, -1.6), 7.0)), ["0.001", "0.002", "0.005", "0.01", "0.02"]);
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_three_marks_however_short() {
+        let between = |low: f64, high: f64, count| log_ticks((low.log10(), high.log10()), count);
+        assert_eq!(between(2.1, 4.6, 7.5), [2.5, 3.0, 3.5, 4.0, 4.5]);
+        assert_eq!(between(0.63, 12.6, 2.0), [1.0, 2.0, 5.0, 10.0]);
+        assert_eq!(between(0.9, 1.2e6, 7.0).len(), 7);
+    }
+
+    fn falling(xs: &[f64]) -> Series {
+        let points = xs.iter().map(|&x| (x, 3.0 - x)).collect();
+        Series { label: String::new(), colour: "", stroke: Stroke::Line, points, format: |value| value.to_string() }
+    }
+
+    #[test]
+    fn a_run_of_a_quarter_second_fills_the_drawing() {
+        let scale = |xs: &[f64]| Scale::of(&[falling(xs)], None, false, Log::default(), (WIDTH, 260.0));
+        let short = scale(&[0.0, 0.1, 0.25]);
+        assert!((short.px(0.25) - (WIDTH - RIGHT)).abs() < 1e-6, "{}", short.px(0.25));
+        assert_eq!((short.stop(0.123), short.x_text(0.123_46).as_str()), (0.123, "0.1235"));
+        let steps = scale(&[1.0, 2.0, 9.0]);
+        assert_eq!((steps.stop(3.4), steps.x_text(3.0).as_str()), (3.0, "3"));
+        let only = scale(&[4.0]);
+        assert!(only.px(4.0).is_finite());
     }
 
     #[test]

@@ -1,88 +1,28 @@
 //! Any curve of any runs on one drawing, and what sets their settings apart. What is chosen stands in the address.
 
-use std::collections::BTreeMap;
+mod chooser;
+mod curves;
 
 use gloo::timers::callback::Timeout;
-use hearth_shared::api::List;
 use hearth_shared::api::fine_tuning::Job;
-use hearth_shared::event::Metrics;
 use leptos::prelude::*;
-use serde_json::Value;
 use wasm_bindgen_futures::spawn_local;
 
-use super::ALL_JOBS;
 use super::feed::{self, Feed, Record};
 use super::names::{self, Files};
 use super::run_charts::smooth;
+use super::settings::{self, Differences};
 use crate::app::components::chart::{Chart, Log, Series, Stroke};
 use crate::app::components::field::{CheckField, ChoiceField, Slider};
 use crate::app::components::icons::Icon;
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
-use crate::app::{address, client, format};
+use crate::app::{address, format};
+use chooser::{Chooser, Known};
+use curves::{Over, What, of_word, points, word_of};
 
 /// One colour a run; more than these can't be told apart.
 const COLOURS: [&str; 6] =
     ["var(--data-1)", "var(--data-2)", "var(--data-3)", "var(--warn)", "var(--good)", "var(--ink-faint)"];
-/// Runs that are chosen where an address chooses none.
-const FIRST: usize = 2;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum What {
-    #[default]
-    Train,
-    Valid,
-    Accuracy,
-    Rate,
-    Norm,
-    Speed,
-    Memory,
-}
-
-impl What {
-    const WORDS: [(Self, &'static str); 7] = [
-        (Self::Train, "train_loss"),
-        (Self::Valid, "valid_loss"),
-        (Self::Accuracy, "accuracy"),
-        (Self::Rate, "lr"),
-        (Self::Norm, "grad_norm"),
-        (Self::Speed, "tokens_per_second"),
-        (Self::Memory, "memory"),
-    ];
-
-    fn of(self, metrics: &Metrics) -> Option<f64> {
-        match self {
-            Self::Train => Some(metrics.train_loss),
-            Self::Valid => metrics.valid_loss,
-            Self::Accuracy => Some(metrics.train_accuracy),
-            Self::Rate => Some(metrics.lr),
-            Self::Norm => Some(metrics.grad_norm).filter(|norm| norm.is_finite()),
-            Self::Speed => feed::speed(metrics),
-            Self::Memory => metrics.memory.map(|bytes| bytes as f64),
-        }
-    }
-
-    fn format(self) -> fn(f64) -> String {
-        match self {
-            Self::Train | Self::Valid | Self::Norm => |value| format!("{value:.3}"),
-            Self::Accuracy => |value| format!("{:.0}%", value * 100.0),
-            Self::Rate => format::small,
-            Self::Speed => format::rate,
-            Self::Memory => |value| format::bytes(value as u64),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Over {
-    #[default]
-    Steps,
-    Tokens,
-    Time,
-}
-
-impl Over {
-    const WORDS: [(Self, &'static str); 3] = [(Self::Steps, "steps"), (Self::Tokens, "tokens"), (Self::Time, "time")];
-}
 
 /// What is drawn, and how.
 #[derive(Clone, Copy)]
@@ -96,14 +36,6 @@ struct View {
     smoothing: RwSignal<f64>,
     /// What the runs learn from.
     files: Files,
-}
-
-fn of_word<T: Copy + Default>(words: &[(T, &'static str)], word: &str) -> T {
-    words.iter().find(|(_, known)| *known == word).map(|(value, _)| *value).unwrap_or_default()
-}
-
-fn word_of<T: Copy + PartialEq>(words: &[(T, &'static str)], value: T) -> &'static str {
-    words.iter().find(|(known, _)| *known == value).map_or("", |(_, word)| word)
 }
 
 impl View {
@@ -143,18 +75,8 @@ pub fn Compare() -> impl IntoView {
     let i18n = use_i18n();
     let view = View::from_address();
     provide_context(view);
-    let jobs = RwSignal::new(Vec::<Job>::new());
-    spawn_local(async move {
-        if let Ok(list) = client::get::<List<Job>>(&format!("{ALL_JOBS}?limit=100")).await {
-            let newest =
-                list.data.iter().filter(|job| job.hearth.step > 0).take(FIRST).map(|job| job.id.clone()).collect();
-            if view.runs.try_with_untracked(Vec::is_empty) == Some(true) {
-                view.runs.set(newest);
-            }
-            view.files.learn(&list.data);
-            let _ = jobs.try_set(list.data);
-        }
-    });
+    let known = Known::new();
+    spawn_local(known.load(view));
     let pending = StoredValue::new_local(None::<Timeout>);
     Effect::new(move |_| {
         let pairs = view.pairs();
@@ -172,7 +94,7 @@ pub fn Compare() -> impl IntoView {
                     <p>{t!(i18n, tune.compare_lead)}</p>
                 </div>
             </header>
-            <Chooser jobs/>
+            <Chooser known/>
             // Drawn anew for another choice: each run's stream lives as long as its drawing.
             {move || {
                 let runs = view.runs.get();
@@ -186,51 +108,6 @@ pub fn Compare() -> impl IntoView {
     }
 }
 
-/// What a person calls a run, and the start of its id, for many are called the same.
-fn name_of(i18n: I18nContext<Locale>, job: &Job, files: Files) -> String {
-    let tail: String = job.id.trim_start_matches("ftjob-").chars().take(8).collect();
-    format!("{} · {tail}", names::name(i18n, job, files))
-}
-
-#[component]
-fn Chooser(jobs: RwSignal<Vec<Job>>) -> impl IntoView {
-    let i18n = use_i18n();
-    let View { runs, files, .. } = expect_context::<View>();
-    let colour = move |id: &str| {
-        let at = runs.with(|runs| runs.iter().position(|run| run == id))?;
-        Some(COLOURS[at % COLOURS.len()])
-    };
-    let toggle = move |id: &str| {
-        runs.update(|runs| match runs.iter().position(|run| run == id) {
-            Some(at) => drop(runs.remove(at)),
-            None if runs.len() < COLOURS.len() => runs.push(id.to_owned()),
-            None => {}
-        });
-    };
-    view! {
-        <fieldset class="compare-runs">
-            <legend class="field-label">{t!(i18n, tune.compare_choose)}</legend>
-            <For each=move || jobs.get() key=|job| job.id.clone() let:job>
-                {
-                    let (id, paint, check) = (job.id.clone(), job.id.clone(), job.id.clone());
-                    let name = move || name_of(i18n, &job, files);
-                    view! {
-                        <label class="chip" style:--key=move || colour(&paint).unwrap_or("var(--line-strong)")>
-                            <input
-                                type="checkbox"
-                                value=id.clone()
-                                prop:checked=move || colour(&check).is_some()
-                                on:change=move |_| toggle(&id)
-                            />
-                            <span class="chart-key">{name}</span>
-                        </label>
-                    }
-                }
-            </For>
-        </fieldset>
-    }
-}
-
 /// The curves of these runs, the last numbers of each, and their settings.
 #[component]
 fn Overlay(runs: Vec<String>) -> impl IntoView {
@@ -238,13 +115,13 @@ fn Overlay(runs: Vec<String>) -> impl IntoView {
     let view = expect_context::<View>();
     let feeds: Vec<Feed> = runs.into_iter().map(feed::follow).collect();
     let feeds = StoredValue::new(feeds);
-    let job = |feed: Feed| feed.job.with(|job| job.ready().cloned());
     let series = Signal::derive(move || {
         let (what, over, share) = (view.what.get(), view.over.get(), view.smoothing.get() / 100.0);
         let mut out = Vec::new();
         for (at, feed) in feeds.get_value().into_iter().enumerate() {
-            let label = job(feed).map(|job| name_of(i18n, &job, view.files)).unwrap_or_default();
-            let raw = feed.record.with(|record| points(record, what, over));
+            let label = feed.job.with(|job| job.ready().map(|job| names::apart(i18n, job, view.files)));
+            let label = label.unwrap_or_default();
+            let raw = feed.record.with(|record| points(&record.metrics, what, over));
             let make = |stroke, points| Series {
                 label: label.clone(),
                 colour: COLOURS[at % COLOURS.len()],
@@ -270,32 +147,68 @@ fn Overlay(runs: Vec<String>) -> impl IntoView {
         .to_owned()
     });
     let label = Signal::derive(move || t_string!(i18n, tune.compare_title).to_owned());
-    let drawn =
-        move || series.with(|series| series.iter().map(|series| series.points.len()).sum::<usize>().to_string());
+    // Of each run: whether it has said anything, and how much of that is drawn.
+    let drawn = Memo::new(move |_| {
+        let (what, over) = (view.what.get(), view.over.get());
+        let count = |feed: &Feed| {
+            feed.record.with(|record| (!record.metrics.is_empty(), points(&record.metrics, what, over).len()))
+        };
+        feeds.with_value(|feeds| feeds.iter().map(count).collect::<Vec<(bool, usize)>>())
+    });
+    let all_points = move || drawn.with(|drawn| drawn.iter().map(|(_, points)| points).sum::<usize>().to_string());
+    let lines = move || drawn.with(|drawn| drawn.iter().filter(|(_, points)| *points > 0).count().to_string());
     view! {
-        <section class="card charts" data-points=drawn>
-            <Controls/>
+        <section
+            class="card charts"
+            data-points=all_points
+            data-lines=lines
+            data-what=move || word_of(&What::WORDS, view.what.get())
+            data-over=move || word_of(&Over::WORDS, view.over.get())
+        >
+            <Legend feeds drawn/>
             <Chart
                 series label log x_label
                 cursor=RwSignal::new(None)
                 x_end=Signal::stored(None)
                 height=360.0
             />
+            <Controls/>
         </section>
         <Ends feeds/>
-        <Differences feeds/>
+        <Apart feeds/>
     }
 }
 
-fn points(record: &Record, what: What, over: Over) -> Vec<(f64, f64)> {
-    let start = record.times.first().copied().unwrap_or(0);
-    let x = |at: usize, metrics: &Metrics| match over {
-        Over::Steps => metrics.step as f64,
-        Over::Tokens => metrics.tokens as f64,
-        Over::Time => (record.times[at] - start) as f64,
+/// The runs by their colours, and which of them have no such numbers.
+#[component]
+fn Legend(feeds: StoredValue<Vec<Feed>>, drawn: Memo<Vec<(bool, usize)>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let entry = move |(at, feed): (usize, Feed)| {
+        let none = move || drawn.with(|drawn| drawn.get(at).is_some_and(|&(said, points)| said && points == 0));
+        view! {
+            <li>
+                <RunKey at feed/>
+                <Show when=none>
+                    <small class="soft" data-none=at.to_string()>{t!(i18n, tune.compare_no_values)}</small>
+                </Show>
+            </li>
+        }
     };
-    let all = record.metrics.iter().enumerate();
-    all.filter_map(|(at, metrics)| Some((x(at, metrics), what.of(metrics)?))).collect()
+    view! {
+        <ul class="chart-legend compare-legend">
+            {feeds.get_value().into_iter().enumerate().map(entry).collect_view()}
+        </ul>
+    }
+}
+
+/// A run's name beside its colour. `at`: its place among those that are chosen.
+#[component]
+fn RunKey(at: usize, feed: Feed) -> impl IntoView {
+    let i18n = use_i18n();
+    let View { files, .. } = expect_context::<View>();
+    let name = move || feed.job.with(|job| job.ready().map(|job| names::apart(i18n, job, files)));
+    let colour = COLOURS[at % COLOURS.len()];
+    view! { <span class="chart-key" style:--key=colour>{name}</span> }
 }
 
 #[component]
@@ -315,7 +228,8 @@ fn Controls() -> impl IntoView {
                 choices=vec![
                     (What::Train, word!(train_loss)), (What::Valid, word!(valid_loss)), (What::Accuracy, word!(accuracy)),
                     (What::Rate, word!(lr)), (What::Norm, word!(grad_norm)), (What::Speed, word!(speed)),
-                    (What::Memory, word!(memory)),
+                    (What::Utilisation, word!(utilisation)), (What::Memory, word!(memory)),
+                    (What::LossScale, word!(loss_scale)),
                 ]
             />
             <ChoiceField
@@ -339,15 +253,12 @@ fn Controls() -> impl IntoView {
 #[component]
 fn Ends(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
     let i18n = use_i18n();
-    let View { files, .. } = expect_context::<View>();
     let row = move |(at, feed): (usize, Feed)| {
         let number =
             move |read: fn(&Record) -> Option<String>| move || feed.record.with(read).unwrap_or_else(|| "—".to_owned());
-        let name = move || feed.job.with(|job| job.ready().map(|job| name_of(i18n, job, files)));
-        let key = format!("--key: {}", COLOURS[at % COLOURS.len()]);
         view! {
             <tr>
-                <td><span class="chart-key" style=key>{name}</span></td>
+                <td><RunKey at feed/></td>
                 <td>{number(|record| record.metrics.last().map(|last| format::group(last.step)))}</td>
                 <td>{number(|record| record.metrics.last().map(|last| format::count(last.tokens)))}</td>
                 <td>{number(|record| record.metrics.last().map(|last| format!("{:.3}", last.train_loss)))}</td>
@@ -378,127 +289,66 @@ fn Ends(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
 
 /// The settings that are not the same in all of them.
 #[component]
-fn Differences(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
+fn Apart(feeds: StoredValue<Vec<Feed>>) -> impl IntoView {
     let i18n = use_i18n();
     let View { files, .. } = expect_context::<View>();
-    let rows = Memo::new(move |_| {
-        let settings = |feed: &Feed| feed.job.with(|job| job.ready().map(settings).unwrap_or_default());
-        differing(&feeds.with_value(|feeds| feeds.iter().map(settings).collect::<Vec<_>>()))
+    let found = Memo::new(move |_| {
+        let of = |job: &Job| settings::of(job, &|id: &str| files.name(id));
+        let all = feeds.with_value(|feeds| {
+            feeds.iter().map(|feed| feed.job.with(|job| job.ready().and_then(of))).collect::<Vec<_>>()
+        });
+        settings::differing(&all)
     });
-    let heads = move || {
-        feeds
-            .get_value()
-            .into_iter()
-            .enumerate()
-            .map(|(at, feed)| {
-                let key = format!("--key: {}", COLOURS[at % COLOURS.len()]);
-                let name = move || feed.job.with(|job| job.ready().map(|job| name_of(i18n, job, files)));
-                view! { <th><span class="chart-key" style=key>{name}</span></th> }
-            })
-            .collect_view()
+    let rows = move || found.with(|found| found.rows.len());
+    // A job that was never decided, or trains nothing.
+    let without = Memo::new(move |_| {
+        let found = found.get();
+        let all = feeds.get_value().into_iter().enumerate();
+        all.filter(|(at, feed)| !found.runs.contains(at) && feed.job.with(|job| job.ready().is_some()))
+            .map(|(at, _)| at)
+            .collect::<Vec<usize>>()
+    });
+    let known = move || found.with(|found| found.runs.len());
+    let same = move || match known() {
+        0 | 1 => t_string!(i18n, tune.compare_alone),
+        _ => t_string!(i18n, tune.compare_same),
     };
     view! {
-        <section
-            class="card compare-scroll"
-            tabindex="0"
-            data-differences=move || rows.with(|rows| rows.len().to_string())
-        >
+        <section class="card compare-scroll" tabindex="0" data-differences=move || rows().to_string()>
             <div class="section-head">
                 <h2>{t!(i18n, tune.compare_settings)}</h2>
                 <p class="soft">{t!(i18n, tune.compare_only)}</p>
             </div>
-            <Show
-                when=move || rows.with(|rows| !rows.is_empty())
-                fallback=move || view! { <p class="soft">{t!(i18n, tune.compare_same)}</p> }
-            >
-                <table class="num">
-                    <thead><tr><th>{t!(i18n, tune.setting)}</th>{heads()}</tr></thead>
-                    <tbody>
-                        {move || {
-                            rows.get()
-                                .into_iter()
-                                .map(|(name, values)| {
-                                    let values = values.into_iter().map(|value| view! { <td>{value}</td> }).collect_view();
-                                    view! { <tr><td><code>{name}</code></td>{values}</tr> }
-                                })
-                                .collect_view()
-                        }}
-                    </tbody>
-                </table>
+            <Show when=move || rows() != 0 fallback=move || view! { <p class="soft">{same}</p> }>
+                {move || found.with(|found| table(i18n, found, feeds))}
+            </Show>
+            <Show when=move || without.with(|without| !without.is_empty())>
+                <p class="soft compare-without">
+                    {t!(i18n, tune.compare_without)}
+                    {move || {
+                        let keys = without.get().into_iter();
+                        let key = |at: usize| feeds.with_value(|feeds| feeds.get(at).copied()).map(|feed| (at, feed));
+                        keys.filter_map(key).map(|(at, feed)| view! { <RunKey at feed/> }).collect_view()
+                    }}
+                </p>
             </Show>
         </section>
     }
 }
 
-/// What a run was given, every value under its path.
-fn settings(job: &Job) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    out.insert("model".to_owned(), job.model.clone());
-    out.insert("training_file".to_owned(), job.training_file.clone());
-    if let Some(file) = &job.validation_file {
-        out.insert("validation_file".to_owned(), file.clone());
-    }
-    if let Some(spec) = job.hearth.spec.as_ref().and_then(|spec| serde_json::to_value(spec).ok()) {
-        flatten("", &spec, &mut out);
-    }
-    out
-}
-
-fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                flatten(&path, value, out);
-            }
-        }
-        Value::String(text) => drop(out.insert(path.to_owned(), text.clone())),
-        Value::Null => {}
-        other => drop(out.insert(path.to_owned(), other.to_string())),
-    }
-}
-
-/// The names that don't have one value in all, with the value in each.
-fn differing(all: &[BTreeMap<String, String>]) -> Vec<(String, Vec<String>)> {
-    let mut names: Vec<&String> = all.iter().flat_map(BTreeMap::keys).collect();
-    names.sort();
-    names.dedup();
-    names
-        .into_iter()
-        .filter(|name| all.windows(2).any(|pair| pair[0].get(*name) != pair[1].get(*name)))
-        .map(|name| (name.clone(), all.iter().map(|one| one.get(name).cloned().unwrap_or("—".to_owned())).collect()))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_differs_is_shown() {
-        let run = |json: Value| {
-            let mut out = BTreeMap::new();
-            flatten("", &json, &mut out);
-            out
-        };
-        let a = run(serde_json::json!({"lr": 0.1, "adapter": {"kind": "lora", "r": 4}, "seed": 1, "ema": null}));
-        let b = run(serde_json::json!({"lr": 0.1, "adapter": {"kind": "ia3"}, "seed": 2}));
-        let rows = differing(&[a, b]);
-        let words: Vec<_> = rows.iter().map(|(name, values)| format!("{name}: {}", values.join("|"))).collect();
-        assert_eq!(words, ["adapter.kind: lora|ia3", "adapter.r: 4|—", "seed: 1|2"]);
-    }
-
-    #[test]
-    fn curves_run_over_steps_tokens_or_time() {
-        let metrics = |step, tokens| Metrics { step, tokens, train_loss: 2.0, ..Metrics::default() };
-        let record =
-            Record { metrics: vec![metrics(1, 10), metrics(2, 30)], times: vec![100, 107], ..Record::default() };
-        let x = |over| points(&record, What::Train, over).into_iter().map(|point| point.0).collect::<Vec<_>>();
-        assert_eq!(
-            (x(Over::Steps), x(Over::Tokens), x(Over::Time)),
-            (vec![1.0, 2.0], vec![10.0, 30.0], vec![0.0, 7.0])
-        );
-        assert!(points(&record, What::Valid, Over::Steps).is_empty());
-        assert_eq!(of_word(&What::WORDS, word_of(&What::WORDS, What::Speed)), What::Speed);
+fn table(i18n: I18nContext<Locale>, found: &Differences, feeds: StoredValue<Vec<Feed>>) -> impl IntoView + use<> {
+    let feeds = feeds.get_value();
+    let heads = found.runs.iter().filter_map(|&at| feeds.get(at).map(|&feed| view! { <th><RunKey at feed/></th> }));
+    let heads = heads.collect_view();
+    let row = |(name, values): &(String, Vec<String>)| {
+        let values = values.iter().map(|value| view! { <td>{value.clone()}</td> }).collect_view();
+        view! { <tr data-setting=name.clone()><td><code>{name.clone()}</code></td>{values}</tr> }
+    };
+    let rows = found.rows.iter().map(row).collect_view();
+    view! {
+        <table class="num">
+            <thead><tr><th>{t!(i18n, tune.setting)}</th>{heads}</tr></thead>
+            <tbody>{rows}</tbody>
+        </table>
     }
 }

@@ -47,8 +47,6 @@ pub struct Line {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     pub metrics: Vec<Metrics>,
-    /// When each of them came, Unix seconds.
-    pub times: Vec<i64>,
     pub samples: Vec<Sample>,
     pub saved: Vec<Saved>,
     pub log: Vec<Line>,
@@ -68,7 +66,6 @@ impl Record {
             Some(RunEvent::Metrics(metrics)) => {
                 self.forget_from(metrics.step);
                 self.metrics.push(metrics);
-                self.times.push(event.created_at);
                 return;
             }
             Some(RunEvent::Stage { stage, done, total }) => {
@@ -93,7 +90,6 @@ impl Record {
     fn forget_from(&mut self, step: u64) {
         while self.metrics.last().is_some_and(|last| last.step >= step) {
             self.metrics.pop();
-            self.times.pop();
         }
         self.samples.retain(|sample| sample.step < step);
         self.saved.retain(|saved| saved.step < step);

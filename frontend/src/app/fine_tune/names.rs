@@ -7,7 +7,7 @@ use hearth_shared::api::List;
 use hearth_shared::api::files::FileObject;
 use hearth_shared::api::fine_tuning::Job;
 use hearth_shared::api::jobs::{CreateWork, JobKind};
-use hearth_shared::spec::{AdapterSpec, ArchitectureSpec, BaseWeights, Preset};
+use hearth_shared::spec::{AdapterSpec, ArchitectureSpec, BaseWeights, Preset, TokenizerSpec};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -32,7 +32,7 @@ impl Files {
 
     /// Has the names of these runs' files fetched, where that was not tried yet.
     pub fn learn(self, jobs: &[Job]) {
-        let wanted: Vec<String> = jobs.iter().map(|job| job.training_file.clone()).collect();
+        let wanted: Vec<String> = jobs.iter().flat_map(files_of).collect();
         let any_new = self.asked.try_update_value(|asked| {
             let before = asked.len();
             asked.extend(wanted);
@@ -50,9 +50,22 @@ impl Files {
         });
     }
 
-    fn name(self, id: &str) -> Option<String> {
+    pub fn name(self, id: &str) -> Option<String> {
         self.names.with(|names| names.get(id).cloned())
     }
+}
+
+/// Ids of the files that a run was given.
+fn files_of(job: &Job) -> Vec<String> {
+    let mut ids = vec![job.training_file.clone()];
+    ids.extend(job.validation_file.clone());
+    if let Some(CreateWork::Pretrain(asked)) = &job.hearth.request {
+        ids.extend(asked.training_files.iter().cloned());
+        if let TokenizerSpec::File(id) = &asked.spec.tokenizer {
+            ids.push(id.clone());
+        }
+    }
+    ids
 }
 
 /// The name that the person gave.
@@ -63,6 +76,17 @@ pub fn given(job: &Job) -> Option<String> {
 /// What to call the run.
 pub fn name(i18n: I18nContext<Locale>, job: &Job, files: Files) -> String {
     given(job).unwrap_or_else(|| about(i18n, job, files))
+}
+
+/// The start of an id behind its kind: what sets runs of one name apart.
+pub fn tail(id: &str) -> String {
+    let random = id.split_once('-').map_or(id, |(_, random)| random);
+    random.chars().take(8).collect()
+}
+
+/// The name and the tail of the id, for many are called the same.
+pub fn apart(i18n: I18nContext<Locale>, job: &Job, files: Files) -> String {
+    format!("{} · {}", name(i18n, job, files), tail(&job.id))
 }
 
 /// The model, the data file, the method.
@@ -113,4 +137,16 @@ fn method(i18n: I18nContext<Locale>, job: &Job) -> Option<String> {
         return Some(format!("{word}, {}", t_string!(i18n, tune.method_preferences)));
     }
     Some(word.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_begins_behind_the_kind_whatever_the_kind() {
+        assert_eq!(tail("ftjob-abcdefghijkl"), "abcdefgh");
+        assert_eq!(tail("job-abcdefghijkl"), "abcdefgh");
+        assert_eq!(tail("abc"), "abc");
+    }
 }

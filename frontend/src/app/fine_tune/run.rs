@@ -134,7 +134,7 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
             <Samples record=feed.record/>
             <Checkpoints job record=feed.record/>
         </div>
-        <Decided job/>
+        <Decided job files/>
         <Log record=feed.record/>
     }
 }

@@ -2,13 +2,15 @@
 
 use hearth_shared::api::List;
 use hearth_shared::api::fine_tuning::{Checkpoint, Job};
-use hearth_shared::api::jobs::JobKind;
+use hearth_shared::api::jobs::{CreateWork, JobKind};
 use hearth_shared::event::Level;
 use hearth_shared::spec::{AdapterSpec, BaseWeights, Precision, TrainSpec};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 use super::feed::{Record, Sample, Saved};
+use super::names::Files;
+use super::settings::{self, FileName, word};
 use super::{JOBS, clock, log_words};
 use crate::app::client;
 use crate::app::components::icons::Icon;
@@ -168,19 +170,22 @@ fn ShownRow(row: Shown) -> impl IntoView {
 
 /// The values the run got.
 #[component]
-pub fn Decided(job: Memo<Option<Job>>) -> impl IntoView {
+pub fn Decided(job: Memo<Option<Job>>, files: Files) -> impl IntoView {
     let i18n = use_i18n();
-    let spec = Memo::new(move |_| job.with(|job| job.as_ref()?.hearth.spec.clone()));
+    let facts = Memo::new(move |_| job.with(|job| facts(job.as_ref()?, &|id: &str| files.name(id))));
     move || {
-        spec.get().map(|spec| {
+        facts.get().map(|facts| {
             view! {
                 <details class="card decided">
                     <summary><h2>{t!(i18n, tune.settings)}</h2></summary>
                     <dl class="figures num">
-                        {facts(&spec)
+                        {facts
                             .into_iter()
                             .map(|(name, value)| {
-                                view! { <div><dt><code>{name}</code></dt><dd>{value}</dd></div> }
+                                let setting = name.clone();
+                                view! {
+                                    <div data-setting=setting><dt><code>{name}</code></dt><dd>{value}</dd></div>
+                                }
                             })
                             .collect_view()}
                     </dl>
@@ -190,19 +195,27 @@ pub fn Decided(job: Memo<Option<Job>>) -> impl IntoView {
     }
 }
 
-/// A choice as it stands in the API.
-fn word(choice: &impl serde::Serialize) -> String {
-    serde_json::to_value(choice).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 /// An adapter's kind as it stands in the API.
 fn kind(adapter: &AdapterSpec) -> String {
     let value = serde_json::to_value(adapter).ok();
     value.and_then(|value| value["kind"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// The field's own words, as they stand in the API.
-fn facts(spec: &TrainSpec) -> Vec<(&'static str, String)> {
+/// Settings under their names in the API; none before they are decided.
+fn facts(job: &Job, name: FileName<'_>) -> Option<Vec<(String, String)>> {
+    let spec = job.hearth.spec.as_ref()?;
+    let mut training = training(spec);
+    let mut facts = Vec::new();
+    if let Some(CreateWork::Pretrain(asked)) = &job.hearth.request {
+        facts = settings::of_new_model(asked, spec, name);
+        // What begins from nothing is trained whole, in rows that are always full.
+        training.retain(|(name, _)| !["tuning", "packing"].contains(name));
+    }
+    facts.extend(training.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Some(facts)
+}
+
+fn training(spec: &TrainSpec) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("tuning", spec.adapter.as_ref().map_or("full".to_owned(), kind)),
         ("n_epochs", spec.n_epochs.to_string()),
@@ -270,5 +283,37 @@ pub fn Log(record: RwSignal<Record>) -> impl IntoView {
                 </ol>
             </div>
         </details>
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn names(kind: &str, request: Value) -> Vec<String> {
+        let spec = TrainSpec { adapter: None, ..TrainSpec::default() };
+        let job = json!({
+            "id": "", "object": "job", "created_at": 0, "hyperparameters": {}, "model": "", "organization_id": "",
+            "result_files": [], "status": "succeeded", "training_file": "", "seed": 0, "method": {"type": kind},
+            "hearth": {"kind": kind, "request": request, "options": {}, "spec": spec, "step": 1, "attempt": 1},
+        });
+        let job: Job = serde_json::from_value(job).unwrap();
+        facts(&job, &|_: &str| None).unwrap().into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_model_from_nothing_says_its_shape_and_not_how_it_is_tuned() {
+        let request = json!({"kind": "pretrain", "training_files": [], "architecture": {"depth": 2}});
+        let new = names("pretrain", request);
+        let has = |name: &str| new.iter().any(|known| known == name);
+        assert!(
+            has("architecture.depth") && has("architecture.d_model") && has("tokenizer.train.vocab_size"),
+            "{new:?}"
+        );
+        assert!(has("learning_rate") && !has("tuning") && !has("packing"), "{new:?}");
+        let tuned = names("fine_tune", Value::Null);
+        assert!(tuned.iter().any(|name| name == "tuning") && !tuned.iter().any(|name| name.contains('.')), "{tuned:?}");
     }
 }
