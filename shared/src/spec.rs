@@ -16,9 +16,9 @@ pub use prune::{PrunePattern, PruneScore, PruneSpec};
 pub use quantize::{BLOCK as QUANTIZE_BLOCK, Calibration, Grain, QuantizeSpec};
 use serde::{Deserialize, Serialize};
 pub use train::{
-    Auto, BYTES_PER_TOKEN, DataFacts, DistillSpec, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective,
-    OptimizerKind, Precision, PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec,
-    TrainSpec, Tuning, Watchdog,
+    Auto, DataFacts, DistillSpec, FineTuneSpec, HearthOptions, LEAST_VOCABULARY, Objective, OptimizerKind, Precision,
+    PretrainSpec, SampleSpec, ScheduleKind, Split, TextFacts, TextSpec, TokenizerSpec, TrainSpec, Tuning, Watchdog,
+    bytes_per_token,
 };
 pub use work::{ExportJob, JobSpec, PretrainJob, TeacherJob, TokenizerJob, WorkSpec};
 

@@ -51,8 +51,16 @@ async fn the_planner_answers_as_one_drags() -> Result<()> {
     ensure!(browser.eval::<bool>("return document.querySelector('.badge.bad') !== null").await?, "34 GB of 24 fit?");
     // Its weights alone are too many, and what begins from nothing has none to put an adapter on.
     ensure!(large.fit_on(&spec, sheet.memory as u64, place).is_none(), "34 GB of weights fit?");
-    browser.wait_within("return document.querySelector('.hint.bad') !== null", PATIENCE).await?;
-    ensure!(browser.eval::<bool>("return document.querySelector('[data-action=fit]') === null").await?, "a way out");
+    // What is left is a smaller model: the largest that fits.
+    let smaller = (1..32).rev().find_map(|depth| {
+        let found = shape(depth).ok()?.fit_on(&spec, sheet.memory as u64, place)?;
+        Some((depth, found.memory.total))
+    });
+    let (depth, needed) = smaller.context("a depth that fits")?;
+    browser.click("[data-action=fit]").await?;
+    total(&browser, needed).await?;
+    let chosen: String = browser.eval("return document.querySelector('[name=depth]').value").await?;
+    ensure!(chosen == depth.to_string(), "{chosen} layers, not {depth}");
 
     // Smaller passes are a way out.
     browser.goto(&server.url("/planner?depth=24&rows=16&device=RTX%204090%2024%20GB")).await?;

@@ -188,6 +188,7 @@ async fn refused_data_has_its_report_on_the_run_s_page() -> Result<()> {
 
 /// As files that safetensors can read.
 async fn the_adapter_is_saved(browser: &Browser, folder: &Path) -> Result<()> {
+    browser.click(".export summary").await?;
     browser.click("[data-act=download]").await?;
     let weights = browser.saved(&folder.join("adapter_model.safetensors")).await?;
     hearth_model::checkpoint::safetensors::parse("adapter_model.safetensors", &weights)?;

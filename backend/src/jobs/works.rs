@@ -164,7 +164,7 @@ impl Jobs {
         };
         let vocab_size = self.vocab_size(&asked.spec.tokenizer).await?;
         let shape = plans::new_shape(&asked.spec, vocab_size)?;
-        let facts = TextFacts::guessed(report.bytes, shape.parameters);
+        let facts = TextFacts::guessed(report.bytes, shape.vocab_size, shape.parameters);
         let machine = self.machine().await;
         let decided = match fault {
             Some(fault) => Err(fault),
@@ -219,7 +219,7 @@ impl Jobs {
             store::Validated { report: Some(serde_json::to_string(&report)?), ..store::Validated::default() };
         if let CreateWork::Pretrain(asked) = &request {
             let shape = plans::new_shape(&asked.spec, self.vocab_size(&asked.spec.tokenizer).await?)?;
-            let facts = TextFacts::guessed(report.bytes, shape.parameters);
+            let facts = TextFacts::guessed(report.bytes, shape.vocab_size, shape.parameters);
             match plans::pretrain(&asked.spec, &shape, &facts, &self.machine().await, row.seed as u64) {
                 // The spec itself follows when the tokens have been counted.
                 Ok((_, planned)) => validated.planned = Some(serde_json::to_string(&planned)?),

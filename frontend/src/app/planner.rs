@@ -3,6 +3,7 @@
 
 pub(super) mod answer;
 pub(super) mod form;
+mod plan;
 pub(super) mod question;
 
 use gloo::timers::callback::Timeout;
@@ -14,6 +15,7 @@ use wasm_bindgen_futures::spawn_local;
 use super::i18n::{t, use_i18n};
 use super::store::use_store;
 use super::{address, client};
+use plan::Plan;
 use question::Question;
 
 /// A word of this page in the reader's language, as a signal.
@@ -32,6 +34,8 @@ pub(super) struct Desk {
     here: RwSignal<Option<DeviceSheet>>,
     /// The chosen model, or why there is none.
     shape: Memo<Result<ModelShape, String>>,
+    /// What it comes to, once there is a shape.
+    plan: Memo<Option<Plan>>,
 }
 
 impl Desk {
@@ -44,7 +48,12 @@ impl Desk {
                 let _ = here.try_set(Some(sheet));
             }
         });
-        Self { question, here, shape: shape(question) }
+        let shape = shape(question);
+        let plan = Memo::new(move |_| {
+            let (shape, device) = (shape.get().ok()?, device(question, here)?);
+            Some(question.with(|question| Plan::of(question, shape, device)))
+        });
+        Self { question, here, shape, plan }
     }
 
     /// Weights of the model, once it has a shape.
@@ -52,12 +61,21 @@ impl Desk {
         self.shape.with(|shape| shape.as_ref().ok().map(|shape| shape.parameters))
     }
 
-    /// The device that the question is about, and its share of the list.
-    fn device(self) -> Option<DeviceSheet> {
-        match self.question.with(|question| question.device.clone()) {
-            None => self.here.get().or_else(|| sheets().pop()),
-            Some(name) => sheets().into_iter().find(|sheet| sheet.name == name),
-        }
+    /// What the run needs of this machine and what there is, in bytes, where that is too little. A machine that is not known refuses nothing.
+    pub(super) fn too_large(self) -> Option<(u64, u64)> {
+        self.here.with(Option::is_some).then_some(())?;
+        self.plan.with(|plan| {
+            let plan = plan.as_ref().filter(|plan| plan.device.memory > 0.0 && !plan.fits())?;
+            Some((plan.estimate.memory.total, plan.device.memory as u64))
+        })
+    }
+}
+
+/// The device that the question is about: this machine, else one of the list.
+fn device(question: RwSignal<Question>, here: RwSignal<Option<DeviceSheet>>) -> Option<DeviceSheet> {
+    match question.with(|question| question.device.clone()) {
+        None => here.get().or_else(|| sheets().pop()),
+        Some(name) => sheets().into_iter().find(|sheet| sheet.name == name),
     }
 }
 
@@ -77,9 +95,12 @@ pub fn Planner() -> impl IntoView {
                     <p>{t!(i18n, plan.lead)}</p>
                 </div>
             </header>
+            <answer::Summary/>
             <div class="planner-body">
                 <form::Form/>
-                <answer::Answers/>
+                <div class="planner-beside">
+                    <answer::Answers/>
+                </div>
             </div>
         </div>
     }

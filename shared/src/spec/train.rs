@@ -9,7 +9,7 @@ mod pretrain;
 mod request;
 
 pub use kinds::{DistillSpec, Objective, OptimizerKind, Precision, ScheduleKind, Tuning, Watchdog};
-pub use pretrain::{BYTES_PER_TOKEN, LEAST_VOCABULARY, PretrainSpec, Split, TextFacts, TextSpec, TokenizerSpec};
+pub use pretrain::{LEAST_VOCABULARY, PretrainSpec, Split, TextFacts, TextSpec, TokenizerSpec, bytes_per_token};
 pub use request::{Auto, DataFacts, FineTuneSpec, HearthOptions};
 
 /// 2^40

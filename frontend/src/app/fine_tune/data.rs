@@ -160,12 +160,12 @@ pub struct Counted {
     pub pieces: Vec<Vec<Piece>>,
 }
 
-/// Asks the lab worker for the same report with token counts, through the model's own tokenizer and template. The text of
-/// the report is left at `window.__hearth.report`, where a test compares it with the server's.
-pub async fn count_tokens(set: &DataSet, model: Model) -> Result<Counted, LabError> {
+/// Asks the lab worker for the same report with token counts, through the model's own tokenizer and template; rows of more than `longest`
+/// tokens are refused. The text of the report is left at `window.__hearth.report`, where a test compares it with the server's.
+pub async fn count_tokens(set: &DataSet, model: Model, longest: u32) -> Result<Counted, LabError> {
     let buffer = Uint8Array::from(set.bytes.as_slice()).buffer();
     let request = Request::Check(CheckDataset {
-        max_tokens: Some(model.hearth.context.min(2048) as u32),
+        max_tokens: Some(longest),
         model: Some(lab_model(model)),
         filename: set.name.clone(),
         preview: set.examples.iter().map(|(_, example)| example.clone()).collect(),

@@ -7,7 +7,7 @@ use hearth_shared::api::List;
 use hearth_shared::api::files::FileObject;
 use hearth_shared::api::fine_tuning::Job;
 use hearth_shared::api::jobs::{CreateWork, JobKind};
-use hearth_shared::spec::{AdapterSpec, ArchitectureSpec, BaseWeights, Preset, TokenizerSpec};
+use hearth_shared::spec::{AdapterSpec, ArchitectureSpec, BaseWeights, LoraSpec, Preset, TokenizerSpec};
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -124,24 +124,46 @@ fn method(i18n: I18nContext<Locale>, job: &Job) -> Option<String> {
     }
     let options = &job.hearth.options;
     let word = match options.adapter() {
-        None => t_string!(i18n, tune.method_full),
-        Some(AdapterSpec::Lora(_)) if options.base_weights != BaseWeights::F32 => "QLoRA",
-        Some(AdapterSpec::Lora(lora)) if lora.dora => "DoRA",
-        Some(AdapterSpec::Lora(_)) => "LoRA",
-        Some(AdapterSpec::Ia3) => "(IA)³",
-        Some(AdapterSpec::Prefix(_)) => t_string!(i18n, tune.method_prefix),
-        Some(AdapterSpec::Prompt(_)) => t_string!(i18n, tune.method_prompt),
-        Some(AdapterSpec::Bottleneck(_)) => t_string!(i18n, tune.method_bottleneck),
+        None if options.frozen_layers > 0 => t_string!(i18n, tune.method_frozen, count = options.frozen_layers),
+        None => t_string!(i18n, tune.method_full).to_owned(),
+        Some(AdapterSpec::Lora(lora)) => low_rank(&lora, options.base_weights),
+        Some(AdapterSpec::Ia3) => "(IA)³".to_owned(),
+        Some(AdapterSpec::Prefix(_)) => t_string!(i18n, tune.method_prefix).to_owned(),
+        Some(AdapterSpec::Prompt(_)) => t_string!(i18n, tune.method_prompt).to_owned(),
+        Some(AdapterSpec::Bottleneck(_)) => t_string!(i18n, tune.method_bottleneck).to_owned(),
     };
     if job.method.kind == "dpo" {
         return Some(format!("{word}, {}", t_string!(i18n, tune.method_preferences)));
     }
-    Some(word.to_owned())
+    Some(word)
+}
+
+/// What people call a low-rank adapter: by its packed base, its magnitudes, its scale.
+fn low_rank(lora: &LoraSpec, base: BaseWeights) -> String {
+    let packed = base != BaseWeights::F32;
+    let name = match (packed, lora.dora) {
+        (false, false) if lora.rslora => return "rsLoRA".to_owned(),
+        (false, false) => "LoRA",
+        (true, false) => "QLoRA",
+        (false, true) => "DoRA",
+        (true, true) => "QDoRA",
+    };
+    if lora.rslora { format!("{name} + rsLoRA") } else { name.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_of_low_rank_adapter_has_its_name() {
+        let name = |dora, rslora, base| low_rank(&LoraSpec { dora, rslora, ..LoraSpec::default() }, base);
+        let (plain, packed) = (BaseWeights::F32, BaseWeights::Nf4);
+        assert_eq!([name(false, false, plain), name(false, true, plain)], ["LoRA", "rsLoRA"]);
+        assert_eq!([name(true, false, plain), name(true, true, plain)], ["DoRA", "DoRA + rsLoRA"]);
+        assert_eq!([name(false, false, packed), name(false, true, packed)], ["QLoRA", "QLoRA + rsLoRA"]);
+        assert_eq!(name(true, false, packed), "QDoRA");
+    }
 
     #[test]
     fn the_tail_begins_behind_the_kind_whatever_the_kind() {

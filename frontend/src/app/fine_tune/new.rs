@@ -3,8 +3,9 @@
 use hearth_shared::api::files::FileObject;
 use hearth_shared::api::fine_tuning::Job;
 use hearth_shared::api::models::Model;
+use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{DataFacts, TrainSpec};
-use hearth_shared::text::Format;
+use hearth_shared::text::{Format, Report};
 use leptos::html::Input;
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
@@ -15,17 +16,18 @@ use web_sys::{Blob, File, FormData};
 use super::data::{self, DataSet, LEAST_TO_SPLIT};
 use super::launch::Launch;
 use super::options::Options;
-use super::options_form::OptionsForm;
+use super::options_form::{Limits, OptionsForm};
 use super::preview::Preview;
 use super::report::ReportView;
 use super::trial::Trial;
 use super::{JOBS, counted};
 use crate::app::client::{self, ClientError};
+use crate::app::components::field::Faults;
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::format;
 use crate::app::i18n::{t, t_string, tu_string, use_i18n};
-use crate::app::store::{Store, use_store};
+use crate::app::store::{NANO, Store, use_store};
 
 /// Data sets that come with the page: file, and the words for it.
 const SAMPLES: [&str; 2] = ["json-answers-en.jsonl", "json-answers-zh.jsonl"];
@@ -38,10 +40,22 @@ struct Form {
     hold_out: RwSignal<bool>,
     counting: RwSignal<bool>,
     options: Options,
+    faults: Faults,
     error: RwSignal<Option<String>>,
 }
 
 impl Form {
+    /// Tokens that a row may have, by the settings and the model.
+    fn longest_row(self) -> Option<u32> {
+        let context = self.model.with(|model| model.as_ref().map(|model| model.hearth.context as u32))?;
+        Some(self.options.spec().hearth.longest_row(context))
+    }
+
+    /// Rows are checked against a length that a person set: until that is done nobody knows whether one can be taken.
+    fn is_rechecking(self) -> bool {
+        self.counting.get() && self.options.max_length.with(Option::is_some)
+    }
+
     fn held_out(self) -> bool {
         self.hold_out.get() && self.data.with(|data| data.as_ref().is_some_and(DataSet::can_split))
     }
@@ -74,15 +88,19 @@ pub fn NewRun() -> impl IntoView {
     let store = use_store();
     let query = use_query_map();
     let model = Memo::new(move |_| chosen(query.with(|query| query.get("model")), store));
+    let faults = Faults::default();
+    provide_context(faults);
     let form = Form {
         model,
         data: RwSignal::new(None),
         hold_out: RwSignal::new(true),
         counting: RwSignal::new(false),
         options: Options::new(),
+        faults,
         error: RwSignal::new(None),
     };
     count_in_background(form);
+    let limits = limits(form);
     let decided = Memo::new(move |_| form.facts().map(|facts| form.options.decide(&facts)));
     let spec = Signal::derive(move || decided.get().and_then(Result::ok));
     view! {
@@ -117,7 +135,7 @@ pub fn NewRun() -> impl IntoView {
                     />
                     <span class="hint">{t!(i18n, tune.suffix_hint)}</span>
                 </label>
-                <OptionsForm options=form.options decided=spec facts=Signal::derive(move || form.facts())/>
+                <OptionsForm options=form.options decided=spec facts=Signal::derive(move || form.facts()) limits/>
             </Step>
             <Trial model=form.model data=form.data options=form.options/>
             <Go form decided/>
@@ -125,16 +143,43 @@ pub fn NewRun() -> impl IntoView {
     }
 }
 
-/// The model of the address; without one the first that is no tuned model.
+/// The model of the address; without one hearth-nano, which is quick everywhere, else the first that is no tuned model.
 fn chosen(asked: Option<String>, store: Store) -> Option<Model> {
     store.models.with(|models| {
         let models = models.ready()?;
         models
             .iter()
             .find(|model| Some(&model.id) == asked.as_ref())
+            .or_else(|| models.iter().find(|model| model.id == NANO))
             .or_else(|| models.iter().find(|model| model.hearth.base.is_none()))
             .cloned()
     })
+}
+
+/// What the chosen model allows. Only the server knows how many layers it has.
+fn limits(form: Form) -> Limits {
+    let hash = Memo::new(move |_| form.model.with(|model| model.as_ref().map(|model| model.hearth.hash.clone())));
+    let layers = RwSignal::new(None::<(String, u64)>);
+    Effect::new(move |_| {
+        let Some(hash) = hash.get() else { return };
+        spawn_local(async move {
+            // Without an answer the server checks.
+            if let Ok(shape) = client::get::<ModelShape>(&format!("/v1/hearth/shapes/{hash}")).await {
+                let _ = layers.try_set(Some((hash, shape.n_layers)));
+            }
+        });
+    });
+    let frozen = move || match (layers.get(), hash.get()) {
+        (Some((of, layers)), Some(hash)) if of == hash => layers.saturating_sub(1) as f64,
+        _ => f64::INFINITY,
+    };
+    let length = move || {
+        let context = form.model.with(|model| model.as_ref().map(|model| model.hearth.context));
+        let virtual_tokens =
+            form.options.spec().hearth.adapter().map_or(0, |adapter| u64::from(adapter.virtual_tokens()));
+        context.map_or(f64::INFINITY, |context| context.saturating_sub(virtual_tokens) as f64)
+    };
+    Limits { length: Memo::new(move |_| length()).into(), frozen: Memo::new(move |_| frozen()).into() }
 }
 
 /// Token counts need the model's tokenizer, which lives in the lab's worker. A page without one still works: the server counts.
@@ -142,21 +187,22 @@ fn count_in_background(form: Form) {
     let wanted = Memo::new(move |_| {
         let name = form.data.with(|data| Some(data.as_ref()?.name.clone()))?;
         let bytes = form.data.with(|data| data.as_ref().map_or(0, |data| data.bytes.len()));
-        Some((name, bytes, form.model.get()?))
+        // Another length or another model's tokens make other rows too long.
+        Some((name, bytes, form.model.get()?, form.longest_row()?))
     });
     Effect::new(move |_| {
-        let Some((name, _, model)) = wanted.get() else {
+        let Some(asked) = wanted.get() else {
             return;
         };
         let Some(set) = form.data.get_untracked() else {
             return;
         };
         form.counting.set(true);
-        let id = model.id.clone();
         spawn_local(async move {
-            let counted = data::count_tokens(&set, model).await;
-            let still = form.model.try_get_untracked().flatten().is_some_and(|model| model.id == id);
-            if !still {
+            let (name, _, model, longest) = asked.clone();
+            let counted = data::count_tokens(&set, model, longest).await;
+            // Something else may have been asked since, which then ends the counting.
+            if wanted.try_get_untracked().flatten() != Some(asked) {
                 return;
             }
             let _ = form.counting.try_set(false);
@@ -360,6 +406,23 @@ fn ChooseData(form: Form) -> impl IntoView {
     }
 }
 
+/// What keeps a data set from being trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bad {
+    /// The file has to be mended.
+    Rows,
+    /// Rows are longer than they may be, and nothing else: a setting can help as well.
+    Lengths,
+}
+
+fn bad_rows(report: &Report) -> Option<Bad> {
+    match report.errors {
+        0 => None,
+        errors if errors == report.too_long => Some(Bad::Lengths),
+        _ => Some(Bad::Rows),
+    }
+}
+
 #[component]
 fn Go(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl IntoView {
     let i18n = use_i18n();
@@ -367,15 +430,21 @@ fn Go(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl Into
         form.data.with(|data| data.as_ref().is_some_and(|data| data.report.is_valid()))
             && form.model.with(Option::is_some)
             && decided.with(|decided| !matches!(decided, Some(Err(_))))
+            && !form.faults.any()
+            && !form.is_rechecking()
     };
+    let bad = move || form.data.with(|data| data.as_ref().and_then(|data| bad_rows(&data.report)));
     let line = move || {
         let facts = form.facts();
+        if form.faults.any() {
+            return t_string!(i18n, tune.launch_field).to_owned();
+        }
         decided.with(|decided| match (decided, facts) {
             (None, _) | (_, None) => t_string!(i18n, tune.launch_waiting).to_owned(),
+            _ if form.is_rechecking() => t_string!(i18n, tune.launch_checking).to_owned(),
+            _ if bad() == Some(Bad::Rows) => t_string!(i18n, tune.launch_invalid).to_owned(),
+            _ if bad() == Some(Bad::Lengths) => t_string!(i18n, tune.launch_too_long).to_owned(),
             (Some(Err(error)), _) => error.clone(),
-            (Some(Ok(_)), _) if form.data.with(|data| data.as_ref().is_some_and(|data| !data.report.is_valid())) => {
-                t_string!(i18n, tune.launch_invalid).to_owned()
-            }
             (Some(Ok(spec)), Some(facts)) => {
                 let per_epoch = facts.examples.div_ceil(u64::from(spec.batch_size));
                 let steps = per_epoch * u64::from(spec.n_epochs);
@@ -429,4 +498,20 @@ pub async fn upload(name: &str, blob: &Blob) -> Result<FileObject, ClientError> 
 
 fn garbled(error: wasm_bindgen::JsValue) -> ClientError {
     ClientError::Garbled(format!("{error:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_shared::text::validate::validate;
+
+    use super::*;
+
+    #[test]
+    fn rows_that_are_only_too_long_are_a_setting_s_matter() {
+        let row = r#"{"messages": [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "1"}]}"#;
+        let good = validate(row.as_bytes(), None, None);
+        assert_eq!(bad_rows(&good), None);
+        assert_eq!(bad_rows(&Report { errors: 3, too_long: 3, ..good.clone() }), Some(Bad::Lengths));
+        assert_eq!(bad_rows(&Report { errors: 4, too_long: 3, ..good }), Some(Bad::Rows));
+    }
 }

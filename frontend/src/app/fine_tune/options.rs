@@ -20,6 +20,7 @@ pub struct Options {
     pub rank: RwSignal<Option<f64>>,
     pub dropout: RwSignal<Option<f64>>,
     pub dora: RwSignal<bool>,
+    pub rslora: RwSignal<bool>,
     pub virtual_tokens: RwSignal<Option<f64>>,
     pub bottleneck_width: RwSignal<Option<f64>>,
     pub frozen_layers: RwSignal<Option<f64>>,
@@ -41,6 +42,8 @@ pub struct Options {
     pub prompts: RwSignal<String>,
     /// The data are pairs of answers.
     pub preferences: RwSignal<bool>,
+    /// With pairs: how dearly an answer pays for leaving the first model.
+    pub beta: RwSignal<Option<f64>>,
 }
 
 fn auto<T>(value: Option<f64>, convert: impl Fn(f64) -> T) -> Auto<T> {
@@ -58,6 +61,7 @@ impl Options {
             rank: RwSignal::new(None),
             dropout: RwSignal::new(None),
             dora: RwSignal::new(false),
+            rslora: RwSignal::new(false),
             virtual_tokens: RwSignal::new(None),
             bottleneck_width: RwSignal::new(None),
             frozen_layers: RwSignal::new(None),
@@ -76,6 +80,7 @@ impl Options {
             seed: RwSignal::new(None),
             prompts: RwSignal::new(String::new()),
             preferences: RwSignal::new(false),
+            beta: RwSignal::new(None),
         }
     }
 
@@ -89,7 +94,7 @@ impl Options {
             n_epochs: auto(self.epochs.get(), |value| value as u32),
             batch_size: auto(self.batch_size.get(), |value| value as u32),
             learning_rate_multiplier: Auto::Auto,
-            dpo_beta: self.preferences.get().then_some(Auto::Auto),
+            dpo_beta: self.preferences.get().then(|| auto(self.beta.get(), |value| value)),
             seed: self.seed.get().map(|seed| seed as u64),
             hearth: HearthOptions {
                 tuning,
@@ -98,6 +103,7 @@ impl Options {
                     alpha: 2.0 * r as f32,
                     dropout: self.dropout.get().map_or(lora.dropout, |dropout| dropout as f32),
                     dora: self.dora.get(),
+                    rslora: self.rslora.get(),
                     ..lora
                 },
                 virtual_tokens: auto(self.virtual_tokens.get(), |value| value as u32),

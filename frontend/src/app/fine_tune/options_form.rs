@@ -5,7 +5,7 @@ use hearth_shared::spec::{DataFacts, OptimizerKind, Precision, ScheduleKind, Tra
 use leptos::prelude::*;
 
 use super::options::Options;
-use crate::app::components::field::{CheckField, ChoiceField, NumberField};
+use crate::app::components::field::{CheckField, ChoiceField, MOST_EXACT, NumberField};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
 
@@ -16,6 +16,15 @@ macro_rules! word {
     };
 }
 
+/// What the chosen model allows at most; infinite where it is not known yet.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Tokens of an example.
+    pub length: Signal<f64>,
+    /// Layers that can stay as they are: one at least learns.
+    pub frozen: Signal<f64>,
+}
+
 #[component]
 pub fn OptionsForm(
     options: Options,
@@ -23,6 +32,8 @@ pub fn OptionsForm(
     #[prop(into)]
     decided: Signal<Option<TrainSpec>>,
     #[prop(into)] facts: Signal<Option<DataFacts>>,
+    /// What the chosen model allows.
+    limits: Limits,
 ) -> impl IntoView {
     let i18n = use_i18n();
     let automatic = automatic(decided);
@@ -39,21 +50,27 @@ pub fn OptionsForm(
         <div class="options">
             <NumberField
                 label=word!(i18n, epochs) hint=word!(i18n, epochs_reason) value=options.epochs name="n_epochs"
-                automatic=automatic(|spec| spec.n_epochs.to_string()) min=1.0 max=100.0
+                automatic=automatic(|spec| spec.n_epochs.to_string()) min=1.0 max=100.0 whole=true
             />
             <NumberField
                 label=word!(i18n, batch) hint=batch_reason value=options.batch_size name="batch_size"
-                automatic=automatic(|spec| spec.batch_size.to_string()) min=1.0 max=1024.0
+                automatic=automatic(|spec| spec.batch_size.to_string()) min=1.0 max=1024.0 whole=true
             />
             <NumberField
                 label=word!(i18n, lr) hint=lr_reason value=options.learning_rate name="learning_rate"
                 automatic=automatic(|spec| format::small(spec.learning_rate)) min=1e-7 max=1.0
             />
-            <SizeField options decided/>
+            <SizeField options decided limits/>
+            <Show when=move || options.preferences.get()>
+                <NumberField
+                    label=word!(i18n, beta) hint=word!(i18n, beta_reason) value=options.beta name="beta"
+                    automatic=automatic(|spec| format::small(spec.dpo_beta.unwrap_or_default())) min=0.001 max=10.0
+                />
+            </Show>
         </div>
         <details class="more-options">
             <summary>{t!(i18n, tune.more_options)}</summary>
-            <MoreOptions options decided/>
+            <MoreOptions options decided limits/>
         </details>
         <label class="field">
             <span class="field-label">{t!(i18n, tune.prompts)}</span>
@@ -69,7 +86,7 @@ pub fn OptionsForm(
             <NumberField
                 label=word!(i18n, samples_every) hint=word!(i18n, samples_every_reason)
                 value=options.samples_every name="samples_every"
-                automatic=automatic(|spec| spec.checkpoint_every.to_string()) min=1.0
+                automatic=automatic(|spec| spec.checkpoint_every.to_string()) min=1.0 max=MOST_EXACT whole=true
             />
         </div>
     }
@@ -132,15 +149,17 @@ fn TuningTiles(options: Options) -> impl IntoView {
 
 /// How large what is trained is; (IA)³ has nothing to choose.
 #[component]
-fn SizeField(options: Options, decided: Signal<Option<TrainSpec>>) -> impl IntoView {
+fn SizeField(options: Options, decided: Signal<Option<TrainSpec>>, limits: Limits) -> impl IntoView {
     let i18n = use_i18n();
     let automatic = automatic(decided);
     let tokens = |spec: &TrainSpec| spec.adapter.as_ref().map_or(0, |adapter| adapter.virtual_tokens()).to_string();
-    move || match options.tuning.get() {
+    move || {
+        match options.tuning.get() {
         Tuning::Lora => view! {
             <NumberField
                 label=word!(i18n, rank) hint=word!(i18n, rank_reason) value=options.rank name="r"
                 automatic=automatic(|spec| spec.lora().map_or(0, |lora| lora.r).to_string()) min=1.0 max=512.0
+                whole=true
             />
         }
         .into_any(),
@@ -148,6 +167,7 @@ fn SizeField(options: Options, decided: Signal<Option<TrainSpec>>) -> impl IntoV
             <NumberField
                 label=word!(i18n, virtual_tokens) hint=word!(i18n, virtual_tokens_reason)
                 value=options.virtual_tokens name="virtual_tokens" automatic=automatic(tokens) min=1.0 max=1024.0
+                whole=true
             />
         }
         .into_any(),
@@ -155,22 +175,24 @@ fn SizeField(options: Options, decided: Signal<Option<TrainSpec>>) -> impl IntoV
             <NumberField
                 label=word!(i18n, width) hint=word!(i18n, width_reason) value=options.bottleneck_width
                 name="bottleneck_width" automatic=Signal::derive(|| "64".to_owned()) min=1.0 max=4096.0
+                whole=true
             />
         }
         .into_any(),
         Tuning::Full => view! {
             <NumberField
                 label=word!(i18n, frozen) hint=word!(i18n, frozen_reason) value=options.frozen_layers
-                name="frozen_layers" automatic=automatic(|spec| spec.frozen_layers.to_string())
+                name="frozen_layers" automatic=automatic(|spec| spec.frozen_layers.to_string()) max=limits.frozen whole=true
             />
         }
         .into_any(),
         Tuning::Ia3 => ().into_any(),
     }
+    }
 }
 
 #[component]
-fn MoreOptions(options: Options, decided: Signal<Option<TrainSpec>>) -> impl IntoView {
+fn MoreOptions(options: Options, decided: Signal<Option<TrainSpec>>, limits: Limits) -> impl IntoView {
     use {OptimizerKind as O, Precision as P, ScheduleKind as S, Watchdog as W};
     let i18n = use_i18n();
     let automatic = automatic(decided);
@@ -204,7 +226,7 @@ fn MoreOptions(options: Options, decided: Signal<Option<TrainSpec>>) -> impl Int
             />
             <NumberField
                 label=word!(i18n, length) hint=word!(i18n, length_reason) value=options.max_length name="max_length"
-                automatic=automatic(|spec| spec.max_length.to_string()) min=16.0
+                automatic=automatic(|spec| spec.max_length.to_string()) min=16.0 max=limits.length whole=true
             />
             <Show when=is_lora>
                 <NumberField
@@ -220,7 +242,7 @@ fn MoreOptions(options: Options, decided: Signal<Option<TrainSpec>>) -> impl Int
             />
             <NumberField
                 label=word!(i18n, early_stop) hint=word!(i18n, early_stop_reason) value=options.early_stop
-                name="early_stop" automatic=off min=1.0 max=1000.0
+                name="early_stop" automatic=off min=1.0 max=1000.0 whole=true
             />
             <ChoiceField label=word!(i18n, watchdog) hint=word!(i18n, watchdog_reason) value=options.watchdog name="watchdog"
                 choices=vec![
@@ -231,16 +253,17 @@ fn MoreOptions(options: Options, decided: Signal<Option<TrainSpec>>) -> impl Int
             <NumberField
                 label=word!(i18n, checkpoint) hint=word!(i18n, checkpoint_reason)
                 value=options.checkpoint_every name="checkpoint_every"
-                automatic=automatic(|spec| spec.checkpoint_every.to_string()) min=1.0
+                automatic=automatic(|spec| spec.checkpoint_every.to_string()) min=1.0 max=MOST_EXACT whole=true
             />
             <NumberField
                 label=word!(i18n, seed) hint=word!(i18n, seed_reason) value=options.seed name="seed"
-                automatic=automatic(|spec| spec.seed.to_string())
+                automatic=word!(i18n, seed_drawn) max=MOST_EXACT whole=true
             />
         </div>
         <div class="checks">
             <Show when=is_lora>
                 <CheckField label=word!(i18n, dora) hint=word!(i18n, dora_reason) value=options.dora name="dora"/>
+                <CheckField label=word!(i18n, rslora) hint=word!(i18n, rslora_reason) value=options.rslora name="rslora"/>
             </Show>
             <Show when=adapts>
                 <CheckField label=word!(i18n, packed) hint=word!(i18n, packed_reason) value=options.packed name="base_weights"/>

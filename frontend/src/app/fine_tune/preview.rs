@@ -26,6 +26,7 @@ pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
         index.update(|index| *index = index.saturating_add_signed(by).min(last));
     };
     let any = move || count.get() > 0;
+    let pairs = move || now.with(|now| matches!(now, Some((_, Example::Preference { .. }, _))));
     let at_end = move || index.get() + 1 >= count.get();
     view! {
         <Show when=any>
@@ -69,6 +70,9 @@ pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
                 </div>
                 <div class="chart-legend">
                     <span class="chart-key" style="--key: var(--ember)">{t!(i18n, tune.is_trained)}</span>
+                    <Show when=pairs>
+                        <span class="chart-key" style="--key: var(--bad)">{t!(i18n, tune.is_unlearned)}</span>
+                    </Show>
                     <span class="chart-key" style="--key: var(--line-strong)">{t!(i18n, tune.is_masked)}</span>
                 </div>
             </div>
@@ -110,18 +114,19 @@ fn Turns(example: Example) -> impl IntoView {
         }
         Example::Preference { preferred, rejected } => {
             let prompt = preferred.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
-            let turns =
-                |messages: &[Message]| messages.iter().cloned().map(|message| view! { <Turn message/> }).collect_view();
+            let turns = |messages: &[Message], rejected: bool| {
+                messages.iter().cloned().map(|message| view! { <Turn message rejected/> }).collect_view()
+            };
             view! {
-                {turns(&preferred[..prompt])}
+                {turns(&preferred[..prompt], false)}
                 <div class="pair">
                     <section class="pair-side preferred">
                         <h4>{t!(i18n, tune.preferred)}</h4>
-                        {turns(&preferred[prompt..])}
+                        {turns(&preferred[prompt..], false)}
                     </section>
                     <section class="pair-side">
                         <h4>{t!(i18n, tune.rejected)}</h4>
-                        {turns(&rejected[prompt..])}
+                        {turns(&rejected[prompt..], true)}
                     </section>
                 </div>
             }
@@ -131,7 +136,12 @@ fn Turns(example: Example) -> impl IntoView {
 }
 
 #[component]
-fn Turn(message: Message) -> impl IntoView {
+fn Turn(
+    message: Message,
+    /// Of the answer that the model learns to leave.
+    #[prop(optional)]
+    rejected: bool,
+) -> impl IntoView {
     let i18n = use_i18n();
     let role = message.role;
     let name = move || match role {
@@ -142,11 +152,14 @@ fn Turn(message: Message) -> impl IntoView {
     };
     let trained = message.is_trained();
     // Said in words too: colour alone tells some readers nothing.
-    let state = move || {
-        if trained { t_string!(i18n, tune.trained) } else { t_string!(i18n, tune.masked) }
+    let state = move || match (trained, rejected) {
+        (true, true) => t_string!(i18n, tune.unlearned),
+        (true, false) => t_string!(i18n, tune.trained),
+        (false, _) => t_string!(i18n, tune.masked),
     };
+    let (learned, left) = (trained && !rejected, trained && rejected);
     view! {
-        <div class="turn" class:trained=trained>
+        <div class="turn" class:trained=learned class:unlearned=left>
             <span class="turn-role">{name} <small>{state}</small></span>
             <p>{message.content}</p>
         </div>

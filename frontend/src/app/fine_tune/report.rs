@@ -4,6 +4,7 @@ use hearth_shared::text::validate::TokenStatistics;
 use hearth_shared::text::{Format, Lang, Problem, Report, Severity};
 use leptos::prelude::*;
 
+use super::counted;
 use crate::app::components::icons::Icon;
 use crate::app::format;
 use crate::app::i18n::{Locale, t, t_string, use_i18n};
@@ -21,6 +22,7 @@ fn Findings(report: Report, counting: RwSignal<bool>) -> impl IntoView {
     let i18n = use_i18n();
     let valid = report.is_valid();
     let (errors, warnings) = (report.errors, report.warnings);
+    let (too_long, longest) = (report.too_long, report.context.unwrap_or_default());
     let verdict = move || match (valid, if valid { warnings } else { errors }) {
         (true, 0) => t_string!(i18n, tune.report_good).to_owned(),
         (true, 1) => t_string!(i18n, tune.report_warned_single).to_owned(),
@@ -43,6 +45,14 @@ fn Findings(report: Report, counting: RwSignal<bool>) -> impl IntoView {
                 <Icon name=if valid { "check" } else { "warn" }/>
                 {verdict}
             </p>
+            {(too_long > 0)
+                .then(|| {
+                    let line = move || {
+                        let (examples, most) = (counted::examples(i18n, too_long), u64::from(longest));
+                        t_string!(i18n, tune.report_too_long, examples = examples, most = format::group(most))
+                    };
+                    view! { <p class="hint bad" data-too-long=too_long.to_string()>{line}</p> }
+                })}
             <dl class="figures num">
                 <div>
                     <dt>{t!(i18n, tune.format)}</dt>

@@ -17,7 +17,7 @@ use super::names::{self, Files};
 use super::report::ReportView;
 use super::run_charts::Charts;
 use super::run_parts::{Checkpoints, Decided, Log, Samples};
-use super::{ALL_JOBS, Status, clock, download, log_words, origin};
+use super::{ALL_JOBS, Status, clock, log_words, origin};
 use crate::app::client;
 use crate::app::components::dialog::{Question, use_asker};
 use crate::app::components::icons::Icon;
@@ -129,7 +129,7 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
         <Failed job refused/>
         <Refused refused/>
         <Figures job record=feed.record status/>
-        <Charts record=feed.record/>
+        <Charts record=feed.record status/>
         <div class="run-columns">
             <Samples record=feed.record/>
             <Checkpoints job record=feed.record/>
@@ -205,6 +205,11 @@ fn Refused(refused: Memo<Option<(Report, bool)>>) -> impl IntoView {
     }
 }
 
+/// Whether its checkpoints are models of their own: adapters are, whole weights are only gone on from.
+fn keeps_talkers(job: &Job) -> bool {
+    job.hearth.kind == JobKind::FineTune && job.hearth.options.adapter().is_some()
+}
+
 #[component]
 fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatus>) -> impl IntoView {
     let i18n = use_i18n();
@@ -227,9 +232,13 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
         });
     };
     let cancel = move |_| {
+        let text = match job.with_untracked(|job| job.as_ref().is_some_and(keeps_talkers)) {
+            true => tu_string!(i18n, tune.cancel_text),
+            false => tu_string!(i18n, tune.cancel_text_whole),
+        };
         let question = Question {
             title: tu_string!(i18n, tune.cancel_title).to_owned(),
-            text: tu_string!(i18n, tune.cancel_text).to_owned(),
+            text: text.to_owned(),
             action: tu_string!(i18n, tune.cancel_action).to_owned(),
             destroys: true,
         };
@@ -242,21 +251,7 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
             store.refresh_models();
         }
     });
-    let save = move |_| {
-        let model = tuned.get_untracked().and_then(|id| store.model(&id));
-        spawn_local(async move {
-            let saved = match &model {
-                Some(model) => download::adapter(model).await,
-                None => Err(client::ClientError::Unreachable),
-            };
-            if let Err(error) = saved {
-                toasts.bad(error.to_string());
-            }
-        });
-    };
-    let adapted = move || {
-        job.with(|job| job.as_ref().is_some_and(|job| job.hearth.spec.as_ref().is_some_and(|s| s.adapter.is_some())))
-    };
+    let adapter = Signal::derive(move || job.with(|job| job.as_ref()?.hearth.spec.as_ref()?.adapter.clone()));
     let chat = move || {
         tuned.with(|tuned| {
             let (base, kind) = job.with(|job| job.as_ref().map(|job| (job.model.clone(), job.hearth.kind)))?;
@@ -285,17 +280,21 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
                 </button>
             </Show>
             <Show when=move || tuned.with(Option::is_some)>
-                <Show when=adapted>
-                    <button class="button" data-act="download" on:click=save>
-                        <Icon name="download" size=16/> {t!(i18n, tune.download)}
-                    </button>
-                </Show>
-                <Export model=tuned/>
+                <Export model=tuned adapter/>
                 <a class="button primary" data-act="chat" href=chat>
                     <Icon name="chat" size=16/> {t!(i18n, tune.chat)}
                 </a>
             </Show>
         </div>
+    }
+}
+
+/// How far a run is, from 0 to 1; none where it is not known yet. What ended without a step did nothing.
+fn share((now, total): (u64, u64), status: JobStatus) -> Option<f64> {
+    match (total, status) {
+        (0, JobStatus::Succeeded) => Some(1.0),
+        (0, status) => status.ended().then_some(0.0),
+        (total, _) => Some(now as f64 / total as f64),
     }
 }
 
@@ -310,13 +309,11 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
             job.with(|job| job.as_ref().map_or((0, 0), |job| (job.hearth.step, job.hearth.total_steps.unwrap_or(0))));
         (now.max(known.0), total.max(known.1))
     });
-    let share = Signal::derive(move || {
-        let (now, total) = steps.get();
-        (total > 0).then(|| now as f64 / total as f64).or((status.get().ended()).then_some(1.0))
-    });
+    let share = Signal::derive(move || share(steps.get(), status.get()));
     let step_line = Signal::derive(move || {
         let (now, total) = steps.get();
         match (now, total) {
+            (0, _) if status.get().ended() => t_string!(i18n, tune.ended_before).to_owned(),
             (0, 0) => match record.with(|record| record.stage) {
                 Some((stage, done, total)) => preparing(i18n, stage, done, total),
                 None => t_string!(i18n, tune.preparing).to_owned(),
@@ -331,6 +328,11 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
         record
             .with(|record| record.metrics.iter().rev().find_map(|metrics| metrics.valid_loss))
             .map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"))
+    };
+    let pairs = Memo::new(move |_| job.with(|job| job.as_ref().is_some_and(|job| job.method.kind == "dpo")));
+    let accuracy = move || match pairs.get() {
+        true => t_string!(i18n, tune.accuracy_pairs),
+        false => t_string!(i18n, tune.accuracy),
     };
     let left = move || {
         let locale = i18n.get_locale();
@@ -362,7 +364,7 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
                     <dd data-figure="valid-loss">{valid}</dd>
                 </div>
                 <div>
-                    <dt>{t!(i18n, tune.accuracy)}</dt>
+                    <dt>{accuracy}</dt>
                     <dd>{last(|metrics| Some(format!("{:.0} %", metrics.train_accuracy * 100.0)))}</dd>
                 </div>
                 <div>
@@ -465,5 +467,19 @@ fn preparing(i18n: I18nContext<Locale>, stage: Stage, done: u64, total: u64) -> 
         Stage::Reading => t_string!(i18n, pretrain.stage_reading, done = done, total = total),
         Stage::Vocabulary => t_string!(i18n, pretrain.stage_vocabulary).to_owned(),
         Stage::Tokenizing => t_string!(i18n, pretrain.stage_tokenizing, done = done, total = total),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_failed_before_its_first_step_is_at_its_beginning() {
+        assert_eq!(share((0, 0), JobStatus::Failed), Some(0.0));
+        assert_eq!(share((0, 0), JobStatus::Cancelled), Some(0.0));
+        assert_eq!(share((0, 0), JobStatus::Running), None);
+        assert_eq!(share((0, 0), JobStatus::Succeeded), Some(1.0));
+        assert_eq!(share((3, 12), JobStatus::Failed), Some(0.25));
     }
 }

@@ -1,5 +1,6 @@
 //! The curves of a run. One cursor goes through all of them.
 
+use hearth_shared::api::fine_tuning::JobStatus;
 use hearth_shared::event::Metrics;
 use leptos::prelude::*;
 
@@ -13,7 +14,7 @@ use crate::app::i18n::{t, t_string, use_i18n};
 const LOOK_AROUND: f64 = 0.03;
 
 #[component]
-pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
+pub fn Charts(record: RwSignal<Record>, status: Memo<JobStatus>) -> impl IntoView {
     let i18n = use_i18n();
     let cursor = RwSignal::new(None::<f64>);
     let points = move |pick: fn(&Metrics) -> Option<f64>| {
@@ -85,6 +86,10 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
         ("loss-scale", scale),
     ];
     let empty = Memo::new(move |_| record.with(|record| record.metrics.is_empty()));
+    let nothing = move || match status.get().ended() {
+        true => t_string!(i18n, tune.chart_none),
+        false => t_string!(i18n, tune.chart_empty),
+    };
     let summary = Signal::derive(move || {
         record.with(|record| match (record.metrics.first(), record.metrics.last()) {
             (Some(first), Some(last)) => t_string!(
@@ -94,7 +99,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
                 last = format!("{:.2}", last.train_loss),
                 steps = counted::steps(i18n, last.step)
             ),
-            _ => t_string!(i18n, tune.chart_empty).to_owned(),
+            _ => nothing().to_owned(),
         })
     });
     view! {
@@ -108,7 +113,7 @@ pub fn Charts(record: RwSignal<Record>) -> impl IntoView {
             </div>
             <Show
                 when=move || !empty.get()
-                fallback=move || view! { <p class="chart-empty soft">{t!(i18n, tune.chart_empty)}</p> }
+                fallback=move || view! { <p class="chart-empty soft">{nothing}</p> }
             >
                 <Chart series=loss label=summary cursor x_label=word!(step) x_end height=300.0/>
                 <div class="small-charts">

@@ -254,6 +254,9 @@ fn training(spec: &TrainSpec) -> Vec<(&'static str, String)> {
         if lora.dora {
             facts.push(("lora.dora", "true".to_owned()));
         }
+        if lora.rslora {
+            facts.push(("lora.rslora", "true".to_owned()));
+        }
         facts.push(("lora.r", lora.r.to_string()));
         facts.push(("lora.alpha", lora.alpha.to_string()));
         facts.push(("lora.dropout", lora.dropout.to_string()));

@@ -1,63 +1,18 @@
 //! The right half: what it comes to. Memory by part, the way out where it does not fit, time and what bounds it, the same run on other
 //! devices, and what the budget would be best spent on.
 
-use hearth_shared::plan::devices::{DeviceSheet, sheets};
-use hearth_shared::plan::estimate::{Bound, Estimate, Layout, Place};
+use hearth_shared::plan::devices::sheets;
+use hearth_shared::plan::estimate::{Bound, Estimate};
 use hearth_shared::plan::sizing::Sizing;
-use hearth_shared::plan::suggest::{Change, Suggestion};
+use hearth_shared::plan::suggest::Change;
 use hearth_shared::plan::{Memory, ModelShape};
-use hearth_shared::spec::{Precision, TrainSpec, Tuning};
 use leptos::prelude::*;
 
-use super::question::Question;
+use super::plan::{Plan, WayOut as Way};
 use super::{Desk, word};
 use crate::app::components::icons::Icon;
 use crate::app::format;
 use crate::app::i18n::{Locale, t, t_string, use_i18n};
-
-/// Everything the arithmetic says of a question.
-#[derive(Clone, Debug, PartialEq)]
-struct Plan {
-    shape: ModelShape,
-    spec: TrainSpec,
-    device: DeviceSheet,
-    layout: Layout,
-    estimate: Estimate,
-    tokens: f64,
-}
-
-impl Plan {
-    fn of(question: &Question, shape: ModelShape, device: DeviceSheet) -> Self {
-        let (spec, layout) = (question.spec(), question.layout);
-        let estimate = shape.estimate(&spec, f64::from(question.length), Place::usual(&device, layout));
-        Self { tokens: question.all_tokens(&shape), shape, spec, device, layout, estimate }
-    }
-
-    fn fits(&self) -> bool {
-        self.estimate.memory.total as f64 <= self.device.memory
-    }
-
-    fn seconds(&self) -> f64 {
-        self.tokens / self.estimate.tokens_per_second
-    }
-
-    fn way_out(&self) -> Option<Suggestion> {
-        let place = Place::usual(&self.device, self.layout);
-        self.shape.fit_on(&self.spec, self.device.memory as u64, place)
-    }
-
-    /// Rows that go through at once where more of them fit than were asked for.
-    fn more_rows(&self) -> Option<u32> {
-        let place = Place::usual(&self.device, self.layout);
-        let rows = self.shape.largest_pass(&self.spec, self.device.memory as u64, place)?;
-        (rows > self.spec.micro_batch_tokens / self.spec.max_length.max(1)).then_some(rows)
-    }
-
-    /// Bytes of a number when the model answers.
-    fn served(&self) -> f64 {
-        if self.device.cpu || self.device.precision(self.spec.precision) == Precision::F32 { 4.0 } else { 2.0 }
-    }
-}
 
 #[component]
 pub(in crate::app) fn Answers(
@@ -67,11 +22,7 @@ pub(in crate::app) fn Answers(
 ) -> impl IntoView {
     let i18n = use_i18n();
     let desk = expect_context::<Desk>();
-    let plan = Memo::new(move |_| {
-        let shape = desk.shape.get().ok()?;
-        let device = desk.device()?;
-        Some(desk.question.with(|question| Plan::of(question, shape, device)))
-    });
+    let plan = desk.plan;
     let fault = move || desk.shape.with(|shape| shape.as_ref().err().filter(|fault| !fault.is_empty()).cloned());
     let total = move || plan.with(|plan| plan.as_ref().map(|plan| plan.estimate.memory.total.to_string()));
     view! {
@@ -96,6 +47,32 @@ pub(in crate::app) fn Answers(
                 </Show>
             </Show>
         </div>
+    }
+}
+
+/// One line of it for a narrow screen, where the dials push the rest far down.
+#[component]
+pub(super) fn Summary() -> impl IntoView {
+    let i18n = use_i18n();
+    let Desk { plan, .. } = expect_context::<Desk>();
+    let fits = move || plan.with(|plan| plan.as_ref().is_some_and(Plan::fits));
+    let line = move || {
+        plan.with(|plan| {
+            let plan = plan.as_ref()?;
+            let memory = format::bytes(plan.estimate.memory.total);
+            let step = time(plan.estimate.seconds, i18n.get_locale());
+            Some(t_string!(i18n, plan.summary, memory = memory, step = step))
+        })
+    };
+    view! {
+        <Show when=move || plan.with(Option::is_some)>
+            <p class="planner-summary num">
+                <span class="badge" class:good=fits class:bad=move || !fits()>
+                    {move || if fits() { t_string!(i18n, plan.yes) } else { t_string!(i18n, plan.no) }}
+                </span>
+                {line}
+            </p>
+        </Show>
     }
 }
 
@@ -222,8 +199,11 @@ fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
     let found = Memo::new(move |_| plan.with(|plan| plan.as_ref().filter(|plan| !plan.fits())?.way_out()));
     let words = move |change: Change| match change {
         Change::MicroBatch(tokens) => {
-            let rows = (tokens / question.with_untracked(|question| question.length).max(1)).max(1);
-            t_string!(i18n, plan.change_rows, count = rows)
+            let length = found.with_untracked(|found| found.as_ref().map_or(1, |way| way.found.spec.max_length));
+            match (tokens / length.max(1)).max(1) {
+                1 => t_string!(i18n, plan.change_rows_single).to_owned(),
+                rows => t_string!(i18n, plan.change_rows, count = rows),
+            }
         }
         Change::Precision(precision) => t_string!(i18n, plan.change_precision, name = precision.as_str()),
         Change::GradientCheckpointing => t_string!(i18n, plan.change_checkpointing).to_owned(),
@@ -231,34 +211,29 @@ fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
         Change::Nf4 => t_string!(i18n, plan.change_nf4).to_owned(),
         Change::MaxLength(tokens) => t_string!(i18n, plan.change_length, count = tokens),
     };
+    let depth = move |depth: u32| {
+        let from = question.with_untracked(|question| question.depth);
+        t_string!(i18n, plan.change_depth, depth = depth, from = from)
+    };
     let apply = move |_| {
-        let Some(found) = found.get_untracked() else { return };
-        question.update(|question| {
-            for change in &found.changes {
-                match change {
-                    Change::Precision(precision) => question.precision = *precision,
-                    Change::GradientCheckpointing => question.checkpointing = true,
-                    Change::Lora(rank) => (question.tuning, question.rank) = (Tuning::Lora, *rank),
-                    Change::Nf4 => question.packed = true,
-                    Change::MicroBatch(_) | Change::MaxLength(_) => {}
-                }
-            }
-            question.length = found.spec.max_length;
-            question.rows = (found.spec.micro_batch_tokens / found.spec.max_length).max(1);
-        });
+        if let Some(way) = found.get_untracked() {
+            question.update(|question| way.apply(question));
+        }
+    };
+    let changes = move |way: &Way| {
+        let all = way.depth.map(depth).into_iter().chain(way.found.changes.iter().map(|change| words(*change)));
+        all.map(|words| view! { <li>{words}</li> }).collect_view()
     };
     view! {
         {move || match found.get() {
-            Some(found) => {
-                let needed = format::bytes(found.memory.total);
+            Some(way) => {
+                let needed = format::bytes(way.found.memory.total);
                 view! {
                     <div class="notice">
                         <Icon name="compass"/>
                         <div>
                             <strong>{t_string!(i18n, plan.way_out, needed = needed)}</strong>
-                            <ul class="planner-changes">
-                                {found.changes.iter().map(|change| view! { <li>{words(*change)}</li> }).collect_view()}
-                            </ul>
+                            <ul class="planner-changes">{changes(&way)}</ul>
                         </div>
                         <button type="button" class="button primary small" data-action="fit" on:click=apply>
                             {t!(i18n, plan.apply)}
@@ -296,6 +271,20 @@ fn Time(plan: Memo<Option<Plan>>) -> impl IntoView {
     }
 }
 
+/// Tokens a second; none of a device that nobody has measured.
+fn speed(rate: f64) -> String {
+    match rate {
+        rate if !rate.is_finite() || rate <= 0.0 => "—".to_owned(),
+        rate if rate < 1000.0 => format::rate(rate),
+        rate => format::count(rate as u64),
+    }
+}
+
+/// A time, where the device's speed is known.
+fn time(seconds: f64, locale: Locale) -> String {
+    if seconds.is_finite() { format::span(seconds, locale) } else { "—".to_owned() }
+}
+
 /// A number of the plan in the reader's language.
 type ReadFigure = fn(&Plan, Locale) -> String;
 /// What a step could wait for.
@@ -305,9 +294,9 @@ type ReadSeconds = fn(&Estimate) -> f64;
 fn Figures(plan: Memo<Option<Plan>>) -> impl IntoView {
     let i18n = use_i18n();
     let figures: [(Signal<String>, ReadFigure); 9] = [
-        (word!(i18n, whole_run), |plan, locale| format::span(plan.seconds(), locale)),
-        (word!(i18n, one_step), |plan, locale| format::span(plan.estimate.seconds, locale)),
-        (word!(i18n, tokens_per_second), |plan, _| format::count(plan.estimate.tokens_per_second as u64)),
+        (word!(i18n, whole_run), |plan, locale| time(plan.seconds(), locale)),
+        (word!(i18n, one_step), |plan, locale| time(plan.estimate.seconds, locale)),
+        (word!(i18n, tokens_per_second), |plan, _| speed(plan.estimate.tokens_per_second)),
         (word!(i18n, all_tokens), |plan, _| format::count(plan.tokens as u64)),
         (word!(i18n, parameters), |plan, _| format::count(plan.shape.parameters)),
         (word!(i18n, trained), |plan, _| format::count(plan.shape.trained(&plan.spec))),
@@ -349,7 +338,7 @@ fn Bounds(plan: Memo<Option<Plan>>) -> impl IntoView {
         Some(format!("{:.2}%", read(&estimate) / all.max(f64::MIN_POSITIVE) * 100.0))
     };
     let bar = move |(label, read, colour): (Signal<String>, fn(&Estimate) -> f64, &'static str)| {
-        let seconds = move || estimate().map(|estimate| format::span(read(&estimate), i18n.get_locale()));
+        let seconds = move || estimate().map(|estimate| time(read(&estimate), i18n.get_locale()));
         view! {
             <li>
                 <span>{label}</span>
@@ -396,8 +385,8 @@ fn Elsewhere(plan: Memo<Option<Plan>>) -> impl IntoView {
                 <td>
                     <span class="badge" class:good=fits class:bad=!fits>{format::bytes(plan.estimate.memory.total)}</span>
                 </td>
-                <td>{format::count(plan.estimate.tokens_per_second as u64)}</td>
-                <td>{move || format::span(plan.seconds(), i18n.get_locale())}</td>
+                <td>{speed(plan.estimate.tokens_per_second)}</td>
+                <td>{move || time(plan.seconds(), i18n.get_locale())}</td>
             </tr>
         }
     };

@@ -4,7 +4,7 @@ use hearth_shared::plan::devices::sheets;
 use hearth_shared::spec::{OptimizerKind, Precision, Preset, Tuning};
 use leptos::prelude::*;
 
-use super::question::Question;
+use super::question::{MOST_FROZEN, Question};
 use super::{Desk, word};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -17,6 +17,7 @@ const BATCHES: [u32; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4
 const LENGTHS: [u32; 11] = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
 const EXPERTS: [u32; 6] = [2, 4, 8, 16, 64, 128];
 const MOE_EVERY: [u32; 4] = [1, 2, 3, 4];
+const FROZEN: [u32; 10] = [0, 1, 2, 4, 6, 8, 12, 16, 24, 32];
 const COUNTS: [u32; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 #[component]
@@ -115,6 +116,8 @@ fn Method() -> impl IntoView {
     let Desk { question, .. } = expect_context::<Desk>();
     let adapts = move || question.with(|question| question.tuning != T::Full);
     let has_rank = move || question.with(|question| question.tuning == T::Lora);
+    // What begins from nothing has no layer that could stay as it is.
+    let freezes = move || question.with(|question| question.tuning == T::Full && question.model.is_some());
     view! {
         <Choice
             label=word!(i18n, tuning) name="tuning" read=|question| question.tuning
@@ -128,6 +131,13 @@ fn Method() -> impl IntoView {
         <Show when=has_rank>
             <Dial label=word!(i18n, rank) name="rank" stops=&RANKS
                 read=|question| question.rank write=|question, value| question.rank = value.min(512)/>
+            <Check label=word!(i18n, dora) name="dora"
+                read=|question| question.dora write=|question, on| question.dora = on/>
+        </Show>
+        <Show when=freezes>
+            <Dial label=word!(i18n, frozen) name="frozen" stops=&FROZEN least=0
+                read=|question| question.frozen
+                write=|question, value| question.frozen = value.min(MOST_FROZEN)/>
         </Show>
         <How/>
         <Show when=adapts>
@@ -296,6 +306,7 @@ fn Dial(
     stops: &'static [u32],
     read: fn(&Question) -> u32,
     write: fn(&mut Question, u32),
+    #[prop(default = 1)] least: u32,
 ) -> impl IntoView {
     let Desk { question, .. } = expect_context::<Desk>();
     let value = Memo::new(move |_| question.with(read));
@@ -305,7 +316,7 @@ fn Dial(
     };
     let last = stops.len() - 1;
     let fill = move || format!("{:.2}%", nearest() as f64 / last as f64 * 100.0);
-    let set = move |number: u32| question.update(|question| write(question, number.max(1)));
+    let set = move |number: u32| question.update(|question| write(question, number.max(least)));
     view! {
         <label class="slider">
             <span class="slider-head">
@@ -315,7 +326,7 @@ fn Dial(
                     type="number"
                     name=name
                     inputmode="numeric"
-                    min="1"
+                    min=least
                     prop:value=move || value.get().to_string()
                     aria-label=label
                     on:change=move |event| {

@@ -8,6 +8,9 @@ use hearth_shared::spec::{
     SpecError, TrainSpec, Tuning,
 };
 
+/// Frozen layers that a dial takes; a model's own count is the arithmetic's matter.
+pub const MOST_FROZEN: u32 = 127;
+
 /// Every value of the form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
@@ -21,6 +24,10 @@ pub struct Question {
     pub moe_every: u32,
     pub tuning: Tuning,
     pub rank: u32,
+    /// The low-rank adapter has a length for each row of a weight, too.
+    pub dora: bool,
+    /// The first blocks of a model that is here, with its embeddings, that stay as they are.
+    pub frozen: u32,
     /// The base under an adapter in 4 bits.
     pub packed: bool,
     pub optimizer: OptimizerKind,
@@ -50,6 +57,8 @@ impl Default for Question {
             moe_every: 1,
             tuning: Tuning::Full,
             rank: 16,
+            dora: false,
+            frozen: 0,
             packed: false,
             optimizer: OptimizerKind::Adamw,
             precision: Precision::Auto,
@@ -95,6 +104,8 @@ impl Question {
                 "moe_every" => number(value, 1, 128, &mut asked.moe_every),
                 "tuning" => of_word(value, &mut asked.tuning),
                 "rank" => number(value, 1, 512, &mut asked.rank),
+                "dora" => asked.dora = value == "1",
+                "frozen" => number(value, 0, MOST_FROZEN, &mut asked.frozen),
                 "packed" => asked.packed = value == "1",
                 "optimizer" => of_word(value, &mut asked.optimizer),
                 "precision" => of_word(value, &mut asked.precision),
@@ -132,6 +143,8 @@ impl Question {
         say("moe_every", self.moe_every.to_string(), plain.moe_every.to_string());
         say("tuning", word(self.tuning), word(plain.tuning));
         say("rank", self.rank.to_string(), plain.rank.to_string());
+        say("dora", flag(self.dora), flag(plain.dora));
+        say("frozen", self.frozen.to_string(), plain.frozen.to_string());
         say("packed", flag(self.packed), flag(plain.packed));
         say("optimizer", word(self.optimizer), word(plain.optimizer));
         say("precision", word(self.precision), word(plain.precision));
@@ -162,7 +175,7 @@ impl Question {
     pub fn spec(&self) -> TrainSpec {
         let options = HearthOptions {
             tuning: self.tuning,
-            lora: LoraSpec { r: self.rank, ..LoraSpec::default() },
+            lora: LoraSpec { r: self.rank, dora: self.dora, ..LoraSpec::default() },
             virtual_tokens: Auto::Auto,
             ..HearthOptions::default()
         };
@@ -172,6 +185,7 @@ impl Question {
             // A new model reads documents.
             objective: if self.model.is_none() { Objective::Documents } else { Objective::Chat },
             base_weights: if packed { BaseWeights::Nf4 } else { BaseWeights::F32 },
+            frozen_layers: if adapter.is_none() && self.model.is_some() { self.frozen } else { 0 },
             adapter,
             batch_size: self.batch,
             max_length: self.length,
@@ -199,6 +213,8 @@ mod tests {
             model: Some("ft:a/b:c".to_owned()),
             moe_every: 2,
             tuning: Tuning::Lora,
+            dora: true,
+            frozen: 3,
             packed: true,
             optimizer: OptimizerKind::Muon,
             precision: Precision::Bf16,
@@ -220,6 +236,17 @@ mod tests {
         let spec = asked.spec();
         assert_eq!((spec.lora().map(|lora| lora.r), spec.base_weights), (Some(16), BaseWeights::Nf4));
         assert_eq!(spec.micro_batch_tokens, 32 * 1024);
+        let dora = Question { dora: true, ..asked.clone() }.spec();
+        assert!(dora.lora().is_some_and(|lora| lora.dora));
+        // What begins from nothing has no layer that could stay as it is, and an adapter freezes all.
+        let frozen = |model: Option<&str>, tuning| {
+            let model = model.map(str::to_owned);
+            Question { model, tuning, frozen: 2, ..Question::default() }.spec().frozen_layers
+        };
+        assert_eq!(
+            [frozen(Some("m"), Tuning::Full), frozen(None, Tuning::Full), frozen(Some("m"), Tuning::Ia3)],
+            [2, 0, 0]
+        );
         assert_eq!(Question { tuning: Tuning::Full, ..asked }.spec().base_weights, BaseWeights::F32);
         assert!(Question::default().new_shape().is_ok_and(|shape| shape.parameters > 100_000_000));
     }

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::app::client::storage;
-use crate::app::components::field::{NumberField, Slider};
+use crate::app::components::field::{MOST_EXACT, NumberField, Slider};
 use crate::app::components::icons::Icon;
 use crate::app::i18n::{t, t_string, use_i18n};
 
@@ -263,7 +263,7 @@ pub fn SettingsPanel(settings: Settings, open: RwSignal<bool>) -> impl IntoView 
             />
             <NumberField
                 label=word!(seed) hint=word!(seed_hint)
-                value=settings.seed name="seed" automatic=word!(seed_auto)
+                value=settings.seed name="seed" automatic=word!(seed_auto) max=MOST_EXACT whole=true
             />
         </aside>
         <div class="veil" class:open=move || open.get() on:click=move |_| open.set(false)></div>

@@ -5,15 +5,14 @@ use hearth_shared::api::fine_tuning::Job;
 use hearth_shared::api::jobs::{CreatePretrain, CreateWork};
 use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{
-    ArchitectureSpec, Auto, HearthOptions, PretrainSpec, SampleSpec, SpecError, Split, TextFacts, TextSpec,
-    TokenizerSpec, Tuning,
+    ArchitectureSpec, Auto, HearthOptions, PretrainSpec, SampleSpec, Split, TextFacts, TextSpec, TokenizerSpec, Tuning,
 };
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 use super::texts::{ChooseTexts, Files};
 use crate::app::client::{self, ClientError};
-use crate::app::components::field::ChoiceField;
+use crate::app::components::field::{ChoiceField, Faults, NumberField};
 use crate::app::components::icons::Icon;
 use crate::app::fine_tune::{Launch, Step, upload};
 use crate::app::format;
@@ -42,18 +41,17 @@ struct Form {
     /// The model whose vocabulary is taken; none learns one.
     vocabulary: RwSignal<Option<String>>,
     name: RwSignal<String>,
-    /// Empty: as many as suit the size.
-    epochs: RwSignal<String>,
-    /// Empty: as the size asks.
-    rate: RwSignal<String>,
+    /// None: as many as suit the size.
+    epochs: RwSignal<Option<f64>>,
+    /// None: as the size asks.
+    rate: RwSignal<Option<f64>>,
     prompts: RwSignal<String>,
+    faults: Faults,
     error: RwSignal<Option<String>>,
 }
 
 impl Form {
-    /// # Errors
-    /// A field that holds no number.
-    fn spec(self) -> Result<PretrainSpec, SpecError> {
+    fn spec(self) -> PretrainSpec {
         let question = self.desk.question.get();
         let tokenizer = match self.vocabulary.get() {
             Some(model) => TokenizerSpec::Model(model),
@@ -61,7 +59,7 @@ impl Form {
         };
         let prompts = self.prompts.get();
         let samples = prompts.lines().map(str::trim).filter(|line| !line.is_empty());
-        Ok(PretrainSpec {
+        PretrainSpec {
             architecture: ArchitectureSpec {
                 preset: question.preset,
                 depth: question.depth,
@@ -72,13 +70,13 @@ impl Form {
             },
             tokenizer,
             texts: TextSpec { split: self.split.get(), ..TextSpec::default() },
-            n_epochs: number("n_epochs", &self.epochs.get())?,
+            n_epochs: self.epochs.get().map_or(Auto::Auto, |epochs| Auto::Value(epochs as u32)),
             batch_size: Auto::Value(question.batch),
             options: HearthOptions {
                 tuning: Tuning::Full,
                 max_length: Auto::Value(question.length),
                 micro_batch_tokens: Auto::Value(question.length.saturating_mul(question.rows.min(question.batch))),
-                learning_rate: number("options.learning_rate", &self.rate.get())?,
+                learning_rate: self.rate.get().map_or(Auto::Auto, Auto::Value),
                 optimizer: question.optimizer,
                 precision: question.precision,
                 gradient_checkpointing: question.checkpointing,
@@ -88,32 +86,27 @@ impl Form {
                     .collect(),
                 ..HearthOptions::default()
             },
-        })
+        }
+    }
+
+    fn vocab_size(self) -> u32 {
+        self.desk.question.with(|question| question.vocab)
     }
 
     /// Passes over the texts, and steps; or why there can be no run.
     fn steps(self) -> Option<Result<(u32, u64), String>> {
         let parameters = self.desk.parameters()?;
-        let tokens = self.files.tokens() as u64;
+        let tokens = self.files.tokens(self.vocab_size()) as u64;
         if self.files.listed.with(Vec::is_empty) {
             return None;
         }
         let facts = TextFacts { tokens, parameters };
-        let decided = self.spec().and_then(|spec| spec.resolve(&facts, 0));
+        let decided = self.spec().resolve(&facts, 0);
         Some(decided.map_err(|error| error.to_string()).map(|spec| {
             let rows = tokens / u64::from(spec.max_length.max(1));
             (spec.n_epochs, u64::from(spec.n_epochs) * rows.div_ceil(u64::from(spec.batch_size)))
         }))
     }
-}
-
-/// What stands in a field; nothing is "choose for me".
-fn number<T: std::str::FromStr>(field: &str, text: &str) -> Result<Auto<T>, SpecError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(Auto::Auto);
-    }
-    text.parse().map(Auto::Value).map_err(|_| SpecError::new(field, format!("`{text}` is no such number")))
 }
 
 #[component]
@@ -122,22 +115,25 @@ pub fn NewModel() -> impl IntoView {
     let small = Question { depth: 3, vocab: 4096, length: 256, batch: 16, rows: 8, ..Question::default() };
     let desk = Desk::new(RwSignal::new(small));
     provide_context(desk);
+    let faults = Faults::default();
+    provide_context(faults);
     let form = Form {
         desk,
         files: Files::new(),
         split: RwSignal::new(Split::File),
         vocabulary: RwSignal::new(None),
         name: RwSignal::new(String::new()),
-        epochs: RwSignal::new(String::new()),
-        rate: RwSignal::new(String::new()),
+        epochs: RwSignal::new(None),
+        rate: RwSignal::new(None),
         prompts: RwSignal::new(String::new()),
+        faults,
         error: RwSignal::new(None),
     };
     let steps = Memo::new(move |_| form.steps());
     // The plan's time is that of these texts.
     Effect::new(move |_| {
         let tokens = steps.with(|steps| match steps {
-            Some(Ok((epochs, _))) => Some(form.files.tokens() * f64::from(*epochs) / 1e6),
+            Some(Ok((epochs, _))) => Some(form.files.tokens(form.vocab_size()) * f64::from(*epochs) / 1e6),
             _ => None,
         });
         if desk.question.with_untracked(|question| question.tokens != tokens) {
@@ -156,7 +152,7 @@ pub fn NewModel() -> impl IntoView {
             <div class="new-model-body">
                 <div class="new-model-form">
                     <Step number=1 title=Signal::derive(move || t_string!(i18n, pretrain.step_texts))>
-                        <ChooseTexts files=form.files/>
+                        <ChooseTexts files=form.files vocab_size=Signal::derive(move || form.vocab_size())/>
                         <Documents form/>
                     </Step>
                     <Step number=2 title=Signal::derive(move || t_string!(i18n, pretrain.step_model))>
@@ -240,26 +236,29 @@ fn Vocabulary(form: Form) -> impl IntoView {
 #[component]
 fn Settings(form: Form) -> impl IntoView {
     let i18n = use_i18n();
-    let line = move |value: RwSignal<String>, name: &'static str, label: Signal<String>, hint: Signal<String>| {
-        view! {
-            <label class="field">
-                <span class="field-label">{label}</span>
-                <input
-                    class="input"
-                    name=name
-                    maxlength="64"
-                    prop:value=value
-                    on:input=move |event| value.set(event_target_value(&event))
-                />
-                <span class="hint">{hint}</span>
-            </label>
-        }
-    };
+    // What is chosen for an empty field hangs on texts and size; the hints say by what rule.
+    let automatic = Signal::derive(move || t_string!(i18n, tune.auto).to_owned());
     view! {
         <div class="options">
-            {line(form.epochs, "epochs", word_of!(i18n, epochs), word_of!(i18n, epochs_hint))}
-            {line(form.rate, "rate", word_of!(i18n, rate), word_of!(i18n, rate_hint))}
-            {line(form.name, "name", word_of!(i18n, name), word_of!(i18n, name_hint))}
+            <NumberField
+                label=word_of!(i18n, epochs) hint=word_of!(i18n, epochs_hint) value=form.epochs name="epochs"
+                automatic min=1.0 max=100.0 whole=true
+            />
+            <NumberField
+                label=word_of!(i18n, rate) hint=word_of!(i18n, rate_hint) value=form.rate name="rate" automatic
+                min=1e-7 max=1.0
+            />
+            <label class="field">
+                <span class="field-label">{t!(i18n, pretrain.name)}</span>
+                <input
+                    class="input"
+                    name="name"
+                    maxlength="64"
+                    prop:value=form.name
+                    on:input=move |event| form.name.set(event_target_value(&event))
+                />
+                <span class="hint">{t!(i18n, pretrain.name_hint)}</span>
+            </label>
         </div>
         <label class="field">
             <span class="field-label">{t!(i18n, pretrain.prompts)}</span>
@@ -275,18 +274,46 @@ fn Settings(form: Form) -> impl IntoView {
     }
 }
 
+/// Why a run cannot start.
+#[derive(Clone, Debug, PartialEq)]
+enum Stop {
+    /// A field holds what cannot be.
+    Field,
+    NoTexts,
+    /// In the arithmetic's words.
+    Impossible(String),
+    /// Bytes that it needs, and that there are.
+    TooLarge(u64, u64),
+}
+
+/// What a person has to see to first.
+fn stop(steps: Option<&Result<(u32, u64), String>>, wrong: bool, too_large: Option<(u64, u64)>) -> Option<Stop> {
+    match (steps, too_large) {
+        _ if wrong => Some(Stop::Field),
+        (None, _) => Some(Stop::NoTexts),
+        (Some(Err(error)), _) => Some(Stop::Impossible(error.clone())),
+        (Some(Ok(_)), Some((needed, room))) => Some(Stop::TooLarge(needed, room)),
+        (Some(Ok(_)), None) => None,
+    }
+}
+
 #[component]
 fn Go(form: Form, steps: Memo<Option<Result<(u32, u64), String>>>) -> impl IntoView {
     let i18n = use_i18n();
-    let ready = Signal::derive(move || steps.with(|steps| matches!(steps, Some(Ok(_)))));
-    let line = Signal::derive(move || {
-        steps.with(|steps| match steps {
-            None => t_string!(i18n, pretrain.launch_waiting).to_owned(),
-            Some(Err(error)) => error.clone(),
-            Some(Ok((epochs, steps))) => {
-                t_string!(i18n, pretrain.launch_plan, epochs = epochs, steps = format::group(*steps))
-            }
-        })
+    let stop = Memo::new(move |_| steps.with(|steps| stop(steps.as_ref(), form.faults.any(), form.desk.too_large())));
+    let ready = Signal::derive(move || stop.with(Option::is_none));
+    let line = Signal::derive(move || match stop.get() {
+        Some(Stop::Field) => t_string!(i18n, pretrain.launch_field).to_owned(),
+        Some(Stop::NoTexts) => t_string!(i18n, pretrain.launch_waiting).to_owned(),
+        Some(Stop::Impossible(error)) => error,
+        Some(Stop::TooLarge(needed, room)) => {
+            let (needed, room) = (format::bytes(needed), format::bytes(room));
+            t_string!(i18n, pretrain.launch_too_large, needed = needed, room = room)
+        }
+        None => {
+            let (epochs, steps) = steps.get().and_then(Result::ok).unwrap_or_default();
+            t_string!(i18n, pretrain.launch_plan, epochs = epochs, steps = format::group(steps))
+        }
     });
     view! { <Launch place="/pretrain" icon="cube" line ready error=form.error make=move || send(form)/> }
 }
@@ -294,11 +321,27 @@ fn Go(form: Form, steps: Memo<Option<Result<(u32, u64), String>>>) -> impl IntoV
 /// Uploads the texts and makes the job.
 async fn send(form: Form) -> Result<Job, ClientError> {
     let name = Some(form.name.get_untracked().trim().to_owned()).filter(|name| !name.is_empty());
-    let spec = untrack(|| form.spec()).map_err(|_| ClientError::Aborted)?;
+    let spec = untrack(|| form.spec());
     let mut training_files = Vec::new();
     for (name, blob) in form.files.all() {
         training_files.push(upload(&name, &blob).await?.id);
     }
     let asked = CreatePretrain { name, training_files, spec, ..CreatePretrain::default() };
     client::post("/v1/jobs", &CreateWork::Pretrain(Box::new(asked))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_starts_that_cannot_run_here() {
+        let good = Ok((1, 20));
+        assert_eq!(stop(Some(&good), false, None), None);
+        assert_eq!(stop(Some(&good), false, Some((8, 4))), Some(Stop::TooLarge(8, 4)));
+        assert_eq!(stop(Some(&good), true, None), Some(Stop::Field));
+        assert_eq!(stop(None, false, Some((8, 4))), Some(Stop::NoTexts));
+        let bad = Err("too few".to_owned());
+        assert_eq!(stop(Some(&bad), false, None), Some(Stop::Impossible("too few".to_owned())));
+    }
 }

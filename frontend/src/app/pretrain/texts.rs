@@ -1,6 +1,6 @@
 //! The texts that a new model reads: files that are listed, not read, so that their size does not matter to the tab.
 
-use hearth_shared::spec::BYTES_PER_TOKEN;
+use hearth_shared::spec::bytes_per_token;
 use js_sys::Uint8Array;
 use leptos::html::Input;
 use leptos::prelude::*;
@@ -44,9 +44,9 @@ impl Files {
         self.listed.with(|listed| listed.iter().map(|file| file.bytes).sum())
     }
 
-    /// Guessed: nothing is read before the run.
-    pub(super) fn tokens(self) -> f64 {
-        self.bytes() / BYTES_PER_TOKEN
+    /// With a vocabulary of so many. Guessed: nothing is read before the run.
+    pub(super) fn tokens(self, vocab_size: u32) -> f64 {
+        self.bytes() / bytes_per_token(u64::from(vocab_size))
     }
 
     /// Name and content of each.
@@ -80,7 +80,12 @@ impl Files {
 }
 
 #[component]
-pub(super) fn ChooseTexts(files: Files) -> impl IntoView {
+pub(super) fn ChooseTexts(
+    files: Files,
+    /// Tokens of the vocabulary.
+    #[prop(into)]
+    vocab_size: Signal<u32>,
+) -> impl IntoView {
     let i18n = use_i18n();
     let toasts = use_toasts();
     let store = use_store();
@@ -157,7 +162,7 @@ pub(super) fn ChooseTexts(files: Files) -> impl IntoView {
         <Show when=move || !none()>
             <p class="hint num">
                 {move || {
-                    let tokens = format::count(files.tokens() as u64);
+                    let tokens = format::count(files.tokens(vocab_size.get()) as u64);
                     t_string!(i18n, pretrain.texts_sum, bytes = format::bytes(files.bytes() as u64), tokens = tokens)
                 }}
             </p>

@@ -13,8 +13,32 @@ const MOST_EPOCHS: f64 = 4.0;
 const STEP_TOKENS: u32 = 8192;
 /// The smallest vocabulary: a token for each byte, and the special ones.
 pub const LEAST_VOCABULARY: u32 = 320;
-/// Bytes of text in a token, where nothing has been counted yet: between English (4) and Chinese (3) with a usual vocabulary.
-pub const BYTES_PER_TOKEN: f64 = 3.5;
+/// A vocabulary's size, and bytes of text in a token of it: up to 8192 as `hearth tokenizer` found with vocabularies learned from 373 kB of
+/// English and Chinese (hearth-nano's held-out texts); above that so little text would be known by heart, and the last is a guess.
+const BYTES_PER_TOKEN: [(f64, f64); 8] = [
+    (256.0, 1.0),
+    (320.0, 1.35),
+    (512.0, 1.7),
+    (1024.0, 2.2),
+    (2048.0, 2.7),
+    (4096.0, 3.25),
+    (8192.0, 3.8),
+    (32_768.0, 4.0),
+];
+
+/// Bytes of text in a token of a vocabulary of this size, where nothing has been counted yet.
+pub fn bytes_per_token(vocab_size: u64) -> f64 {
+    let at = vocab_size as f64;
+    let Some(above) = BYTES_PER_TOKEN.iter().position(|(size, _)| *size > at) else {
+        return BYTES_PER_TOKEN[BYTES_PER_TOKEN.len() - 1].1;
+    };
+    let Some(below) = above.checked_sub(1) else {
+        return BYTES_PER_TOKEN[0].1;
+    };
+    // Each doubling adds about as much.
+    let ((low, from), (high, to)) = (BYTES_PER_TOKEN[below], BYTES_PER_TOKEN[above]);
+    from + (to - from) * (at / low).ln() / (high / low).ln()
+}
 
 /// Which vocabulary a new model has.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -104,8 +128,8 @@ pub struct TextFacts {
 
 impl TextFacts {
     /// Before anything was counted.
-    pub fn guessed(bytes: u64, parameters: u64) -> Self {
-        Self { tokens: (bytes as f64 / BYTES_PER_TOKEN) as u64, parameters }
+    pub fn guessed(bytes: u64, vocab_size: u64, parameters: u64) -> Self {
+        Self { tokens: (bytes as f64 / bytes_per_token(vocab_size)) as u64, parameters }
     }
 }
 
@@ -226,6 +250,17 @@ mod tests {
         let large = TextFacts { parameters: 125_000_000, ..FACTS };
         let spec = asked("{}").resolve(&large, 0).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((spec.learning_rate, spec.max_length, spec.batch_size), (6e-4, 1024, 8));
+    }
+
+    #[test]
+    fn a_small_vocabulary_has_short_tokens() {
+        let sizes = [0, 256, 300, 320, 512, 700, 1024, 4096, 5000, 32_768, 200_000];
+        let lengths = sizes.map(bytes_per_token);
+        assert!(lengths.windows(2).all(|pair| pair[0] <= pair[1]), "{lengths:?}");
+        assert_eq!((lengths[0], lengths[1], lengths[4], lengths[10]), (1.0, 1.0, 1.7, 4.0));
+        assert!(lengths[5] > 1.7 && lengths[5] < 2.2, "{lengths:?}");
+        let facts = TextFacts::guessed(1_000_000, 4096, 1);
+        assert_eq!(facts, TextFacts { tokens: 307_692, parameters: 1 });
     }
 
     #[test]
