@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use hearth_shared::api::fine_tuning::JobError;
 use hearth_shared::api::{ErrorBody, ErrorDetail};
 
 /// The request's own faults carry the field and a code; ours are logged and answered without details.
@@ -43,6 +44,15 @@ impl Error {
             param: Some("model"),
             code: "model_not_found",
         }
+    }
+
+    /// The same error with the name that may have been meant.
+    #[must_use]
+    pub fn meant(mut self, near: Option<&str>) -> Self {
+        if let (Self::NotFound { message, .. } | Self::Invalid { message, .. }, Some(near)) = (&mut self, near) {
+            message.push_str(&format!(" Did you mean `{near}`?"));
+        }
+        self
     }
 
     pub fn file_not_found(id: &str) -> Self {
@@ -104,6 +114,14 @@ impl From<std::io::Error> for Error {
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self::Internal(error.into())
+    }
+}
+
+/// What a planned job is refused for, where it is known at once.
+impl From<JobError> for Error {
+    fn from(error: JobError) -> Self {
+        let code = ["not_enough_memory", "invalid_hyperparameters"].into_iter().find(|code| *code == error.code);
+        Self::Invalid { message: error.message, param: error.param, code }
     }
 }
 

@@ -3,7 +3,6 @@
 mod body;
 mod chat;
 mod completions;
-mod fields;
 mod files;
 mod fine_tuning;
 mod generation;

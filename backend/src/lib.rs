@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod db;
 pub mod error;
+mod fields;
 pub mod files;
 pub mod http;
 pub mod ids;

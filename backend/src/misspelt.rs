@@ -4,13 +4,22 @@
 const MOST_CHARACTERS: usize = 64;
 
 /// The name nearest to `word` by insertions, deletions, substitutions and swaps of neighbours, at most one for every three
-/// characters; of equally near ones the first. A name with dots is compared by what stands behind the last.
+/// characters; of equally near ones the first. A name with dots is a path, and compared by what stands behind the last.
 pub fn nearest(word: &str, names: impl IntoIterator<Item = String>) -> Option<String> {
+    nearest_by(word, names, |name| name.rsplit('.').next().unwrap_or(name))
+}
+
+/// The same of names whose dots are like any other character.
+pub fn nearest_whole(word: &str, names: impl IntoIterator<Item = String>) -> Option<String> {
+    nearest_by(word, names, |name| name)
+}
+
+fn nearest_by(word: &str, names: impl IntoIterator<Item = String>, compared: fn(&str) -> &str) -> Option<String> {
     let length = word.chars().count();
     if length > MOST_CHARACTERS {
         return None;
     }
-    let distance = |name: &String| strsim::osa_distance(word, name.rsplit('.').next().unwrap_or(name));
+    let distance = |name: &String| strsim::osa_distance(word, compared(name));
     let near = names.into_iter().map(|name| (distance(&name), name));
     let near = near.filter(|(distance, _)| *distance <= length.div_ceil(3));
     near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
@@ -31,5 +40,9 @@ mod tests {
             assert_eq!(of(word), None, "{word}");
         }
         assert_eq!(of(&"temperature".repeat(10)), None);
+        let models = || ["qwen2.5-0.5b", "hearth-nano"].map(str::to_owned);
+        assert_eq!(nearest_whole("qwen2.5-05b", models()).as_deref(), Some("qwen2.5-0.5b"));
+        assert_eq!(nearest_whole("herth-nano", models()).as_deref(), Some("hearth-nano"));
+        assert_eq!(nearest_whole("nobody", models()), None);
     }
 }

@@ -8,10 +8,12 @@ mod store;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use hearth_shared::api::models::{Model, ModelFile, ModelInfo};
 
 use crate::db::Db;
+use crate::error::Error;
+use crate::misspelt::nearest_whole;
 pub use store::Entry;
 
 /// The model that is here from the first start.
@@ -39,6 +41,37 @@ impl Registry {
 
     pub async fn get(&self, id: &str) -> Result<Option<Entry>> {
         store::get(&self.db, id).await
+    }
+
+    /// The model that a request names.
+    ///
+    /// # Errors
+    /// There is none; the answer names the one that may have been meant.
+    pub async fn find(&self, id: &str) -> crate::error::Result<Entry> {
+        match self.get(id).await? {
+            Some(entry) => Ok(entry),
+            None => Err(Error::model_not_found(id).meant(self.nearest(id).await.as_deref())),
+        }
+    }
+
+    /// The model that a command names.
+    ///
+    /// # Errors
+    /// As [`Self::find`], for people at a terminal.
+    pub async fn named(&self, name: &str) -> Result<Entry> {
+        if let Some(entry) = self.get(name).await? {
+            return Ok(entry);
+        }
+        match self.nearest(name).await {
+            Some(near) => bail!("there is no model `{name}`; did you mean `{near}`?"),
+            None => bail!("there is no model `{name}`; see `hearth model list`"),
+        }
+    }
+
+    /// The listed model whose name is nearest to a wrong one.
+    pub async fn nearest(&self, id: &str) -> Option<String> {
+        let entries = self.list().await.ok()?;
+        nearest_whole(id, entries.into_iter().map(|entry| entry.id))
     }
 
     /// Newest first; checkpoints are left out.

@@ -1,6 +1,7 @@
 //! A whole model: configuration, weights, tokenizer, chat template. Loaded from a Hugging Face directory, a GGUF file or
 //! bytes in memory; saved as a Hugging Face directory or a GGUF file.
 
+mod fit;
 #[cfg(not(target_arch = "wasm32"))]
 mod gguf;
 mod head;
@@ -18,7 +19,7 @@ use thiserror::Error;
 use crate::chat_template::{ChatTemplate, TemplateError};
 use crate::checkpoint::gguf::{Gguf, Value};
 use crate::checkpoint::source::Source;
-use crate::checkpoint::{CheckpointError, Fault, Weights, gguf_model, names, safetensors};
+use crate::checkpoint::{CheckpointError, Weights, gguf_model, names, safetensors};
 use crate::config::{ConfigError, ModelConfig};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::transformer::Transformer;
@@ -78,6 +79,14 @@ pub enum LoadError {
         file: String,
         /// What is wrong.
         problem: String,
+    },
+    /// The configuration is of another model than the tensors.
+    #[error("{error}; {hint}")]
+    Misfit {
+        /// The tensor.
+        error: Box<CheckpointError>,
+        /// The setting that says otherwise than the tensors, and what to do.
+        hint: String,
     },
     /// The tokenizer makes ids that the model has no embedding for.
     #[error("the tokenizer has {tokenizer} tokens, the model {model}")]
@@ -215,11 +224,7 @@ pub fn load_weights(
     device: &Device,
     progress: OnProgress<'_>,
 ) -> Result<Transformer, LoadError> {
-    // The model is built before it is filled: a configuration that claims a billion layers must not get that far.
-    if weights.tensors.len() < config.n_layers {
-        let tensor = format!("layers.{}.attention_norm.weight", config.n_layers - 1);
-        return Err(CheckpointError::MissingTensor { tensor, shape: vec![config.d_model] }.into());
-    }
+    let mut model = fit::empty(config, &weights, device)?;
     let total = weights.tensors.values().map(|w| w.bytes.len() as u64).sum();
     let mut done = 0;
     let mut report = |bytes: u64| {
@@ -230,20 +235,13 @@ pub fn load_weights(
         }
     };
     report(0)?;
-    let mut model = Transformer::empty(config, device);
     model.load(&mut |path, shape| {
         let weight = weights.take(path, shape)?;
         let values = weight.to_f32();
         report(weight.bytes.len() as u64)?;
         Ok::<_, LoadError>(Some(values))
     })?;
-    match weights.tensors.into_iter().next() {
-        None => Ok(model),
-        Some((path, weight)) => {
-            let problem = format!("the configuration has no parameter `{path}`");
-            Err(weight.fault(Fault::Parse(problem)).into())
-        }
-    }
+    Ok(model)
 }
 
 fn optional<'s>(source: &'s dyn Source, file: &str) -> Result<Option<&'s [u8]>, CheckpointError> {

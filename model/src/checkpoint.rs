@@ -345,20 +345,32 @@ impl<'a> Weights<'a> {
         self.tensors.get(name)
     }
 
-    /// The tensor of that name and shape.
+    /// Whether the tensor of that name is there, and of that shape.
     ///
     /// # Errors
     /// When it is missing or has another shape.
-    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Weight<'a>, CheckpointError> {
-        let weight = self
-            .tensors
-            .remove(name)
-            .ok_or_else(|| CheckpointError::MissingTensor { tensor: name.to_owned(), shape: shape.to_vec() })?;
-        if weight.shape != shape {
-            return Err(weight.fault(Fault::WrongShape { found: weight.shape.clone(), expected: shape.to_vec() }));
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
+        match self.get(name) {
+            None => Err(missing(name, shape)),
+            Some(weight) if weight.shape != shape => {
+                Err(weight.fault(Fault::WrongShape { found: weight.shape.clone(), expected: shape.to_vec() }))
+            }
+            Some(_) => Ok(()),
         }
-        Ok(weight)
     }
+
+    /// The tensor of that name and shape.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Weight<'a>, CheckpointError> {
+        self.check(name, shape)?;
+        self.tensors.remove(name).ok_or_else(|| missing(name, shape))
+    }
+}
+
+fn missing(name: &str, shape: &[usize]) -> CheckpointError {
+    CheckpointError::MissingTensor { tensor: name.to_owned(), shape: shape.to_vec() }
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 //!
 //! The comparison of bits is the writers' own (`bundle::save`, `bundle::gguf`); what is compared here is what a user meets.
 
+mod headers;
+
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use hearth_shared::spec::AdapterSpec;
+use hearth_shared::spec::{AdapterSpec, Tuning};
 use thiserror::Error;
 
 use crate::adapter;
@@ -16,6 +19,8 @@ use crate::generate::{GenerateError, Scoring};
 use crate::peft::{self, PeftError};
 use crate::projection::is_adapter;
 use crate::tokenizer::Special;
+
+pub use headers::refuse;
 
 /// Text to compare on, from the public domain: Lincoln's address at Gettysburg (1863) and the beginning of Carroll's Alice (1865).
 pub const TEXT: &str = include_str!("export/text.txt");
@@ -108,10 +113,13 @@ pub enum ExportError {
     Name { path: PathBuf },
     #[error("the text has {tokens} tokens, and {least} are needed to compare two models")]
     Short { tokens: usize, least: usize },
+    #[error("{}", unmergeable(*method))]
+    Unmergeable { method: Tuning },
     #[error(
-        "`{path}` is no change of a weight and cannot be merged into one: export the adapter alone, in PEFT's format"
+        "PEFT has no bottleneck adapters, only low-rank ones (LoRA, rsLoRA, DoRA), (IA)³, prefixes and prompts: this one \
+         runs in Hearth alone"
     )]
-    Unmergeable { path: String },
+    NotOfPeft,
     #[error(transparent)]
     Save(#[from] SaveError),
     #[error(transparent)]
@@ -153,7 +161,7 @@ pub fn export(bundle: &mut ModelBundle, order: &Order<'_>, on_stage: OnStage<'_>
     if order.format != Format::Peft {
         adapter::merge(&mut bundle.transformer);
         if let Some((path, _)) = bundle.transformer.params().into_iter().find(|(path, _)| is_adapter(path)) {
-            return Err(ExportError::Unmergeable { path });
+            return Err(ExportError::Unmergeable { method: method_of(&path) });
         }
     }
     let parent = parent(out);
@@ -182,22 +190,54 @@ pub fn export(bundle: &mut ModelBundle, order: &Order<'_>, on_stage: OnStage<'_>
 }
 
 /// The name to write under, where nothing stands against the order itself.
-fn check<'a>(order: &Order<'a>) -> Result<&'a std::ffi::OsStr, ExportError> {
-    let path = order.out.to_owned();
-    if order.out.symlink_metadata().is_ok() {
+fn check<'a>(order: &Order<'a>) -> Result<&'a OsStr, ExportError> {
+    let name = name_of(order.out, order.format)?;
+    match order.adapter {
+        None if order.format == Format::Peft => Err(PeftError::NotAdapted.into()),
+        Some(Adapted { spec: AdapterSpec::Bottleneck(_), .. }) if order.format == Format::Peft => {
+            Err(ExportError::NotOfPeft)
+        }
+        _ => Ok(name),
+    }
+}
+
+/// The last part of a place where nothing is yet, and which may be called so.
+///
+/// # Errors
+/// Something is there; a GGUF file by another name.
+pub fn name_of(out: &Path, format: Format) -> Result<&OsStr, ExportError> {
+    let path = out.to_owned();
+    if out.symlink_metadata().is_ok() {
         return Err(ExportError::Exists { path });
     }
-    if order.format == Format::Peft && order.adapter.is_none() {
-        return Err(PeftError::NotAdapted.into());
-    }
-    let Some(name) = order.out.file_name() else {
+    let Some(name) = out.file_name() else {
         return Err(ExportError::Io { path, error: std::io::ErrorKind::InvalidFilename.into() });
     };
     // Readers, ours too, know the format by the name.
-    if matches!(order.format, Format::Gguf(_)) && order.out.extension().is_none_or(|end| end != "gguf") {
+    if matches!(format, Format::Gguf(_)) && out.extension().is_none_or(|end| end != "gguf") {
         return Err(ExportError::Name { path });
     }
     Ok(name)
+}
+
+/// The adapter that a parameter of this path belongs to and that is no change of a weight.
+fn method_of(path: &str) -> Tuning {
+    if path.contains(".bottleneck.") {
+        Tuning::Bottleneck
+    } else if path == "prompt" {
+        Tuning::Prompt
+    } else {
+        Tuning::Prefix
+    }
+}
+
+fn unmergeable(method: Tuning) -> String {
+    let (what, instead) = match method {
+        Tuning::Bottleneck => ("a bottleneck", "PEFT has none either, so it runs in Hearth alone"),
+        Tuning::Prompt => ("a prompt", "export the adapter alone, in PEFT's format"),
+        _ => ("a prefix", "export the adapter alone, in PEFT's format"),
+    };
+    format!("{what} is no change of a weight and cannot be merged into one: {instead}")
 }
 
 /// The text's first tokens, as many as are compared.

@@ -100,6 +100,29 @@ pub fn load(dir: &Path, model: &mut Transformer, device: &Device) -> Result<Adap
     from_files(&files, model, device)
 }
 
+/// What kind of adapter lies in `dir`; its tensors are not read.
+///
+/// # Errors
+/// There is no configuration, or one of a kind that we have not.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn method(dir: &Path) -> Result<hearth_shared::spec::Tuning, PeftError> {
+    use hearth_shared::spec::Tuning;
+    let path = dir.join(CONFIG);
+    let bytes = std::fs::read(&path).map_err(|error| PeftError::Io { file: path.display().to_string(), error })?;
+    let config: Value = serde_json::from_slice(&bytes)?;
+    match config["peft_type"].as_str() {
+        Some("LORA") => Ok(Tuning::Lora),
+        Some("IA3") => Ok(Tuning::Ia3),
+        Some("PREFIX_TUNING") => Ok(Tuning::Prefix),
+        Some("PROMPT_TUNING") => Ok(Tuning::Prompt),
+        Some("BOTTLENECK") => Ok(Tuning::Bottleneck),
+        _ => {
+            let (field, value) = ("peft_type".to_owned(), config["peft_type"].to_string());
+            Err(PeftError::Unsupported { field, value })
+        }
+    }
+}
+
 /// [`save`] without a file system.
 ///
 /// # Errors

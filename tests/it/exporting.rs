@@ -52,7 +52,7 @@ fn logprobs(bundle: &ModelBundle) -> Result<Vec<f64>> {
 }
 
 /// An adapter of this kind on hearth-nano, not the one that does nothing, registered as a job would.
-async fn tune(registry: &Registry, name: &str, spec: &AdapterSpec) -> Result<ModelBundle> {
+pub(crate) async fn tune(registry: &Registry, name: &str, spec: &AdapterSpec) -> Result<ModelBundle> {
     let base = registry.get(NANO).await?.context("nano is here")?;
     let mut bundle = load(&registry.location(&base)?.weights)?;
     adapter::apply(&mut bundle.transformer, spec, 7, &cpu())?;

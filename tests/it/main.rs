@@ -38,4 +38,5 @@ mod jobs_tuning;
 mod learning;
 mod loading;
 mod pruning;
+mod refusals;
 mod train_killed;

@@ -37,10 +37,7 @@ pub(super) fn chat(runtime: &tokio::runtime::Runtime, config: &Config, arguments
     let location = runtime.block_on(async {
         let registry = Registry::new(Db::open(&config.data_dir).await?, &config.data_dir);
         import::nano(&registry).await?;
-        let entry = registry.get(&arguments.model).await?;
-        let entry =
-            entry.with_context(|| format!("there is no model `{}`; see `hearth model list`", arguments.model))?;
-        registry.location(&entry)
+        registry.location(&registry.named(&arguments.model).await?)
     })?;
     let device = device::best();
     let mut bundle = ModelBundle::load(&location.weights, &device, &mut |_| ControlFlow::Continue(()))?;

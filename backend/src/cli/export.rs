@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use hearth_model::export::Stage;
+use hearth_model::export::{Stage, name_of};
 use hearth_shared::spec::{ExportDtype, ExportFormat, ExportSpec};
 use serde::de::DeserializeOwned;
 
 use super::progress::interrupted;
 use crate::config::Config;
-use crate::jobs::engine::export::{Origin, words, write};
+use crate::jobs::engine::export::{Origin, check, format, words, write};
 use crate::registry::{Registry, import};
 
 #[derive(Args, Debug)]
@@ -42,10 +42,10 @@ pub(super) async fn run(config: &Config, registry: &Registry, arguments: &Export
     if arguments.out.exists() {
         bail!("{} is there already: name another place", arguments.out.display());
     }
+    name_of(&arguments.out, format(&spec)?)?;
     import::nano(registry).await?;
     let name = &arguments.name;
-    let entry = registry.get(name).await?;
-    let entry = entry.with_context(|| format!("there is no model `{name}`; see `hearth model list`"))?;
+    let entry = registry.named(name).await?;
     let location = registry.location(&entry)?;
     if spec.format == ExportFormat::Peft && location.adapter.is_none() {
         bail!("`{name}` has no adapter to export: it is a whole model, which `--format safetensors` or `gguf` writes");
@@ -56,6 +56,7 @@ pub(super) async fn run(config: &Config, registry: &Registry, arguments: &Export
         adapter: location.adapter.as_deref(),
         base: entry.base.as_deref().unwrap_or(&entry.id),
     };
+    tokio::task::block_in_place(|| check(origin, &spec))?;
     let flow = || if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let mut say = |stage: Option<Stage>| eprintln!("{}", stage.map_or("Loading the model", words));
     let report = tokio::task::block_in_place(|| write(origin, &spec, &arguments.out, &mut say, &flow))?;

@@ -61,7 +61,7 @@ pub(super) async fn run(config: &Config, command: ModelCommand) -> Result<()> {
             Ok(())
         }
         ModelCommand::Remove { name } => match registry.remove(&name).await? {
-            None => bail!("there is no model `{name}`"),
+            None => registry.named(&name).await.map(|_| ()),
             Some(Err(tuned)) => bail!("`{name}` is the base of {}: remove those first", tuned.join(", ")),
             Some(Ok(())) => {
                 println!("removed {name}");

@@ -68,8 +68,7 @@ pub(super) async fn run(config: &Config, registry: &Registry, arguments: &PruneA
     }
     import::nano(registry).await?;
     let name = &arguments.name;
-    let entry = registry.get(name).await?;
-    let entry = entry.with_context(|| format!("there is no model `{name}`; see `hearth model list`"))?;
+    let entry = registry.named(name).await?;
     let location = registry.location(&entry)?;
     let stopped = interrupted();
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}")?);

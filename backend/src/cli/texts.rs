@@ -128,9 +128,8 @@ pub(super) async fn tokenizer(config: &Config, name: &str) -> Result<Tokenizer> 
     } else {
         let registry = Registry::new(Db::open(&config.data_dir).await?, &config.data_dir);
         crate::registry::import::nano(&registry).await?;
-        let entry = registry.get(name).await?;
-        let entry =
-            entry.with_context(|| format!("`{name}` is neither a path nor a model here (see `hearth model list`)"))?;
+        let entry = registry.named(name).await;
+        let entry = entry.with_context(|| format!("`{name}` is neither a path nor a model here"))?;
         registry.location(&entry)?.weights
     };
     if path.is_dir() {

@@ -1,6 +1,8 @@
 //! `hearth train SPEC.toml`: the engine of the server's jobs, in this process, on files of this machine. The same events go to
 //! `events.jsonl`, and the most of them to the terminal.
 
+mod text;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,8 +20,8 @@ use hearth_shared::spec::{
 };
 use hearth_shared::text::counted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::progress::{Progress, bytes_style, interrupted};
 use crate::config::Config;
@@ -27,25 +29,27 @@ use crate::db::Db;
 use crate::jobs::child::{self, EventLog, Order, Outcome};
 use crate::jobs::plans::{self, Machine};
 use crate::jobs::{engine, inspect, works};
-use crate::misspelt::nearest;
 use crate::registry::{Registry, import};
 use crate::system;
 
 /// A spec file. Paths are relative to it.
-#[derive(Serialize, Deserialize, Debug)]
+#[derive(Deserialize, ToSchema, Debug)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum SpecFile {
     Pretrain(PretrainFile),
     FineTune(TuneFile),
 }
 
-#[derive(Serialize, Deserialize, Debug)]
+#[derive(Deserialize, ToSchema, Debug)]
 struct PretrainFile {
     /// Files, or folders of them.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     training_files: Vec<PathBuf>,
     /// In their place: the folder of `hearth data tokenize`.
+    #[schema(value_type = Option<String>)]
     shards: Option<PathBuf>,
+    #[schema(value_type = Option<String>)]
     validation_file: Option<PathBuf>,
     #[serde(default)]
     seed: u64,
@@ -54,11 +58,13 @@ struct PretrainFile {
     spec: PretrainSpec,
 }
 
-#[derive(Serialize, Deserialize, Debug)]
+#[derive(Deserialize, ToSchema, Debug)]
 struct TuneFile {
     /// A model here by name, or the path of one.
     model: String,
+    #[schema(value_type = String)]
     training_file: PathBuf,
+    #[schema(value_type = Option<String>)]
     validation_file: Option<PathBuf>,
     #[serde(default)]
     seed: u64,
@@ -74,7 +80,7 @@ struct TuneFile {
 }
 
 /// Learning from another model's probabilities.
-#[derive(Serialize, Deserialize, Debug)]
+#[derive(Deserialize, ToSchema, Debug)]
 struct DistillFile {
     /// A model here by name, or the path of one; it has the trained model's tokenizer.
     teacher: String,
@@ -91,14 +97,7 @@ impl DistillFile {
 }
 
 pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let wrong = || format!("{} is no spec", path.display());
-    let file: SpecFile = toml::from_str(&text).with_context(wrong)?;
-    let asked: Value = toml::from_str(&text).with_context(wrong)?;
-    if let Some((key, meant)) = passed_over(&asked, &serde_json::to_value(&file)?) {
-        let meant = meant.map_or("is it misspelt?".to_owned(), |name| format!("did you mean `{name}`?"));
-        bail!("{}: `{key}` is no setting; {meant}", path.display());
-    }
+    let file: SpecFile = text::read(path, works::refuse_tuning)?;
     let here = path.parent().unwrap_or(Path::new("."));
     let runtime = super::runtime()?;
     let spec = match file {
@@ -106,18 +105,6 @@ pub(super) fn train(config: &Config, path: &Path, out: &Path) -> Result<()> {
         SpecFile::FineTune(file) => tune(config, &runtime, here, file)?,
     };
     run(&runtime, &spec, out)
-}
-
-/// The first key that was asked for and not read, and the nearest one beside it that can be: what was read is written back with
-/// every key it has.
-fn passed_over(asked: &Value, read: &Value) -> Option<(String, Option<String>)> {
-    let (Value::Object(asked), Value::Object(read)) = (asked, read) else {
-        return None;
-    };
-    asked.iter().find_map(|(key, value)| match read.get(key) {
-        None => Some((key.clone(), nearest(key, read.keys().cloned()))),
-        Some(read) => passed_over(value, read).map(|(below, meant)| (format!("{key}.{below}"), meant)),
-    })
 }
 
 fn text_of(here: &Path, path: &Path) -> Result<String> {
@@ -214,6 +201,7 @@ fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: T
         hearth: file.options,
         ..FineTuneSpec::default()
     };
+    inspect::known_modules("options.lora.target_modules", &spec.hearth.lora)?;
     spec.validate()?;
     let eye = inspect::Eye::open(Path::new(&model_path))?;
     let length = Some(spec.hearth.longest_row(eye.context()));
@@ -244,9 +232,7 @@ async fn weights(config: &Config, here: &Path, name: &str) -> Result<String> {
     }
     let registry = Registry::new(Db::open(&config.data_dir).await?, &config.data_dir);
     import::nano(&registry).await?;
-    let entry = registry.get(name).await?;
-    let entry =
-        entry.with_context(|| format!("`{name}` is neither a path nor a model here (see `hearth model list`)"))?;
+    let entry = registry.named(name).await.with_context(|| format!("`{name}` is neither a path nor a model here"))?;
     if entry.base_hash.is_some() {
         bail!("`{name}` is an adapter on {}: start from a base model", entry.base.unwrap_or_default());
     }

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::fields::{Fields, Foreign, Unknown};
 use crate::error::Error;
+use crate::fields::{Fault, Fields, Unknown};
 
 /// A field OpenAI has and Hearth does not, with the values that ask for nothing.
 pub struct Unsupported {
@@ -49,6 +49,14 @@ pub trait Checked: DeserializeOwned + ToSchema + 'static {
     /// Known fields that may hold anything: what another server's clients send and what asks for nothing here, and what is read
     /// with more patience than the schema has. A field that is neither here nor above nor in the schema is refused.
     const LOOSE: &'static [&'static [&'static str]] = &[];
+
+    /// What only the body's own words tell, because it is the same as nothing once it is read.
+    ///
+    /// # Errors
+    /// The field that should not be there.
+    fn refuse(_: &Value) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Fields of both completion requests that are hints to the caches, queues and guards of other servers (OpenAI's, llama.cpp's,
@@ -106,34 +114,19 @@ pub fn parse<T: Checked>(bytes: &[u8]) -> Result<T, Error> {
     if let Some(unknown) = fields.unknown(&value, &loose) {
         return Err(unrecognized(&unknown));
     }
-    serde_path_to_error::deserialize(&value).map_err(|error| {
-        let path = error.path().to_string();
-        let message = error.into_inner().to_string();
-        let word = message.strip_prefix("unknown variant `").and_then(|rest| rest.split('`').next());
-        // Where an object's fields are read along with its parent's, the path ends at the parent.
-        if let Some(foreign) = word.and_then(|word| fields.foreign(&value, word)) {
-            return not_one_of(&foreign);
-        }
-        // A missing field is reported at the object that lacks it.
-        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        let param = match (path.as_str(), missing) {
-            (".", missing) => missing.map(str::to_owned),
-            (path, Some(missing)) => Some(format!("{path}.{missing}")),
-            (path, None) => Some(path.to_owned()),
-        };
-        Error::Invalid { message, param, code: None }
-    })
+    T::refuse(&value)?;
+    let read = fields.read(&value, &loose);
+    read.map_err(|Fault { path, message }| Error::Invalid { message, param: path, code: None })
 }
 
 /// OpenAI's words, and what may have been meant.
-fn unrecognized(Unknown { path, nearest }: &Unknown) -> Error {
-    let meant = nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+fn unrecognized(Unknown { path, nearest, is_outer }: &Unknown) -> Error {
+    let meant = match nearest {
+        Some(name) if *is_outer => format!("; it belongs at the top level: {name}"),
+        Some(name) => format!("; did you mean {name}?"),
+        None => String::new(),
+    };
     Error::coded(path, "unknown_parameter", format!("Unrecognized request argument supplied: {path}{meant}"))
-}
-
-fn not_one_of(Foreign { path, word, words, nearest }: &Foreign) -> Error {
-    let meant = nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-    Error::invalid(path, format!("`{word}` is not one of {}{meant}", words.join(", ")))
 }
 
 /// The query string.

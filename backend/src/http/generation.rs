@@ -72,7 +72,7 @@ impl Common<'_> {
     pub async fn begin(&self, app: &App, inputs: Vec<Input>, score_prompt: Option<usize>) -> Result<Vec<Answer>> {
         let n = self.n()?;
         let sampling = self.sampling()?;
-        let entry = app.registry.get(self.model).await?.ok_or_else(|| Error::model_not_found(self.model))?;
+        let entry = app.registry.find(self.model).await?;
         let location = app.registry.location(&entry)?;
         let mut begun = Vec::new();
         for (prompt, input) in inputs.into_iter().enumerate() {

@@ -7,6 +7,8 @@ use axum::response::Response;
 use hearth_shared::api::fine_tuning::{Job, JobEvent};
 use hearth_shared::api::jobs::{CreateWork, JobKind, PretrainPlan};
 use hearth_shared::api::{ErrorBody, List};
+use hearth_shared::spec::Tuning;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,6 +17,7 @@ use super::body::{self, Checked, Page, Params, Unsupported};
 use super::fine_tuning::{Key, job_events};
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::jobs::works::refuse_tuning;
 use crate::keys::hex;
 
 pub fn router() -> OpenApiRouter<App> {
@@ -29,6 +32,10 @@ pub fn router() -> OpenApiRouter<App> {
 
 impl Checked for CreateWork {
     const UNSUPPORTED: &'static [Unsupported] = &[];
+
+    fn refuse(body: &Value) -> Result<()> {
+        Ok(refuse_tuning(body)?)
+    }
 }
 
 /// A job, or with `dry_run` the plan of one.
@@ -57,7 +64,11 @@ struct Wanted {
 async fn create(State(app): State<App>, request: Request) -> Result<Answer<MadeWork>> {
     let key = Key::of(&request);
     let bytes = body::bytes(request, &app).await?;
-    let request: CreateWork = body::parse(&bytes)?;
+    let mut request: CreateWork = body::parse(&bytes)?;
+    if let CreateWork::Pretrain(asked) = &mut request {
+        // No choice here, and said so in the stored request: it can be posted again.
+        asked.spec.options.tuning = Tuning::Full;
+    }
     if let CreateWork::Pretrain(asked) = &request
         && asked.dry_run
     {

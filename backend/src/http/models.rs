@@ -30,7 +30,7 @@ async fn list(State(app): State<App>) -> Result<Json<List<Model>>> {
     params(("id" = String, Path, description = "May hold `/` and `:`")),
     responses((status = 200, body = Model), (status = 404, body = ErrorBody)))]
 async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Model>> {
-    let entry = app.registry.get(&id).await?.ok_or_else(|| Error::model_not_found(&id))?;
+    let entry = app.registry.find(&id).await?;
     let loaded = app.registry.location(&entry).is_ok_and(|location| app.serving.stats.is_loaded(&location));
     Ok(Json(app.registry.object(&entry, loaded)))
 }
@@ -40,7 +40,7 @@ async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Json
     params(("id" = String, Path, description = "May hold `/` and `:`")),
     responses((status = 200, body = Deleted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 async fn delete(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Deleted>> {
-    let entry = app.registry.get(&id).await?.ok_or_else(|| Error::model_not_found(&id))?;
+    let entry = app.registry.find(&id).await?;
     let jobs = app.jobs.using_model(&entry.hash).await?;
     if !jobs.is_empty() {
         let message = format!("`{id}` is being tuned by {}; cancel that first.", jobs.join(", "));

@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use hearth_shared::api::fine_tuning::{JobError, Planned};
 use hearth_shared::plan::ModelShape;
-use hearth_shared::spec::{DataFacts, FineTuneSpec, TrainSpec, Tuning};
+use hearth_shared::spec::{DataFacts, FineTuneSpec, LoraSpec, SpecError, TrainSpec, Tuning};
 use hearth_shared::text::{Format, Problem, Report, Severity, counted};
 
 use super::plans::Machine;
+use crate::misspelt::nearest;
 
 /// What was found in a job's files.
 pub struct Found {
@@ -28,7 +29,7 @@ impl Found {
         for (param, report) in [("training_file", Some(&self.report)), ("validation_file", self.validation.as_ref())] {
             report.map_or(Ok(()), |report| fits_method(param, report, spec))?;
         }
-        self.fits_model(spec)?;
+        fits_model(&self.shape, spec)?;
         let tokens = self.report.tokens.as_ref();
         let facts = DataFacts {
             examples: self.report.examples,
@@ -61,22 +62,37 @@ impl Found {
     }
 }
 
-impl Found {
-    /// What only the model's configuration can tell.
-    fn fits_model(&self, spec: &FineTuneSpec) -> Result<(), JobError> {
-        let layers = self.shape.n_layers;
-        let (param, message) = if u64::from(spec.hearth.frozen_layers) >= layers {
-            (
-                "hearth.frozen_layers",
-                format!("The model has {}: freeze {} at most.", counted(layers, "layer"), layers - 1),
-            )
-        } else if spec.hearth.tuning == Tuning::Prompt && self.shape.experts > 0 {
-            let message = "A prompt can't be trained in front of a model with experts, whose balance counts tokens: use `prefix`.";
-            ("hearth.tuning", message.to_owned())
-        } else {
-            return Ok(());
-        };
-        Err(JobError { code: "invalid_hyperparameters".into(), message, param: Some(param.to_owned()) })
+/// Whether the model's configuration has a say in the request.
+pub fn asks_of_model(spec: &FineTuneSpec) -> bool {
+    spec.hearth.frozen_layers > 0 || spec.hearth.tuning == Tuning::Prompt
+}
+
+/// What only the model's configuration can tell.
+pub fn fits_model(shape: &ModelShape, spec: &FineTuneSpec) -> Result<(), JobError> {
+    let layers = shape.n_layers;
+    let (param, message) = if u64::from(spec.hearth.frozen_layers) >= layers {
+        ("hearth.frozen_layers", format!("The model has {}: freeze {} at most.", counted(layers, "layer"), layers - 1))
+    } else if spec.hearth.tuning == Tuning::Prompt && shape.experts > 0 {
+        let message =
+            "A prompt can't be trained in front of a model with experts, whose balance counts tokens: use `prefix`.";
+        ("hearth.tuning", message.to_owned())
+    } else {
+        return Ok(());
+    };
+    Err(JobError { code: "invalid_hyperparameters".into(), message, param: Some(param.to_owned()) })
+}
+
+/// Refuses a projection that no family has, and names the one that may have been meant. `field`: where the client wrote it.
+pub fn known_modules(field: &str, lora: &LoraSpec) -> Result<(), SpecError> {
+    let known = || LoraSpec::MODULES.iter().map(|name| (*name).to_owned());
+    let stranger = lora.target_modules.iter().find(|name| !LoraSpec::MODULES.contains(&name.as_str()));
+    match stranger.and_then(|name| Some((name, nearest(name, known())?))) {
+        Some((name, near)) => {
+            let message = format!("`{name}` is not one of {}; did you mean `{near}`?", LoraSpec::MODULES.join(", "));
+            Err(SpecError::new(field, message))
+        }
+        // A name that is near none is refused with the others.
+        None => Ok(()),
     }
 }
 
@@ -169,6 +185,18 @@ mod tests {
 
     fn refused(text: &[u8]) -> String {
         refuse("training_file", &validate(text, None, None)).err().map(|error| error.message).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_slip_in_a_projection_is_named_with_what_was_meant() {
+        let refused = |name: &str| {
+            let lora = LoraSpec { target_modules: vec!["v_proj".to_owned(), name.to_owned()], ..LoraSpec::default() };
+            known_modules("hearth.lora.target_modules", &lora).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let words = refused("q_prj");
+        assert!(words.starts_with("hearth.lora.target_modules: `q_prj` is not one of q_proj, "), "{words}");
+        assert!(words.ends_with("; did you mean `q_proj`?"), "{words}");
+        assert_eq!((refused("q_proj").as_str(), refused("whatever").as_str()), ("", ""));
     }
 
     #[test]

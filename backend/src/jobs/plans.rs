@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use hearth_model::bundle::ModelHead;
 use hearth_model::config::ModelConfig;
 use hearth_model::device::Device;
@@ -118,6 +119,13 @@ pub fn pretrain(
     Ok((spec, planned))
 }
 
+/// Refuses a run that needs more memory than there is whatever the texts are.
+pub fn refuse_too_large(asked: &PretrainSpec, shape: &ModelShape, machine: &Machine) -> Result<(), JobError> {
+    // How many tokens there are decides how long a run takes, not what it holds.
+    let facts = TextFacts { tokens: u64::from(u32::MAX), parameters: shape.parameters };
+    pretrain(asked, shape, &facts, machine, 0).map(|_| ())
+}
+
 /// The largest depth below the one that was asked for whose run fits, whatever has to be changed of it.
 fn nearest_depth(asked: &PretrainSpec, vocab_size: u64, facts: &TextFacts, machine: &Machine) -> Option<u32> {
     (1..asked.architecture.depth).rev().find(|depth| {
@@ -146,8 +154,22 @@ pub fn vocab_size(spec: &TokenizerSpec, path: Option<&Path>) -> anyhow::Result<u
             Ok(ModelHead::load(path)?.tokenizer.vocab_size())
         }
         (TokenizerSpec::Model(_), Some(path)) => Ok(ModelHead::load(path)?.tokenizer.vocab_size()),
-        (_, Some(path)) => Ok(Tokenizer::from_hf(&std::fs::read(path)?, None)?.vocab_size()),
+        (_, Some(path)) => Ok(read_tokenizer(path)?.vocab_size()),
     }
+}
+
+/// A `tokenizer.json` under whatever name.
+fn read_tokenizer(path: &Path) -> anyhow::Result<Tokenizer> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Tokenizer::from_hf(&bytes, None).map_err(|error| {
+        // What the reader says of itself begins with the name that the file should have.
+        let why = error.to_string();
+        let why = why.strip_prefix("tokenizer.json: ").unwrap_or(&why);
+        anyhow::anyhow!(
+            "the file is no tokenizer.json, the JSON object that a job of the kind `tokenizer` gives and models of Hugging Face \
+             have, with the vocabulary under `model` ({why})"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -183,6 +205,15 @@ mod tests {
         assert_eq!(refused.param.as_deref(), Some("architecture.depth"));
         let depth = refused.message.split("choose ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         let depth: u32 = depth.expect("a depth in the words");
+        // So much is known before a text is read, in the same words.
+        let early = |architecture: ArchitectureSpec, room| {
+            let asked = PretrainSpec { architecture, ..PretrainSpec::default() };
+            let shape = new_shape(&asked, 4096).expect("a shape");
+            refuse_too_large(&asked, &shape, &machine(room)).err()
+        };
+        let deep = ArchitectureSpec { depth: 40, ..ArchitectureSpec::default() };
+        assert_eq!(early(deep, room).map(|early| early.message), Some(refused.message.clone()));
+        assert!(early(ArchitectureSpec::default(), room).is_none());
         let fits = |depth| {
             let architecture = ArchitectureSpec { depth, ..ArchitectureSpec::default() };
             let asked = PretrainSpec { architecture, ..PretrainSpec::default() };
@@ -219,6 +250,17 @@ mod tests {
             pretrain(&asked, &shape, &facts, &machine, 0).expect("room").1.step_seconds.expect("a time")
         };
         assert!((at(1e11) / at(2e11) - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_file_that_is_no_vocabulary_is_called_that() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("texts.txt");
+        for text in ["Call me Ishmael.", "{}", "{\"vocab\": []}"] {
+            std::fs::write(&path, text).expect("a file");
+            let error = vocab_size(&TokenizerSpec::File("file-1".into()), Some(&path)).expect_err("no vocabulary");
+            assert!(format!("{error:#}").starts_with("the file is no tokenizer.json"), "{text}: {error:#}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use hearth_model::device;
 use hearth_shared::api::fine_tuning::{CreateJob, Hyperparameters, JobError, Plan};
 use hearth_shared::event::Level;
+use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{Auto, FineTuneSpec};
 use hearth_shared::text::Report;
 
@@ -71,7 +72,7 @@ impl Jobs {
 
     /// Everything about a request that can be checked without reading the data.
     pub(super) async fn check(&self, request: &CreateJob) -> Result<(Entry, FineTuneSpec)> {
-        let entry = self.0.registry.get(&request.model).await?.ok_or_else(|| Error::model_not_found(&request.model))?;
+        let entry = self.0.registry.find(&request.model).await?;
         if entry.base_hash.is_some() {
             return Err(Error::invalid("model", "A tuned model cannot be tuned again yet; start from its base model."));
         }
@@ -102,7 +103,11 @@ impl Jobs {
             seed: request.seed,
             hearth: request.hearth.clone().unwrap_or_default().options,
         };
+        inspect::known_modules("hearth.lora.target_modules", &spec.hearth.lora)?;
         spec.validate()?;
+        if inspect::asks_of_model(&spec) {
+            inspect::fits_model(&self.shape(&entry).await?, &spec)?;
+        }
         if spec.hearth.early_stop.is_some() && request.validation_file.is_none() {
             return Err(Error::invalid(
                 "hearth.early_stop",
@@ -110,6 +115,13 @@ impl Jobs {
             ));
         }
         Ok((entry, spec))
+    }
+
+    /// A model's sizes, from its headers.
+    async fn shape(&self, entry: &Entry) -> Result<ModelShape> {
+        let weights = self.0.registry.location(entry)?.weights;
+        let shape = tokio::task::spawn_blocking(move || anyhow::Ok(inspect::Eye::open(&weights)?.shape()));
+        Ok(shape.await.context("the reader of the model stopped")??)
     }
 
     /// Bytes that a job may hold. What runs now will have ended when its turn comes.
@@ -168,7 +180,7 @@ impl Jobs {
     pub async fn report(&self, file: &str, model: &str, max_length: Option<u32>) -> Result<Report> {
         self.0.files.get(file).await?;
         let path = self.0.files.path(file).ok_or_else(|| Error::file_not_found(file))?;
-        let entry = self.0.registry.get(model).await?.ok_or_else(|| Error::model_not_found(model))?;
+        let entry = self.0.registry.find(model).await?;
         let weights = self.0.registry.location(&entry)?.weights;
         let context = entry.context as u32;
         let length = max_length.unwrap_or(context.min(2048)).min(context);

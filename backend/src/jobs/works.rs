@@ -10,10 +10,13 @@ use hearth_shared::api::jobs::{
     CreateExport, CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport,
 };
 use hearth_shared::spec::{
-    ExportFormat, ExportJob, LEAST_VOCABULARY, PretrainJob, TextFacts, TokenizerJob, TokenizerSpec, TrainSpec, WorkSpec,
+    ExportFormat, ExportJob, LEAST_VOCABULARY, PretrainJob, PretrainSpec, SpecError, TextFacts, TokenizerJob,
+    TokenizerSpec, TrainSpec, WorkSpec,
 };
 use hearth_shared::text::counted;
+use serde_json::Value;
 
+use super::engine::export;
 use super::{Jobs, plans, store};
 use crate::error::{Error, Result};
 use crate::ids;
@@ -27,6 +30,10 @@ impl Jobs {
     /// Makes a job, or finds the one the same idempotency key made.
     pub async fn create_work(&self, request: CreateWork, key: Option<(&str, &str)>) -> Result<Job> {
         self.check_work(&request).await?;
+        if let CreateWork::Pretrain(asked) = &request {
+            let shape = plans::new_shape(&asked.spec, self.vocab_size(&asked.spec.tokenizer).await?)?;
+            plans::refuse_too_large(&asked.spec, &shape, &self.machine().await)?;
+        }
         let id = ids::new("job-");
         let seed = match &request {
             CreateWork::Pretrain(asked) => asked.seed,
@@ -75,12 +82,19 @@ impl Jobs {
 
     async fn check_export(&self, asked: &CreateExport) -> Result<()> {
         asked.spec.dtype()?;
-        let entry = self.0.registry.get(&asked.model).await?.ok_or_else(|| Error::model_not_found(&asked.model))?;
+        let entry = self.0.registry.find(&asked.model).await?;
         if asked.spec.format == ExportFormat::Peft && entry.base_hash.is_none() {
             let message = "The model has no adapter: choose `safetensors` or `gguf`.";
             return Err(Error::invalid("format", message));
         }
-        Ok(())
+        let (location, spec) = (self.0.registry.location(&entry)?, asked.spec);
+        let possible = tokio::task::spawn_blocking(move || {
+            let (model, adapter) = (location.weights.as_path(), location.adapter.as_deref());
+            // The base's name is for what is written.
+            export::check(export::Origin { model, adapter, base: "" }, &spec)
+        });
+        let possible = possible.await.context("the reader of the model stopped")?;
+        possible.map_err(|error| Error::invalid("format", format!("{error:#}")))
     }
 
     async fn check_pretrain(&self, asked: &CreatePretrain) -> Result<()> {
@@ -109,10 +123,11 @@ impl Jobs {
                 Ok(self.0.files.path(id))
             }
             TokenizerSpec::Model(name) => {
-                let entry = self.0.registry.get(name).await?;
-                let entry = entry.ok_or_else(|| {
-                    Error::coded("tokenizer.model", "model_not_found", format!("There is no model `{name}`."))
-                })?;
+                let Some(entry) = self.0.registry.get(name).await? else {
+                    let words = format!("There is no model `{name}`.");
+                    let near = self.0.registry.nearest(name).await;
+                    return Err(Error::coded("tokenizer.model", "model_not_found", words).meant(near.as_deref()));
+                };
                 Ok(Some(self.0.registry.location(&entry)?.weights))
             }
         }
@@ -121,10 +136,15 @@ impl Jobs {
     /// Tokens of the vocabulary: known, or as asked for.
     async fn vocab_size(&self, spec: &TokenizerSpec) -> Result<usize> {
         let path = self.tokenizer_path(spec).await?;
+        let param = match spec {
+            TokenizerSpec::Train { .. } => "tokenizer.train",
+            TokenizerSpec::File(_) => "tokenizer.file",
+            TokenizerSpec::Model(_) => "tokenizer.model",
+        };
         let spec = spec.clone();
         let size = tokio::task::spawn_blocking(move || plans::vocab_size(&spec, path.as_deref()));
         let size = size.await.context("the reader of the vocabulary stopped")?;
-        size.map_err(|error| Error::invalid("tokenizer", format!("{error:#}")))
+        size.map_err(|error| Error::invalid(param, format!("{error:#}")))
     }
 
     fn path_of(&self, id: &str) -> Result<PathBuf> {
@@ -296,6 +316,13 @@ impl Jobs {
         let taken = self.0.registry.get(name).await?.is_some_and(|entry| entry.job.as_deref() != Some(&row.id));
         Ok(if taken { format!("{name}-{tail}") } else { name.to_owned() })
     }
+}
+
+/// Refuses a method of fine-tuning in a request or spec of a model from nothing. Low-rank adapters are what a fine-tune has where
+/// nothing is said, so only the words tell that they were asked for.
+pub(crate) fn refuse_tuning(asked: &Value) -> Result<(), SpecError> {
+    let is_lora = asked["kind"] == "pretrain" && asked["options"]["tuning"] == "lora";
+    if is_lora { Err(PretrainSpec::foreign("tuning")) } else { Ok(()) }
 }
 
 fn check_tokenizer(asked: &CreateTokenizer) -> Result<()> {

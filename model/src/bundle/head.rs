@@ -1,7 +1,7 @@
 //! A model without its weights: what it takes to name it, to measure it and to count a text's tokens. Reading it checks
-//! every header and decodes no tensor.
+//! every header, and that the tensors are those of the configuration, and decodes none.
 
-use super::{LoadError, Parts, end_tokens};
+use super::{LoadError, Parts, end_tokens, fit};
 use crate::chat_template::ChatTemplate;
 use crate::checkpoint::source::Source;
 use crate::config::ModelConfig;
@@ -38,6 +38,7 @@ impl ModelHead {
         if tokenizer.vocab_size() > config.vocab_size {
             return Err(LoadError::Vocabulary { tokenizer: tokenizer.vocab_size(), model: config.vocab_size });
         }
+        fit::check(&config, &weights)?;
         let weight_bytes = weights.tensors.values().map(|weight| weight.bytes.len() as u64).sum();
         let eos = end_tokens(eos, config.vocab_size);
         Ok(Self { config, tokenizer, template, eos, weight_bytes })

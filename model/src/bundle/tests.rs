@@ -100,6 +100,50 @@ fn a_configuration_that_does_not_fit_the_weights_names_the_tensor() {
     assert!(with_config("max_position_embeddings", (1 << 27).into()).is_ok());
 }
 
+/// Without reading a weight, and by the name that the setting has in its file.
+#[test]
+fn a_head_of_another_shape_than_its_tensors_names_the_setting() {
+    let head = |key: &str, value: Json| {
+        let mut files = saved().clone();
+        let mut config: Json = serde_json::from_slice(&files["config.json"]).unwrap();
+        config[key] = value;
+        files.insert("config.json".into(), config.to_string().into_bytes());
+        ModelHead::from_source(&Memory::new(files)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(head("hidden_size", 8.into()), Ok(()));
+    for (key, wrong, right) in
+        [("hidden_size", 16, 8), ("num_hidden_layers", 2, 1), ("num_attention_heads", 4, 2), ("vocab_size", 261, 260)]
+    {
+        let words = head(key, wrong.into()).unwrap_err();
+        let said = format!("`{key}` is {wrong} in config.json and {right} by the tensors: set it to {right}");
+        assert!(words.contains(&said), "{words}");
+    }
+    let words = head("hidden_size", 16.into()).unwrap_err();
+    assert!(words.contains("`model.embed_tokens.weight`"), "{words}");
+    assert!(words.contains("shape [260, 8], the model needs [260, 16]"), "{words}");
+    let words = head("num_hidden_layers", 2.into()).unwrap_err();
+    assert!(words.contains("`model.layers.1."), "{words}");
+    assert!(head("tie_word_embeddings", false.into()).unwrap_err().contains("`tie_word_embeddings` is false"));
+}
+
+#[test]
+fn a_gguf_of_another_shape_than_its_tensors_names_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    tiny(vec![2]).save_gguf(&path, Packing::F32).unwrap();
+    assert!(ModelHead::load(&path).is_ok());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let key = b"llama.feed_forward_length";
+    // Behind the key stands the number of its type, then its value.
+    let at = bytes.windows(key.len()).position(|found| found == key).unwrap() + key.len() + 4;
+    bytes[at] += 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let words = ModelHead::load(&path).unwrap_err().to_string();
+    let wrong = u32::from(bytes[at]);
+    let said = format!("`feed_forward_length` is {wrong} in the metadata and {} by the tensors", wrong - 1);
+    assert!(words.contains(&said) && words.contains("ffn_"), "{words}");
+}
+
 #[test]
 fn a_tensor_too_many_is_refused() {
     let error = with_config("num_hidden_layers", 0.into());

@@ -25,6 +25,29 @@ pub(crate) enum MlpNames {
     Plain(&'static str, &'static str),
 }
 
+impl Architecture {
+    /// What the family's `config.json` calls a field of [`ModelConfig`] that shapes weights; any other keeps its name.
+    pub(crate) fn word(self, field: &str) -> &str {
+        let gpt = matches!(self, Self::Gpt2 | Self::Gptj);
+        match field {
+            field if self == Self::Hearth => field,
+            "d_model" if gpt => "n_embd",
+            "ffn_dim" if gpt => "n_inner",
+            "max_positions" if gpt => "n_positions",
+            "n_layers" if gpt || self == Self::Bloom => "n_layer",
+            "n_heads" | "kv_heads" if gpt || self == Self::Bloom => "n_head",
+            "d_model" => "hidden_size",
+            "ffn_dim" => "intermediate_size",
+            "max_positions" => "max_position_embeddings",
+            "n_layers" => "num_hidden_layers",
+            "n_heads" => "num_attention_heads",
+            "kv_heads" => "num_key_value_heads",
+            "tied" => "tie_word_embeddings",
+            field => field,
+        }
+    }
+}
+
 impl ModelConfig {
     pub(crate) fn input_names(&self) -> InputNames {
         match self.model_type {

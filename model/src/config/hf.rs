@@ -30,6 +30,22 @@ impl ConfigError {
     fn unsupported(field: &str, value: impl ToString) -> Self {
         Self::Unsupported { field: field.to_owned(), value: value.to_string() }
     }
+
+    /// A count that does not share out `whole` evenly, with the nearest that does.
+    fn uneven(field: &str, count: usize, (of, whole): (&str, usize)) -> Self {
+        // A file may claim any size: nobody has more heads than this.
+        let even = (1..=whole.min(1 << 16)).filter(|n| whole.is_multiple_of(*n));
+        let nearest = even.min_by_key(|n| n.abs_diff(count)).unwrap_or(1);
+        Self::invalid(field, format!("{count} does not divide `{of}`, {whole}; {nearest} does"))
+    }
+
+    /// The same error with the field under the name that the family's file has for it.
+    fn named_by(self, family: Architecture) -> Self {
+        match self {
+            Self::Invalid { field, value } => Self::Invalid { field: family.word(&field).to_owned(), value },
+            other => other,
+        }
+    }
 }
 
 /// `config.json` with typed, named access.
@@ -123,7 +139,7 @@ impl ModelConfig {
             }
             _ => read::family(&fields, family)?,
         };
-        config.validate()?;
+        config.validate().map_err(|error| error.named_by(family))?;
         Ok(config)
     }
 
@@ -268,8 +284,10 @@ mod tests {
             ("attention_dropout", json!(1.5), "dropout.attention"),
             ("hidden_act", json!("xielu"), "hidden_act"),
             ("quantization_config", json!({"bits": 4}), "quantization_config"),
-            ("num_key_value_heads", json!(4), "kv_heads"),
+            ("num_key_value_heads", json!(4), "4 does not divide `num_attention_heads`, 9; 3 does"),
             ("num_attention_heads", json!(0), "num_attention_heads"),
+            ("num_attention_heads", json!(7), "7 does not divide `hidden_size`, 576; 6 does"),
+            ("max_position_embeddings", json!(0), "`max_position_embeddings`"),
             ("hidden_size", json!(-3), "hidden_size"),
             ("vocab_size", json!(1u64 << 60), "vocab_size"),
             ("rms_norm_eps", json!(0.0), "norm_eps"),

@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use burn::tensor::Device;
-use hearth_shared::spec::{LoraSpec, VirtualTokensSpec};
+use hearth_shared::spec::{BottleneckSpec, LoraSpec, VirtualTokensSpec};
 
 use super::*;
+use crate::bundle::ModelHead;
 use crate::chat_template::ChatTemplate;
 use crate::chat_template::tests::byte_tokenizer;
 use crate::config::{Gpt2Size, ModelConfig};
@@ -141,7 +142,16 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let prefix = AdapterSpec::Prefix(VirtualTokensSpec { virtual_tokens: 4 });
     let mut bundle = llama();
     adapted(&mut bundle, &prefix, &cpu());
-    assert!(matches!(refused(&mut bundle, order(gguf, &out, Some(&prefix))), ExportError::Unmergeable { .. }));
+    assert!(matches!(
+        refused(&mut bundle, order(gguf, &out, Some(&prefix))),
+        ExportError::Unmergeable { method: Tuning::Prefix }
+    ));
+    let bottleneck = AdapterSpec::Bottleneck(BottleneckSpec::default());
+    let mut bundle = llama();
+    adapted(&mut bundle, &bottleneck, &cpu());
+    assert!(matches!(refused(&mut bundle, order(Format::Peft, &out, Some(&bottleneck))), ExportError::NotOfPeft));
+    let merged = refused(&mut bundle, order(gguf, &out, Some(&bottleneck)));
+    assert!(matches!(merged, ExportError::Unmergeable { method: Tuning::Bottleneck }), "{merged}");
 
     let mut bundle = llama();
     bundle.eos = vec![2, 0, 50, 51];
@@ -177,6 +187,40 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     std::fs::write(&out, "mine").unwrap();
     assert!(matches!(refused(&mut llama(), order(gguf, &out, None)), ExportError::Exists { .. }));
     assert_eq!(std::fs::read(&out).unwrap(), b"mine");
+}
+
+/// What the writers say when a model is loaded is said of its headers, word for word.
+#[test]
+fn headers_tell_what_the_weights_would_not_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("m.gguf");
+    fn head(bundle: &ModelBundle) -> ModelHead {
+        let (config, eos) = (bundle.config.clone(), bundle.eos.clone());
+        ModelHead { config, tokenizer: byte_tokenizer(), template: None, eos, weight_bytes: 0 }
+    }
+    let gguf = Format::Gguf(Packing::F16);
+    let said = |bundle: &mut ModelBundle, format: Format, spec: Option<&AdapterSpec>, method: Option<Tuning>| {
+        let early = refuse(&head(bundle), method, format).unwrap_err().to_string();
+        let late = export(bundle, &order(format, &out, spec), &mut go_on).unwrap_err().to_string();
+        assert_eq!(early, late);
+    };
+    let tokens = VirtualTokensSpec { virtual_tokens: 4 };
+    for (spec, method) in [
+        (AdapterSpec::Prefix(tokens), Tuning::Prefix),
+        (AdapterSpec::Prompt(tokens), Tuning::Prompt),
+        (AdapterSpec::Bottleneck(BottleneckSpec::default()), Tuning::Bottleneck),
+    ] {
+        let mut bundle = llama();
+        adapted(&mut bundle, &spec, &cpu());
+        said(&mut bundle, gguf, Some(&spec), Some(method));
+    }
+    said(&mut llama(), Format::Peft, None, None);
+    let palm = || tiny(ModelConfig::palm(260, 64, 2, 4, 300));
+    said(&mut palm(), Format::HuggingFace(Precision::F32), None, None);
+    said(&mut palm(), gguf, None, None);
+    for format in FORMATS {
+        assert!(refuse(&head(&llama()), Some(Tuning::Lora), format).is_ok());
+    }
 }
 
 /// Each block of 32 has one large weight that meets a zero: nothing to the source, but in 4 bits all others become zeros beside

@@ -125,6 +125,25 @@ impl ArchitectureSpec {
         Ok(Sizes { n_layers, d_model, n_heads, kv_heads, head_dim, ffn_dim, max_positions, experts, moe_layers })
     }
 
+    /// Refuses what only a mixture has where there is none. Apart from [`Self::sizes`], which passes over it.
+    ///
+    /// # Errors
+    /// The first such field.
+    pub fn refuse_foreign(&self) -> Result<(), SpecError> {
+        let plain = Self::default();
+        let of_mixture = [
+            ("experts", self.experts != plain.experts),
+            ("moe_every", self.moe_every != plain.moe_every),
+            ("capacity_factor", self.capacity_factor != plain.capacity_factor),
+        ];
+        match of_mixture.into_iter().find(|(_, set)| *set && self.preset != Preset::Moe) {
+            Some((field, _)) => {
+                Err(SpecError::new(field, "only the preset `moe` has experts: choose it, or leave this out"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Experts of a layer, and layers that have some.
     fn mixture(&self) -> Result<(u32, u32), SpecError> {
         if self.preset != Preset::Moe {

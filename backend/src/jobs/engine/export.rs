@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use hearth_model::bundle::{LoadError, ModelBundle, Packing, Precision};
-use hearth_model::export::{Adapted, ExportError, Format, Order as Asked, Report, Stage, TEXT, export};
+use hearth_model::bundle::{LoadError, ModelBundle, ModelHead, Packing, Precision};
+use hearth_model::export::{Adapted, ExportError, Format, Order as Asked, Report, Stage, TEXT, export, refuse};
 use hearth_model::{device, peft};
 use hearth_shared::event::{Level, RunEvent};
 use hearth_shared::spec::{ExportDtype, ExportFormat, ExportJob, ExportSpec, SpecError};
@@ -48,6 +48,15 @@ pub struct Origin<'a> {
     pub adapter: Option<&'a Path>,
     /// What PEFT should load below the adapter.
     pub base: &'a str,
+}
+
+/// What would stand against [`write`] whatever the weights are, before they are read.
+///
+/// # Errors
+/// In the words that [`write`] has for it.
+pub fn check(from: Origin<'_>, spec: &ExportSpec) -> Result<()> {
+    let method = from.adapter.map(peft::method).transpose()?;
+    Ok(refuse(&ModelHead::load(from.model)?, method, format(spec)?)?)
 }
 
 /// Loads, writes and compares. `say` hears of each piece of work once (none is loading the model), `flow` is asked often.

@@ -48,7 +48,14 @@ fn sizes(fields: &Fields<'_>, family: Architecture, max_positions: usize) -> Res
     fields.must_be("pretraining_tp", json!(1))?;
     let max_positions = fields.size("max_position_embeddings")?.unwrap_or(max_positions);
     let kv_heads = fields.size("num_key_value_heads")?.unwrap_or(n_heads);
-    let head_dim = fields.size("head_dim")?.unwrap_or(d_model / n_heads);
+    let head_dim = head_dim(fields, family, d_model, n_heads)?;
+    if !n_heads.is_multiple_of(kv_heads) {
+        // Heads that do not share out the width either are likelier the slip.
+        return Err(match d_model.is_multiple_of(n_heads) {
+            true => ConfigError::uneven("num_key_value_heads", kv_heads, ("num_attention_heads", n_heads)),
+            false => ConfigError::uneven("num_attention_heads", n_heads, ("hidden_size", d_model)),
+        });
+    }
     let attention = fields.real("attention_dropout", 0.0)? as f32;
     Ok(ModelConfig {
         model_type: family,
@@ -69,6 +76,17 @@ fn sizes(fields: &Fields<'_>, family: Architecture, max_positions: usize) -> Res
             max_positions,
         )
     })
+}
+
+/// As the file says, else what is left of the width for each head.
+fn head_dim(fields: &Fields<'_>, family: Architecture, d_model: usize, n_heads: usize) -> Result<usize, ConfigError> {
+    // These have a size of their own where the file is silent.
+    let own = matches!(family, Architecture::Qwen3 | Architecture::Gemma2);
+    match fields.size("head_dim")?.filter(|_| family != Architecture::GptNeox) {
+        Some(size) => Ok(size),
+        None if own || d_model.is_multiple_of(n_heads) => Ok(d_model / n_heads),
+        None => Err(ConfigError::uneven("num_attention_heads", n_heads, ("hidden_size", d_model))),
+    }
 }
 
 fn llama(fields: &Fields<'_>, family: Architecture) -> Result<ModelConfig, ConfigError> {
@@ -189,7 +207,7 @@ fn gpt(fields: &Fields<'_>, family: Architecture) -> Result<ModelConfig, ConfigE
     let d_model = fields.need("n_embd")?;
     let n_heads = fields.need("n_head")?;
     if n_heads == 0 || !d_model.is_multiple_of(n_heads) {
-        return Err(ConfigError::invalid("n_head", n_heads));
+        return Err(ConfigError::uneven("n_head", n_heads, ("n_embd", d_model)));
     }
     let max_positions = match fields.size("n_positions")? {
         Some(n) => n,
@@ -278,7 +296,7 @@ fn bloom(fields: &Fields<'_>) -> Result<ModelConfig, ConfigError> {
     let d_model = either("n_embed", "hidden_size")?;
     let n_heads = either("n_head", "num_attention_heads")?;
     if n_heads == 0 || !d_model.is_multiple_of(n_heads) {
-        return Err(ConfigError::invalid("n_head", n_heads));
+        return Err(ConfigError::uneven("n_head", n_heads, ("hidden_size", d_model)));
     }
     Ok(ModelConfig {
         model_type: Architecture::Bloom,

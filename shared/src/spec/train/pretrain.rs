@@ -139,7 +139,8 @@ impl PretrainSpec {
     /// # Errors
     /// The first field outside its bounds, named as the client wrote it.
     pub fn validate(&self) -> Result<(), SpecError> {
-        self.architecture.sizes().map_err(|error| error.within("architecture"))?;
+        let sizes = self.architecture.sizes();
+        sizes.and_then(|_| self.architecture.refuse_foreign()).map_err(|error| error.within("architecture"))?;
         self.tokenizer.validate()?;
         if self.texts.field.is_empty() {
             return Err(SpecError::new("texts.field", "is empty: name the field of a row that holds its text"));
@@ -167,12 +168,15 @@ impl PretrainSpec {
             ("packing", asked.packing == Auto::Value(true)),
         ];
         match foreign.into_iter().find(|(_, set)| *set) {
-            Some((field, _)) => {
-                let message = "has no meaning for a model that begins from nothing: leave it out";
-                Err(SpecError::new(format!("options.{field}"), message))
-            }
+            Some((field, _)) => Err(Self::foreign(field)),
             None => Ok(()),
         }
+    }
+
+    /// What is said of an option that only a fine-tune has.
+    pub fn foreign(field: &str) -> SpecError {
+        let message = "has no meaning for a model that begins from nothing: leave it out";
+        SpecError::new(format!("options.{field}"), message)
     }
 
     fn as_tuning(&self, n_epochs: u32, learning_rate: f64) -> FineTuneSpec {
@@ -271,6 +275,8 @@ mod tests {
             (r#"{"tokenizer": {"train": {"vocab_size": 100}}}"#, "tokenizer.train.vocab_size"),
             (r#"{"options": {"lora": {"r": 4}}}"#, "options.lora"),
             (r#"{"options": {"tuning": "prefix"}}"#, "options.tuning"),
+            (r#"{"architecture": {"experts": 4}}"#, "architecture.experts"),
+            (r#"{"architecture": {"preset": "gpt2", "moe_every": 2}}"#, "architecture.moe_every"),
             (r#"{"options": {"warmup_ratio": 0.9}}"#, "options.warmup_ratio"),
             (r#"{"options": {"max_length": 4096}}"#, "options.max_length"),
             (r#"{"texts": {"field": ""}}"#, "texts.field"),
@@ -280,6 +286,8 @@ mod tests {
             assert_eq!(field(json).as_deref(), Some(want), "{json}");
         }
         assert_eq!(field(r#"{"options": {"tuning": "full"}}"#), None);
+        assert_eq!(field(r#"{"architecture": {"experts": 8, "depth": 2}}"#), None);
+        assert_eq!(field(r#"{"architecture": {"preset": "moe", "experts": 4}}"#), None);
         let few = asked("{}").resolve(&TextFacts { tokens: 100, ..FACTS }, 0);
         assert_eq!(few.err().map(|error| error.field).as_deref(), Some("options.max_length"));
     }

@@ -1,5 +1,8 @@
-//! Fields that a request may have: those that `/openapi.json` gives its type. What a body has besides is found with its path.
-//! It does not know what a field means, nor whether its value will do.
+//! Fields that a request or a spec file may have: those that `/openapi.json` gives its type. What it has besides is found with its
+//! path. It does not know what a field means, nor whether its value will do.
+
+mod fault;
+mod types;
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -11,28 +14,31 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
 use crate::misspelt::nearest;
+pub(crate) use fault::Fault;
 
 /// Those of each type that was asked for: a schema is written down once, not at every request.
 static KNOWN: LazyLock<Mutex<HashMap<TypeId, Arc<Fields>>>> = LazyLock::new(Mutex::default);
 
 /// The schema of a request, and what it refers to.
-pub(super) struct Fields {
+pub(crate) struct Fields {
     root: Value,
     named: HashMap<String, Value>,
 }
 
 /// A field that the schema does not have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unknown {
+pub(crate) struct Unknown {
     /// As a client writes it: `hearth.samples[0].promt`.
     pub path: String,
     /// What it may be a slip of: a field beside it, or one that stands in another object there, as `hearth.top_k`.
     pub nearest: Option<String>,
+    /// Whether the nearest one is this very name, which stands outside of every object.
+    pub is_outer: bool,
 }
 
 /// A word where only others are allowed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Foreign {
+pub(crate) struct Foreign {
     pub path: String,
     pub word: String,
     /// The allowed ones.
@@ -57,7 +63,15 @@ impl Fields {
     /// The first field of `body` that is in no schema and not among `loose` (paths of fields that may be there and hold anything).
     /// A `null` asks for nothing, whatever its name.
     pub fn unknown(&self, body: &Value, loose: &[&str]) -> Option<Unknown> {
-        self.below(&self.root, body, "", loose)
+        let unknown = self.below(&self.root, body, "", loose)?;
+        let outer = self.plain(&self.root, body);
+        let has = |schema: &&Value, name: &str| properties(schema).is_some_and(|known| known.contains_key(name));
+        let stands_outside = |name: &&str| outer.iter().any(|schema| has(schema, name));
+        let name = unknown.path.rsplit_once('.').map(|(_, name)| name).filter(stands_outside).map(str::to_owned);
+        Some(match name {
+            Some(name) => Unknown { nearest: Some(name), is_outer: true, ..unknown },
+            None => unknown,
+        })
     }
 
     fn below(&self, schema: &Value, value: &Value, path: &str, loose: &[&str]) -> Option<Unknown> {
@@ -77,13 +91,13 @@ impl Fields {
                     return None;
                 }
                 fields.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let path = inside(path, name);
                     if loose.contains(&path.as_str()) {
                         return None;
                     }
                     match known.iter().find_map(|known| known.get(name)) {
                         Some(schema) => self.below(schema, value, &path, loose),
-                        None => Some(Unknown { path, nearest: self.nearest(&known, name) }),
+                        None => Some(Unknown { path, nearest: self.nearest(&known, name), is_outer: false }),
                     }
                 })
             }
@@ -119,7 +133,7 @@ impl Fields {
                 let known: Vec<_> = plain.iter().filter_map(|schema| properties(schema)).collect();
                 fields.iter().find_map(|(name, value)| {
                     let schema = known.iter().find_map(|known| known.get(name))?;
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let path = inside(path, name);
                     self.foreign_below(schema, value, &path, word)
                 })
             }
@@ -156,6 +170,11 @@ impl Fields {
         }
         nearest(name, names)
     }
+}
+
+/// The path of a field of the object at `path`.
+fn inside(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {
@@ -224,6 +243,10 @@ mod tests {
         );
         assert_eq!(work(&json!({"kind": "pretrain", "max_length": 9})), found("max_length", "options.max_length"));
         assert_eq!(work(&json!({"kind": "tokenizer", "architecture": {}})), found("architecture", ""));
+        let inner = json!({"kind": "pretrain", "options": {"batch_size": 4}});
+        let unknown = Fields::of::<CreateWork>().unknown(&inner, &[]);
+        let unknown = unknown.map(|unknown| (unknown.path, unknown.nearest, unknown.is_outer));
+        assert_eq!(unknown, Some(("options.batch_size".to_owned(), Some("batch_size".to_owned()), true)));
         let fine =
             json!({"kind": "pretrain", "dry_run": false, "tokenizer": {"train": {"vocab_size": 600}}, "options": {}});
         assert_eq!(work(&fine), None);
