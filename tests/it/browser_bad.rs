@@ -106,6 +106,13 @@ async fn strange_texts_are_read_or_refused() -> Result<()> {
         run(&browser, &format!("write('{field}', '')")).await?;
         if start.is_empty() {
             browser.find_within("[data-lab=failed] [data-lab-error]", PATIENCE).await.context("an empty text")?;
+            // The file is of the pass that is still shown, text and all.
+            let folder = tempfile::tempdir()?;
+            browser.save_into(folder.path()).await?;
+            browser.click("[data-action=export]").await?;
+            let file = browser.saved(&folder.path().join("hearth-attention.json")).await?;
+            let text = serde_json::from_slice::<Value>(&file)?["text"].clone();
+            ensure!(text.as_str().is_some_and(|text| text.starts_with("The")), "the file is of {text}");
         }
         answered("plain", "'The old man'").await?;
     }
@@ -184,6 +191,9 @@ async fn with_alibi(folder: &Path) -> Result<Server> {
 async fn is_refused(browser: &Browser, server: &Server, reason: &str) -> Result<()> {
     browser.goto(&server.url("/lab/attention?model=alibi&engine=cpu")).await?;
     browser.find_within("[data-lab=failed] [data-lab-error]", PATIENCE).await?;
+    browser.click("[data-action=export]").await?;
+    let nothing = browser.text_when(".toast", PATIENCE, |text| !text.is_empty()).await?;
+    ensure!(nothing.contains("no numbers"), "without a pass the button says {nothing}");
     let words = browser.text("[data-lab-error]").await?;
     ensure!(words.contains(reason), "the lab says {words}");
     browser.click("[data-lab-error] .lab-actions button:last-child").await?;

@@ -284,8 +284,11 @@ async fn the_job_is_counted_by_hand_and_runs_on_this_sentence() -> Result<()> {
 async fn a_link_opens_the_part_and_keys_reach_it() -> Result<()> {
     let server = Server::start().await?;
     let browser = Browser::open(&Look { width: 1440, ..Look::desktop() }).await?;
-    look_at(&browser, &server, &address(SENTENCE, "&engine=cpu&part=heads&layer=1&head=2")).await?;
+    look_at(&browser, &server, &address(SENTENCE, "&engine=cpu&part=heads&layer=1&head=2&source=random&sort=first"))
+        .await?;
     browser.wait_within("return document.querySelector('tr.chosen[data-head=\"1-2\"]') !== null", PATIENCE).await?;
+    let looks = "th[aria-sort=descending] [data-sort=first], [data-source=random][aria-pressed=true]";
+    ensure!(browser.count(looks).await? == 2, "the link does not sort or takes the text's weights");
 
     // By keys: sort, then choose a head in the table.
     browser.find("[data-sort=entropy]").await?.focus().await?;
@@ -298,6 +301,7 @@ async fn a_link_opens_the_part_and_keys_reach_it() -> Result<()> {
         )
         .await?;
     ensure!(falls, "the largest entropy stands first");
+    browser.wait("return location.search.includes('sort=entropy')").await?;
 
     // Another part by keys, and from it through the map of heads.
     browser.find("[data-part=ablate]").await?.focus().await?;
@@ -327,13 +331,19 @@ async fn a_link_opens_the_part_and_keys_reach_it() -> Result<()> {
 
     // In the lens by keys, and everything back to the beginning.
     open(&browser, "lens", "lens").await?;
+    let in_sight = "const box = css => document.querySelector(css).getBoundingClientRect();
+        const [around, names, cell] = ['.lens-scroll', '.lens tbody th', 'td.chosen'].map(box);
+        return cell.left >= names.right - 1 && cell.right <= around.right + 1";
+    browser.wait(in_sight).await.context("the last token's cell")?;
     browser.find(".lens-scroll").await?.focus().await?;
     browser.press(Key::Home + "").await?;
     browser.press(Key::Up + "").await?;
     ensure!(browser.count("td.chosen[data-state='3'][data-token='0']").await? == 1, "keys move in the lens");
-    browser.wait("return location.search.includes('row=0')").await?;
+    browser.wait(in_sight).await.context("the first token's cell")?;
+    browser.wait("return location.search.includes('row=0') && location.search.includes('depth=3')").await?;
     browser.click(".lab-line [data-action=reset]").await?;
-    browser.wait("return !location.search.includes('part=') && !location.search.includes('layer=')").await?;
+    let bare = "return !/(part|layer|depth|source|sort)=/.test(location.search)";
+    browser.wait(bare).await?;
     browser.wait_within("return document.querySelector('[data-lab=ready]') !== null", PATIENCE).await?;
     ensure!(browser.count("#inside-panel > *").await? == 0, "nothing is open");
     browser.close().await

@@ -122,6 +122,9 @@ async fn sliders_reshape_without_a_new_pass_and_the_address_remembers() -> Resul
     browser.wait(in_sight).await?;
     let fits = "const strip = document.querySelector('.strip'); return strip.scrollWidth <= strip.clientWidth + 1";
     ensure!(browser.eval::<bool>(fits).await?, "a usual window cuts the row of steps");
+    let in_one_line = "return [...document.querySelectorAll('.strip-name')].every(name =>
+        name.scrollWidth <= name.clientWidth && name.offsetHeight < 2.2 * parseFloat(getComputedStyle(name).fontSize))";
+    ensure!(browser.eval::<bool>(in_one_line).await?, "a step's name is broken or cut");
     let kept = browser.text("#next-kept").await?;
     ensure!(kept.starts_with("1 of "), "greedy: {kept}");
     let widths = "return new Set([...document.querySelectorAll('.chance-bar')].map(bar => bar.clientWidth)).size";
@@ -167,6 +170,33 @@ async fn a_cell_shows_the_sum_that_made_it() -> Result<()> {
     browser.close().await
 }
 
+/// The picture once more, kept from the disk: how far the colours of the large matrix's corners are from those on the page. The file has
+/// two pixels for each of the page's, a margin of 24, and a line of 28 above.
+const CORNERS: &str = "const anchor = HTMLAnchorElement.prototype, click = anchor.click;
+    anchor.click = async function () {
+        anchor.click = click;
+        const image = new Image();
+        image.src = this.href;
+        await image.decode();
+        const sheet = document.createElement('canvas');
+        [sheet.width, sheet.height] = [image.width, image.height];
+        const context = sheet.getContext('2d');
+        context.drawImage(image, 0, 0);
+        const cells = document.querySelector('#stage .picture canvas');
+        const box = css => document.querySelector(css).getBoundingClientRect();
+        const [card, matrix] = [box('.lab-steps'), box('#stage .picture')];
+        const pixel = (context, x, y) => [...context.getImageData(x, y, 1, 1).data];
+        const corners = [[0, 0], [cells.width - 1, 0], [0, cells.height - 1], [cells.width - 1, cells.height - 1]];
+        done(Math.max(...corners.flatMap(([col, row]) => {
+            const x = matrix.left - card.left + (col + 0.5) / cells.width * matrix.width;
+            const y = matrix.top - card.top + (row + 0.5) / cells.height * matrix.height;
+            const drawn = pixel(context, 2 * (24 + x), 2 * (24 + 28 + y));
+            const shown = pixel(cells.getContext('2d'), col, row);
+            return drawn.map((part, at) => Math.abs(part - shown[at]));
+        })));
+    };
+    document.querySelector('[data-action=picture]').click();";
+
 /// The picture holds more than the bare matrix; the table has the head's matrices with their tokens, and the number that the matrix has.
 async fn taken_away(browser: &Browser) -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -178,6 +208,8 @@ async fn taken_away(browser: &Browser) -> Result<()> {
     let width = picture.get(16..20).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
     let card: f64 = browser.eval("return document.querySelector('.lab-steps').getBoundingClientRect().width").await?;
     ensure!(f64::from(width) > 2.0 * card, "{width} pixels do not hold the card of {card}");
+    let apart: f64 = browser.eval_async(CORNERS).await?;
+    ensure!(apart < 12.0, "cells of the large matrix are {apart} away from their colours");
     browser.click("[data-action=table]").await?;
     let table = String::from_utf8(browser.saved(&folder.path().join("hearth-attention.csv")).await?)?;
     for name in ["q", "k", "scores", "softmax", "v", "output"] {
@@ -194,8 +226,14 @@ async fn ways_of_looking(browser: &Browser, model: f64) -> Result<()> {
     let listed: f64 = browser.eval(cell).await?;
     ensure!((listed - model).abs() < 2e-4, "the table says {listed}, the inspector {model}");
     browser.screenshot("lab-matrix-table").await?;
+    // A link says so, and there is a picture of it too.
+    browser.wait("return location.search.includes('view=table')").await?;
+    let folder = tempfile::tempdir()?;
+    browser.save_into(folder.path()).await?;
+    browser.click("[data-action=picture]").await?;
+    browser.saved(&folder.path().join("hearth-attention.png")).await?;
     browser.click("#stage-table").await?;
-    browser.wait("return !document.querySelector('.stage-table')").await?;
+    browser.wait("return !document.querySelector('.stage-table') && !location.search.includes('view=')").await?;
     for _ in 0..2 {
         browser.click("#stage-in").await?;
     }

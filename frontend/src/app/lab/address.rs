@@ -5,6 +5,7 @@ use std::str::FromStr;
 use hearth_shared::lab::EngineChoice;
 
 use super::forward::{Cell, Head, Step};
+use super::inside::looks::Looks;
 use super::inside::part::Part;
 use super::next::Sliders;
 
@@ -23,6 +24,10 @@ pub struct Address {
     pub part: Option<Part>,
     /// The block of the stack that is open.
     pub block: Option<usize>,
+    /// How the parts are looked at.
+    pub looks: Looks,
+    /// The enlarged matrix is a table.
+    pub as_table: bool,
 }
 
 impl Address {
@@ -45,8 +50,9 @@ impl Address {
                 "top_p" => number(value, (0.0, 1.0), &mut address.sliders.top_p),
                 "part" => address.part = Part::from_word(value),
                 "block" => address.block = value.parse().ok(),
+                "view" => address.as_table = value == "table",
                 "top_k" => address.sliders.top_k = value.parse().unwrap_or_default(),
-                _ => {}
+                _ => address.looks.hear(name, value),
             }
         }
         address.cell = row.map(|row| Cell { row, col: col.unwrap_or_default() });
@@ -68,12 +74,14 @@ impl Address {
         say("step", unless(self.step == plain.step, self.step.word().to_owned()));
         say("row", self.cell.map(|cell| cell.row.to_string()));
         say("col", self.cell.map(|cell| cell.col.to_string()));
+        say("view", self.as_table.then(|| "table".to_owned()));
         say("part", self.part.map(|part| part.word().to_owned()));
         say("block", self.block.map(|block| block.to_string()));
         let (now, none) = (self.sliders, plain.sliders);
         say("temperature", unless(now.temperature == none.temperature, now.temperature.to_string()));
         say("top_k", unless(now.top_k == none.top_k, now.top_k.to_string()));
         say("top_p", unless(now.top_p == none.top_p, now.top_p.to_string()));
+        pairs.extend(self.looks.pairs());
         pairs
     }
 }
@@ -109,6 +117,7 @@ pub fn number<T: FromStr + PartialOrd>(text: &str, (low, high): (T, T), into: &m
 
 #[cfg(test)]
 mod tests {
+    use super::super::inside::looks::{Column, Scope, Shows, Source};
     use super::*;
 
     #[test]
@@ -123,6 +132,14 @@ mod tests {
             sliders: Sliders { temperature: 0.7, top_k: 40, top_p: 0.95 },
             part: Some(Part::Lens),
             block: Some(2),
+            looks: Looks {
+                shows: Shows::Rank,
+                depth: Some(0),
+                scope: Scope { whole_text: true, all_heads: true },
+                source: Source::Random,
+                column: Column::Entropy,
+            },
+            as_table: true,
         };
         let pairs = address.pairs();
         let read = Address::read(pairs.iter().map(|(name, value)| (*name, value.as_str())));
@@ -140,6 +157,12 @@ mod tests {
             ("engine", "steam"),
             ("part", "cellar"),
             ("block", "top"),
+            ("lens", "cap"),
+            ("depth", "deep"),
+            ("scope", "world"),
+            ("source", "rumour"),
+            ("sort", "beauty"),
+            ("view", "sea"),
         ]);
         assert_eq!(read, Address::default());
     }

@@ -143,6 +143,8 @@ impl Focus {
 /// See the top of the file.
 #[derive(Clone, Debug)]
 pub struct Forward {
+    /// What was asked for; of a long one only the beginning is traced.
+    pub text: String,
     pub facts: ModelFacts,
     pub traced: Traced,
     arrays: HashMap<TensorName, Array>,
@@ -153,7 +155,7 @@ impl Forward {
     ///
     /// # Errors
     /// Names the tensor that is missing or whose length is not its shape's.
-    pub fn new(facts: ModelFacts, traced: Traced, data: Vec<Vec<f32>>) -> Result<Self, String> {
+    pub fn new(text: String, facts: ModelFacts, traced: Traced, data: Vec<Vec<f32>>) -> Result<Self, String> {
         let mut arrays = HashMap::new();
         for (TensorInfo { name, shape }, data) in traced.tensors.iter().zip(data) {
             let shape: Vec<usize> = shape.iter().map(|&side| side as usize).collect();
@@ -174,7 +176,7 @@ impl Forward {
         if let Some(name) = needed.iter().find(|name| !arrays.contains_key(name)) {
             return Err(format!("{name:?} is missing"));
         }
-        Ok(Self { facts, traced, arrays })
+        Ok(Self { text, facts, traced, arrays })
     }
 
     #[must_use]
@@ -362,7 +364,8 @@ pub(crate) mod tests {
             ],
         };
         let logits = vec![0.0, 1.0, 2.0, 3.0, 2.0, 1.0];
-        Forward::new(facts, traced, vec![queries, keys, values, scores, weights, outputs, logits]).unwrap()
+        let data = vec![queries, keys, values, scores, weights, outputs, logits];
+        Forward::new("ab".into(), facts, traced, data).unwrap()
     }
 
     #[test]
@@ -424,7 +427,7 @@ pub(crate) mod tests {
         let mut data: Vec<Vec<f32>> =
             forward.traced.tensors.iter().map(|info| vec![0.0; info.shape.iter().product::<u32>() as usize]).collect();
         data[3].pop();
-        let error = Forward::new(forward.facts, forward.traced, data).unwrap_err();
+        let error = Forward::new(forward.text, forward.facts, forward.traced, data).unwrap_err();
         assert!(error.contains("Scores"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ mod block;
 pub mod document;
 mod job;
 mod lens;
+pub mod looks;
 pub mod part;
 mod planned;
 mod stack;

@@ -57,10 +57,10 @@ pub struct View {
 }
 
 impl View {
-    pub fn new() -> Self {
+    pub fn new(as_table: RwSignal<bool>) -> Self {
         Self {
             zoom: RwSignal::new(1),
-            as_table: RwSignal::new(false),
+            as_table,
             moved: RwSignal::new(0),
             turned: StoredValue::new(0.0),
             grip: StoredValue::new(None),
@@ -274,7 +274,7 @@ pub fn follow(cell: Cell, [rows, cols]: [usize; 2]) {
 }
 
 /// How far a part must go back to lie inside a room: least way, its beginning first where it is larger than the room.
-fn shift([from, to]: [f64; 2], [start, end]: [f64; 2]) -> f64 {
+pub fn shift([from, to]: [f64; 2], [start, end]: [f64; 2]) -> f64 {
     if from < start || to - from > end - start { (from - start).floor() } else { (to - end).max(0.0).ceil() }
 }
 

@@ -14,6 +14,7 @@ use super::address::Address;
 use super::engine::{Answer, engine};
 use super::forward::{Cell, Forward, Head, Step};
 use super::host::{self, Host, Status};
+use super::inside::looks::Looks;
 use super::inside::part::Part;
 use super::next::{Ranking, Sliders};
 use super::{pieces, publish};
@@ -40,6 +41,10 @@ pub struct Session {
     pub part: RwSignal<Option<Part>>,
     /// The block of the stack that is open.
     pub block: RwSignal<Option<usize>>,
+    /// How the parts are looked at.
+    pub looks: RwSignal<Looks>,
+    /// The enlarged matrix is a table.
+    pub as_table: RwSignal<bool>,
     /// The call that a pass was asked with, while it is on its way.
     pass: RwSignal<Option<u64>>,
     /// Milliseconds from asking to having the numbers on the page.
@@ -71,6 +76,8 @@ pub fn provide(first_text: &'static str) -> Session {
         top_p: RwSignal::new(round(sliders.top_p)),
         part: RwSignal::new(address.part),
         block: RwSignal::new(address.block),
+        looks: RwSignal::new(address.looks),
+        as_table: RwSignal::new(address.as_table),
         pass: RwSignal::new(None),
         answer_ms: RwSignal::new(None),
         version: RwSignal::new(0),
@@ -254,7 +261,7 @@ impl Session {
         let start = publish::now();
         self.host.status.set(Status::Computing);
         self.stopped_pass.set_value(false);
-        let (call, answer) = engine().call(Request::Trace { text }, Vec::new(), |_| {});
+        let (call, answer) = engine().call(Request::Trace { text: text.clone() }, Vec::new(), |_| {});
         self.pass.set(Some(call));
         let answer = answer.await;
         // A newer one may have taken its place, or the page may be gone.
@@ -268,7 +275,7 @@ impl Session {
                     return;
                 };
                 let data = buffers.iter().map(|b| Float32Array::new(b).to_vec()).collect();
-                match Forward::new(opened.facts, *traced, data) {
+                match Forward::new(text, opened.facts, *traced, data) {
                     Ok(forward) => self.take(forward, publish::now() - start),
                     Err(message) => self.host.status.set(Status::Failed(LabError::Other { message })),
                 }
@@ -290,6 +297,7 @@ impl Session {
         if inside != at {
             self.at.set(inside);
         }
+        self.keep_within(facts.n_layers as usize);
         self.hovered.set(None);
         let pinned = self.pinned.get_untracked();
         if self.follows_end.get_value() || pinned.row > last {
@@ -302,6 +310,17 @@ impl Session {
         let answer_ms = (!self.host.rehearsal.get_untracked()).then_some(answer_ms);
         publish::publish_pass(&forward, answer_ms);
         self.answer_ms.set(answer_ms);
+    }
+
+    /// Lets go of a block and a depth that a model of so many layers has not.
+    fn keep_within(self, layers: usize) {
+        if self.block.get_untracked().is_some_and(|block| block >= layers) {
+            self.block.set(None);
+        }
+        let looks = self.looks.get_untracked();
+        if looks.within(layers) != looks {
+            self.looks.set(looks.within(layers));
+        }
     }
 
     /// What is published of the head and the token in hand follows them.
@@ -327,6 +346,8 @@ impl Session {
         self.top_p.set(round(plain.sliders.top_p));
         self.part.set(plain.part);
         self.block.set(plain.block);
+        self.looks.set(plain.looks);
+        self.as_table.set(plain.as_table);
         self.text.set(self.first_text.to_owned());
     }
 
@@ -343,6 +364,8 @@ impl Session {
             sliders: self.sliders(),
             part: self.part.get(),
             block: self.block.get(),
+            looks: self.looks.get(),
+            as_table: self.as_table.get(),
         }
     }
 

@@ -58,15 +58,15 @@ pub fn Share(
         let text = untrack(|| export.run(()))?;
         if is_example() { example::marked_text(&text) } else { Some(text) }
     };
-    let save = move |_| {
-        if let Some(text) = numbers() {
-            download::save_text(&text, &file("json"));
-        }
+    let save = move |_| match numbers() {
+        Some(text) => download::save_text(&text, &file("json")),
+        None => toasts.bad(tu_string!(i18n, lab.no_numbers)),
     };
     let tabulate = move |_| {
         let document = numbers().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        if let Some(document) = document {
-            download::save_text(&table::csv(&document), &file("csv"));
+        match document {
+            Some(document) => download::save_text(&table::csv(&document), &file("csv")),
+            None => toasts.bad(tu_string!(i18n, lab.no_numbers)),
         }
     };
     let draw = move |_| {

@@ -9,7 +9,7 @@ use web_sys::{CssStyleDeclaration, Element, HtmlCanvasElement, HtmlImageElement,
 const SVG: &str = "http://www.w3.org/2000/svg";
 /// What makes an element look as it does. Sizes are written as the page has them now, so that the copy breaks no line elsewhere.
 #[rustfmt::skip]
-const STYLES: [&str; 101] = [
+const STYLES: [&str; 102] = [
     "display", "position", "top", "right", "bottom", "left", "z-index", "box-sizing", "visibility", "opacity", "direction",
     "width", "height", "min-width", "min-height", "max-width", "max-height",
     "margin-top", "margin-right", "margin-bottom", "margin-left",
@@ -26,7 +26,7 @@ const STYLES: [&str; 101] = [
     "text-align", "text-decoration-line", "text-overflow", "text-transform", "white-space", "overflow-wrap",
     "flex-direction", "flex-wrap", "flex-grow", "flex-shrink", "flex-basis",
     "align-items", "align-content", "align-self", "justify-content", "justify-items", "justify-self",
-    "row-gap", "column-gap", "grid-template-columns", "grid-template-rows",
+    "row-gap", "column-gap", "grid-template-columns", "grid-template-rows", "grid-template-areas",
     "grid-row-start", "grid-row-end", "grid-column-start", "grid-column-end",
     "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray",
 ];
@@ -176,13 +176,20 @@ fn amended(from: &Element, style: &CssStyleDeclaration) -> Result<String, JsValu
             written += "position:relative;inset:auto;";
         }
     }
-    if let Some(around) = from.parent_element().filter(is_scrolled) {
-        for (name, scrolled) in [("margin-left", around.scroll_left()), ("margin-top", around.scroll_top())] {
-            written += &format!("{name}:{}px;", number(&value(name)?) - f64::from(scrolled));
+    let stands = if value("position")? == "sticky" { unstuck(from, &value("display")?)? } else { None };
+    if let Some(place) = &stands {
+        written += place;
+    } else {
+        if value("position")? == "sticky" {
+            written += "position:relative;inset:auto;";
+        }
+        if let Some(around) = from.parent_element().filter(is_scrolled) {
+            written += &moved(&value("transform")?, [around.scroll_left(), around.scroll_top()]);
         }
     }
-    if value("position")? == "sticky" {
-        written += &unstuck(from, &value("display")?)?;
+    if from.tag_name() == "TABLE" {
+        // Its height counts a caption in, which the copy would set on top of it.
+        written += "height:auto;";
     }
     let bounds = from.get_bounding_client_rect();
     let one_line = bounds.height() < ONE_LINE * number(&value("font-size")?);
@@ -190,6 +197,12 @@ fn amended(from: &Element, style: &CssStyleDeclaration) -> Result<String, JsValu
         written += "white-space:nowrap;";
     }
     Ok(written)
+}
+
+/// What is in a scrolled box goes back by as much as the box is scrolled, every part of it by itself: in a row margins would add up.
+fn moved(transform: &str, [left, top]: [i32; 2]) -> String {
+    let way = format!("translate({}px,{}px)", -left, -top);
+    if transform == "none" { format!("transform:{way};") } else { format!("transform:{way} {transform};") }
 }
 
 fn is_scrolled(element: &Element) -> bool {
@@ -217,17 +230,38 @@ fn scroller(from: &Element) -> Result<Option<Element>, JsValue> {
     Ok(None)
 }
 
-/// What sticks to the edge of a box stands where it is seen; without more in the box than it shows it is an element like others.
-fn unstuck(from: &Element, display: &str) -> Result<String, JsValue> {
-    let around = if display.starts_with("table") { None } else { scroller(from)? };
-    Ok(match around {
-        Some(around) => {
-            let (frame, own) = (around.get_bounding_client_rect(), from.get_bounding_client_rect());
-            let (left, top) = (own.left() - frame.left(), own.top() - frame.top());
-            format!("position:absolute;inset:auto;left:{left}px;top:{top}px;")
+/// What sticks to the edge of a box stands where it is seen. None without more in the box than it shows: then it is an element like
+/// others.
+fn unstuck(from: &Element, display: &str) -> Result<Option<String>, JsValue> {
+    if display.starts_with("table") || scroller(from)?.is_none() {
+        return Ok(None);
+    }
+    let Some(around) = holder(from)? else {
+        return Ok(None);
+    };
+    let (frame, own) = (around.get_bounding_client_rect(), from.get_bounding_client_rect());
+    let left = own.left() - frame.left() - f64::from(around.client_left());
+    let top = own.top() - frame.top() - f64::from(around.client_top());
+    // Without an area of its own in a grid: its place would be counted from there.
+    Ok(Some(format!("position:absolute;inset:auto;grid-area:auto;left:{left}px;top:{top}px;")))
+}
+
+/// What the place of an element is counted from in the copy, where boxes that can scroll are placed and what was scrolled is moved.
+fn holder(from: &Element) -> Result<Option<Element>, JsValue> {
+    let mut around = from.parent_element();
+    while let Some(here) = around {
+        let Some(style) = window().get_computed_style(&here)? else {
+            return Ok(None);
+        };
+        let is_moved = here.parent_element().as_ref().is_some_and(is_scrolled);
+        let is_placed = style.get_property_value("position")? != "static";
+        let is_turned = style.get_property_value("transform")? != "none";
+        if is_moved || is_placed || is_turned || can_scroll(&style)? {
+            return Ok(Some(here));
         }
-        None => "position:relative;inset:auto;".to_owned(),
-    })
+        around = here.parent_element();
+    }
+    Ok(None)
 }
 
 /// `12.5px` as 12.5.
@@ -242,6 +276,18 @@ mod tests {
     #[test]
     fn lengths_are_read_and_words_are_nothing() {
         assert_eq!(["12.5px", "-3px", "auto", ""].map(number), [12.5, -3.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_was_scrolled_is_moved_before_it_is_turned() {
+        assert_eq!(moved("none", [120, 0]), "transform:translate(-120px,0px);");
+        assert_eq!(moved("rotate(1rad)", [8, 3]), "transform:translate(-8px,-3px) rotate(1rad);");
+    }
+
+    #[test]
+    fn areas_go_with_the_elements_that_are_named_by_them() {
+        let named = ["grid-template-areas", "grid-row-start", "grid-row-end", "grid-column-start", "grid-column-end"];
+        assert!(named.iter().all(|name| STYLES.contains(name)));
     }
 
     #[test]

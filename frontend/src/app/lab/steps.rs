@@ -11,8 +11,10 @@ use super::{figure, heat, inspect, matrix, visible};
 use crate::app::components::after_drawing;
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 
-/// More labels than this at an edge would be unreadable: then only the ones in hand are shown.
+/// More labels than this at an edge would be unreadable: then some are left out, so that about [`APART`] of them are shown.
 const LABELS: usize = 40;
+/// Labels that stand apart even where the matrix is small.
+const APART: usize = 22;
 /// Width of the strip's faded edges. As in `lab.css`.
 const FADE: f64 = 32.0;
 
@@ -32,7 +34,7 @@ pub fn Steps() -> impl IntoView {
         })
     };
     view! {
-        <section class="lab-steps card" aria-labelledby="steps-title">
+        <section class="lab-steps card" data-picture="whole" aria-labelledby="steps-title">
             <div class="section-head">
                 <h2 id="steps-title">{title}</h2>
                 {move || kv().map(|kv| view! { <span class="badge ember">{kv}</span> })}
@@ -281,7 +283,7 @@ fn Picture(
 fn Stage() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
-    let view = matrix::View::new();
+    let view = matrix::View::new(session.as_table);
     let step = Signal::derive(move || session.step.get());
     let caption = move || {
         let size = session.forward().map_or(0, |forward| forward.facts.head_dim);
@@ -383,6 +385,16 @@ fn move_cell(session: Session, view: matrix::View, event: &KeyboardEvent) {
     }
 }
 
+/// Of so many labels along an edge every how many-th is shown.
+fn stride(count: usize, zoom: usize) -> usize {
+    if count <= LABELS * zoom { 1 } else { count.div_ceil(APART * zoom) }
+}
+
+/// Whether a label is shown where every so many-th is: not beside the one in hand, which is shown anyway.
+fn is_named(index: usize, lit: Option<usize>, every: usize) -> bool {
+    index.is_multiple_of(every) && lit.is_none_or(|lit| lit.abs_diff(index) >= every)
+}
+
 /// The tokens (or dimension numbers) along an edge of the enlarged picture.
 #[component]
 fn Labels(along_rows: bool, zoom: RwSignal<u32>) -> impl IntoView {
@@ -401,10 +413,11 @@ fn Labels(along_rows: bool, zoom: RwSignal<u32>) -> impl IntoView {
         let (row, col) = Focus::of(from, cell).within(session.step.get());
         if along_rows { row } else { col }
     });
-    let sparse = Memo::new(move |_| {
+    let every = Memo::new(move |_| {
         let zoom = zoom.get();
         let dims = !along_rows && !session.step.get().is_square();
-        names.with(Vec::len) > LABELS * zoom as usize || (dims && zoom == 1)
+        // Dimensions have no names, only numbers.
+        if dims && zoom == 1 { None } else { Some(stride(names.with(Vec::len), zoom as usize)) }
     });
     let labels = move || {
         let names = names.get();
@@ -413,8 +426,9 @@ fn Labels(along_rows: bool, zoom: RwSignal<u32>) -> impl IntoView {
             .enumerate()
             .map(|(index, name)| {
                 let lit = move || mine.get() == Some(index);
+                let sparse = move || !every.get().is_some_and(|every| is_named(index, mine.get(), every));
                 view! {
-                    <span class:lit=lit class:sparse=move || sparse.get()>
+                    <span class:lit=lit class:sparse=sparse>
                         <span>{name}</span>
                     </span>
                 }
@@ -425,5 +439,18 @@ fn Labels(along_rows: bool, zoom: RwSignal<u32>) -> impl IntoView {
         <div class=if along_rows { "labels rows" } else { "labels cols" } aria-hidden="true">
             {labels}
         </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_have_no_room_are_left_out_evenly() {
+        assert_eq!([stride(40, 1), stride(46, 1), stride(512, 1), stride(46, 2), stride(512, 8)], [1, 3, 24, 1, 3]);
+        let shown: Vec<usize> = (0..12).filter(|&index| is_named(index, Some(4), 3)).collect();
+        assert_eq!(shown, [0, 9], "those beside the one in hand are left out too");
+        assert!((0..12).all(|index| is_named(index, Some(4), 1) || index == 4));
     }
 }

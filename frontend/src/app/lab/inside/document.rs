@@ -58,20 +58,24 @@ const TAKEN: [Step; 6] = [Step::Queries, Step::Keys, Step::Scores, Step::Weights
 pub fn file(inside: Inside) -> Option<String> {
     let session = inside.session;
     let forward = session.forward()?;
-    let chosen = session.at.get();
-    let all = json!({
-        "text": session.text.get(),
+    let all = written(&forward, session.at.get(), session.row(), found(inside));
+    serde_json::to_string_pretty(&all).ok()
+}
+
+/// The text is the pass's own: another may stand in the field, with its pass on its way, stopped or impossible.
+fn written(forward: &Forward, chosen: Head, row: usize, found: Option<Value>) -> Value {
+    json!({
+        "text": forward.text,
         "model": forward.traced.model,
         "engine": forward.traced.engine,
         "tokens": forward.tokens(),
         "timing": forward.traced.timing,
         "head": at(chosen),
         "kv_head": forward.kv_head(chosen.head),
-        "row": session.row(),
-        "matrices": matrices(&forward, chosen),
-        "inside": found(inside),
-    });
-    serde_json::to_string_pretty(&all).ok()
+        "row": row,
+        "matrices": matrices(forward, chosen),
+        "inside": found,
+    })
 }
 
 /// A head's matrices by the words that an address has for them, with the tokens and dimensions that their rows and columns are. Scores
@@ -92,6 +96,14 @@ fn matrices(forward: &Forward, chosen: Head) -> Value {
 mod tests {
     use super::*;
     use crate::app::lab::forward::tests::small;
+
+    #[test]
+    fn the_file_has_the_text_that_its_tokens_are_of() {
+        let forward = small();
+        let all = written(&forward, Head { layer: 0, head: 1 }, 1, None);
+        assert_eq!((&all["text"], &all["tokens"]), (&json!("ab"), &json!(forward.tokens())));
+        assert_eq!((&all["kv_head"], &all["row"], &all["inside"]), (&json!(0), &json!(1), &Value::Null));
+    }
 
     #[test]
     fn a_heads_matrices_have_the_passes_numbers_under_their_tokens() {

@@ -4,8 +4,9 @@
 use hearth_shared::lab::map_reduce::{Kind, Stage};
 use leptos::prelude::*;
 
+use super::looks::Looks;
 use super::planned::{Partition, Planned, Record};
-use super::state::{Scope, use_inside};
+use super::state::use_inside;
 use crate::app::format;
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 use crate::app::lab::forward::Head;
@@ -57,7 +58,7 @@ pub fn JobPart() -> impl IntoView {
 fn Scopes() -> impl IntoView {
     let i18n = use_i18n();
     let inside = use_inside();
-    let scope = inside.scope;
+    let (scope, looks) = (inside.scope, inside.session.looks);
     let tokens = move |whole| {
         if whole { t_string!(i18n, inside.scope_text) } else { t_string!(i18n, inside.scope_token) }
     };
@@ -71,7 +72,7 @@ fn Scopes() -> impl IntoView {
                             <button
                                 data-scope=if whole { "text" } else { "token" }
                                 aria-pressed=move || (scope.get().whole_text == whole).to_string()
-                                on:click=move |_| scope.update(|scope: &mut Scope| scope.whole_text = whole)
+                                on:click=move |_| looks.update(|looks: &mut Looks| looks.scope.whole_text = whole)
                             >
                                 {move || tokens(whole)}
                             </button>
@@ -86,7 +87,7 @@ fn Scopes() -> impl IntoView {
                             <button
                                 data-scope=if all { "heads" } else { "head" }
                                 aria-pressed=move || (scope.get().all_heads == all).to_string()
-                                on:click=move |_| scope.update(|scope: &mut Scope| scope.all_heads = all)
+                                on:click=move |_| looks.update(|looks: &mut Looks| looks.scope.all_heads = all)
                             >
                                 {move || heads(all)}
                             </button>

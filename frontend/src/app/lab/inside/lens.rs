@@ -3,24 +3,18 @@
 
 use hearth_shared::lab::inside::{Follower, Guess, Lens, Reading};
 use leptos::ev::KeyboardEvent;
+use leptos::html;
 use leptos::prelude::*;
 
+use super::looks::{Looks, Shows};
 use super::part::Part;
 use super::state::use_inside;
 use super::working::Working;
+use crate::app::components::after_drawing;
 use crate::app::format;
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
+use crate::app::lab::matrix::shift;
 use crate::app::lab::{percent, tokens, visible};
-
-/// What a cell shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Shows {
-    /// The likeliest token.
-    #[default]
-    Word,
-    /// The place of the token that really follows.
-    Rank,
-}
 
 /// State and token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +26,28 @@ struct Spot {
 /// What moves about the table.
 #[derive(Clone, Copy)]
 struct Hand {
-    shows: RwSignal<Shows>,
-    /// The state that was chosen; none is the last.
-    depth: RwSignal<Option<usize>>,
+    shows: Memo<Shows>,
+    looks: RwSignal<Looks>,
     pointed: RwSignal<Option<Spot>>,
+}
+
+impl Hand {
+    fn go_to(self, state: usize) {
+        self.looks.update(|looks: &mut Looks| looks.depth = Some(state));
+    }
 }
 
 #[component]
 pub fn LensPart() -> impl IntoView {
     let i18n = use_i18n();
     let inside = use_inside();
-    let hand = Hand { shows: RwSignal::new(Shows::Word), depth: RwSignal::new(None), pointed: RwSignal::new(None) };
+    let looks = inside.session.looks;
+    let hand = Hand { shows: Memo::new(move |_| looks.get().shows), looks, pointed: RwSignal::new(None) };
     let chosen = Memo::new(move |_| {
         let last = inside.lens.with(|lens| lens.as_ref().map_or(0, |lens| lens.states.len().saturating_sub(1)));
-        Spot { state: hand.depth.get().unwrap_or(last).min(last), token: inside.session.row() }
+        Spot { state: looks.get().depth.unwrap_or(last).min(last), token: inside.session.row() }
     });
     let spot = Memo::new(move |_| hand.pointed.get().unwrap_or_else(|| chosen.get()));
-    let choices = [(Shows::Word, "word"), (Shows::Rank, "rank")];
     let name = move |shows| match shows {
         Shows::Word => t_string!(i18n, inside.lens_words),
         Shows::Rank => t_string!(i18n, inside.lens_ranks),
@@ -57,13 +56,13 @@ pub fn LensPart() -> impl IntoView {
         <div class="section-head">
             <h3 id="lens-title">{t!(i18n, inside.lens_title)}</h3>
             <div class="segments" role="group" aria-labelledby="lens-title">
-                {choices
-                    .map(|(shows, word)| {
+                {Shows::ALL
+                    .map(|shows| {
                         view! {
                             <button
-                                data-shows=word
+                                data-shows=shows.word()
                                 aria-pressed=move || (hand.shows.get() == shows).to_string()
-                                on:click=move |_| hand.shows.set(shows)
+                                on:click=move |_| looks.update(|looks: &mut Looks| looks.shows = shows)
                             >
                                 {move || name(shows)}
                             </button>
@@ -130,11 +129,14 @@ fn Table(lens: Lens, hand: Hand, chosen: Memo<Spot>) -> impl IntoView {
         };
         event.prevent_default();
         hand.pointed.set(None);
-        hand.depth.set(Some(to.state.min(states.saturating_sub(1))));
+        hand.go_to(to.state.min(states.saturating_sub(1)));
         tokens::choose(inside.session, to.token.min(time.saturating_sub(1)));
     };
+    let scroll = NodeRef::<html::Div>::new();
+    keep_in_sight(scroll, chosen);
     view! {
         <div
+            node_ref=scroll
             class="inside-scroll lens-scroll"
             tabindex="0"
             role="group"
@@ -156,6 +158,42 @@ fn Table(lens: Lens, hand: Hand, chosen: Memo<Spot>) -> impl IntoView {
     }
 }
 
+/// Brings the chosen cell into sight, up and down only where another depth was chosen: the tokens stand above the first one.
+fn keep_in_sight(scroll: NodeRef<html::Div>, chosen: Memo<Spot>) {
+    Effect::new(move |before: Option<Spot>| {
+        scroll.track();
+        let now = chosen.get();
+        let is_deeper = before.is_some_and(|before| before.state != now.state);
+        // When the table has its size.
+        after_drawing(move || {
+            if let Some(shown) = scroll.try_get_untracked().flatten() {
+                reveal(&shown, now, is_deeper);
+            }
+        });
+        now
+    });
+}
+
+/// The browser's own way would scroll the page to the table as well.
+fn reveal(around: &web_sys::HtmlDivElement, Spot { state, token }: Spot, up_and_down: bool) {
+    let find = |css: &str| around.query_selector(css).ok().flatten().map(|found| found.get_bounding_client_rect());
+    let Some(cell) = find(&format!("[data-state='{state}'][data-token='{token}']")) else {
+        return;
+    };
+    let frame = around.get_bounding_client_rect();
+    // The names of the depths stay at the left edge.
+    let left = frame.left() + find("tbody th").map_or(0.0, |names| names.width());
+    let right = frame.left() + f64::from(around.client_width());
+    let across = shift([cell.left(), cell.right()], [left, right]);
+    around.set_scroll_left(around.scroll_left() + across as i32);
+    if up_and_down {
+        let top = frame.top() + find("thead").map_or(0.0, |tokens| tokens.height());
+        let bottom = frame.top() + f64::from(around.client_height());
+        let down = shift([cell.top(), cell.bottom()], [top, bottom]);
+        around.set_scroll_top(around.scroll_top() + down as i32);
+    }
+}
+
 #[component]
 fn Cell(place: Spot, reading: Reading, hand: Hand, chosen: Memo<Spot>) -> impl IntoView {
     let inside = use_inside();
@@ -171,7 +209,7 @@ fn Cell(place: Spot, reading: Reading, hand: Hand, chosen: Memo<Spot>) -> impl I
     };
     let text = move || if hand.shows.get() == Shows::Word { word.clone() } else { rank.clone() };
     let choose = move |_| {
-        hand.depth.set(Some(place.state));
+        hand.go_to(place.state);
         tokens::choose(inside.session, place.token);
     };
     view! {

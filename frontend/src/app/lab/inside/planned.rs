@@ -5,7 +5,8 @@ use hearth_shared::lab::map_reduce::{Job, Partial, Queries, Stage, Totals, parti
 use leptos::prelude::*;
 use serde::Serialize;
 
-use super::state::{Inside, Scope};
+use super::looks::Scope;
+use super::state::Inside;
 use crate::app::lab::forward::{Forward, Head, Step};
 
 /// Records that are shown one by one.

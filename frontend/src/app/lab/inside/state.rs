@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 use super::document;
+use super::looks::Scope;
 use super::part::Part;
 use crate::app::lab::engine::{Answer, engine};
 use crate::app::lab::forward::Head;
@@ -39,13 +40,6 @@ impl Doing {
     }
 }
 
-/// How much of the attention job is planned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    pub whole_text: bool,
-    pub all_heads: bool,
-}
-
 /// See the top of the file. Copies are handles to the same state.
 #[derive(Clone, Copy)]
 pub struct Inside {
@@ -55,7 +49,8 @@ pub struct Inside {
     pub ablated: RwSignal<Option<Ablated>>,
     pub statistics: RwSignal<Option<Statistics>>,
     pub doing: RwSignal<Doing>,
-    pub scope: RwSignal<Scope>,
+    /// How much of the attention job is planned.
+    pub scope: Memo<Scope>,
     /// The token under the pointer, in every picture that has tokens.
     pub pointed: RwSignal<Option<usize>>,
     /// Counts what was asked for: what comes back for an older one is dropped.
@@ -72,7 +67,7 @@ pub fn provide(session: Session) -> Inside {
         ablated: RwSignal::new(None),
         statistics: RwSignal::new(None),
         doing: RwSignal::new(Doing::Idle),
-        scope: RwSignal::new(Scope::default()),
+        scope: Memo::new(move |_| session.looks.get().scope),
         pointed: RwSignal::new(None),
         turn: StoredValue::new(0),
         call: StoredValue::new(None),

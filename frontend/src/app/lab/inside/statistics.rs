@@ -6,21 +6,13 @@ use std::cmp::Ordering;
 use hearth_shared::lab::inside::{HeadFacts, Measures, Statistics};
 use leptos::prelude::*;
 
+use super::looks::{Column, Looks, Source};
 use super::part::Part;
 use super::state::{at, use_inside};
 use super::working::Working;
 use crate::app::i18n::{I18nContext, Locale, t, t_string, use_i18n};
 use crate::app::lab::forward::Head;
 use crate::app::lab::percent;
-
-/// Whose weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Source {
-    #[default]
-    Text,
-    /// Random tokens said twice.
-    Random,
-}
 
 impl Source {
     fn of(self, facts: &HeadFacts) -> Measures {
@@ -31,32 +23,7 @@ impl Source {
     }
 }
 
-/// What a table is sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Column {
-    #[default]
-    Head,
-    Entropy,
-    Distance,
-    First,
-    Previous,
-    Induction,
-}
-
 impl Column {
-    const MEASURED: [Self; 5] = [Self::Entropy, Self::Distance, Self::First, Self::Previous, Self::Induction];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Entropy => "entropy",
-            Self::Distance => "distance",
-            Self::First => "first",
-            Self::Previous => "previous",
-            Self::Induction => "induction",
-        }
-    }
-
     fn name(self, i18n: I18nContext<Locale>) -> &'static str {
         match self {
             Self::Head => t_string!(i18n, inside.column_head),
@@ -116,7 +83,8 @@ fn sorted(heads: &[HeadFacts], column: Column, source: Source) -> Vec<HeadFacts>
 pub fn StatisticsPart() -> impl IntoView {
     let i18n = use_i18n();
     let inside = use_inside();
-    let source = RwSignal::new(Source::Text);
+    let looks = inside.session.looks;
+    let source = Memo::new(move |_| looks.get().source);
     let name = move |of| match of {
         Source::Text => t_string!(i18n, inside.on_text),
         Source::Random => t_string!(i18n, inside.on_random),
@@ -129,13 +97,13 @@ pub fn StatisticsPart() -> impl IntoView {
         <div class="section-head">
             <h3 id="statistics-title">{t!(i18n, inside.statistics_title)}</h3>
             <div class="segments" role="group" aria-labelledby="statistics-title">
-                {[(Source::Text, "text"), (Source::Random, "random")]
-                    .map(|(of, word)| {
+                {Source::ALL
+                    .map(|of| {
                         view! {
                             <button
-                                data-source=word
+                                data-source=of.word()
                                 aria-pressed=move || (source.get() == of).to_string()
-                                on:click=move |_| source.set(of)
+                                on:click=move |_| looks.update(|looks: &mut Looks| looks.source = of)
                             >
                                 {move || name(of)}
                             </button>
@@ -165,9 +133,10 @@ pub fn StatisticsPart() -> impl IntoView {
 }
 
 #[component]
-fn Table(heads: Vec<HeadFacts>, source: RwSignal<Source>) -> impl IntoView {
+fn Table(heads: Vec<HeadFacts>, source: Memo<Source>) -> impl IntoView {
     let i18n = use_i18n();
-    let column = RwSignal::new(Column::Head);
+    let looks = use_inside().session.looks;
+    let column = Memo::new(move |_| looks.get().column);
     let heads = StoredValue::new(heads);
     let rows = move || {
         let (column, source) = (column.get(), source.get());
@@ -204,8 +173,9 @@ fn Table(heads: Vec<HeadFacts>, source: RwSignal<Source>) -> impl IntoView {
 
 /// A column's name; a click sorts by it.
 #[component]
-fn Header(column: RwSignal<Column>, of: Column) -> impl IntoView {
+fn Header(column: Memo<Column>, of: Column) -> impl IntoView {
     let i18n = use_i18n();
+    let looks = use_inside().session.looks;
     let order = if of == Column::Head { "ascending" } else { "descending" };
     view! {
         <th scope="col" aria-sort=move || (column.get() == of).then_some(order)>
@@ -213,7 +183,7 @@ fn Header(column: RwSignal<Column>, of: Column) -> impl IntoView {
                 class="statistics-sort"
                 data-sort=of.word()
                 title=move || of.hint(i18n)
-                on:click=move |_| column.set(of)
+                on:click=move |_| looks.update(|looks: &mut Looks| looks.column = of)
             >
                 {move || of.name(i18n)}
             </button>
@@ -263,7 +233,7 @@ const MARGIN: (f64, f64, f64, f64) = (44.0, 16.0, 14.0, 40.0);
 
 /// How far a head looks, across, against how widely, up.
 #[component]
-fn Scatter(heads: Vec<HeadFacts>, source: RwSignal<Source>) -> impl IntoView {
+fn Scatter(heads: Vec<HeadFacts>, source: Memo<Source>) -> impl IntoView {
     let i18n = use_i18n();
     let heads = StoredValue::new(heads);
     let most = Memo::new(move |_| {

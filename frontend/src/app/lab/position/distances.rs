@@ -132,7 +132,9 @@ fn Heads(distances: Distances) -> impl IntoView {
         .collect_view();
     view! {
         <table class="position-table by-head num">
-            <caption>{t!(i18n, position.distance_caption)}</caption>
+            <caption>
+                <span>{t!(i18n, position.distance_caption)}</span>
+            </caption>
             <thead>
                 <tr>
                     <th scope="col">{t!(i18n, position.head)}</th>

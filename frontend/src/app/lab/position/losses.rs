@@ -113,6 +113,7 @@ pub fn LossCard() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let rows = Memo::new_with_compare(move |_| rows(i18n, session), |_, _| true);
+    let has_rows = Memo::new(move |_| rows.with(|rows| !rows.is_empty()));
     let series = Signal::derive(move || {
         let curve = session.curve.get();
         let drawn = |row: &Row| Series {
@@ -160,8 +161,13 @@ pub fn LossCard() -> impl IntoView {
                     <p class="hint">{help}</p>
                 </div>
                 <div class="position-tables">
-                    <SplitTable rows/>
-                    <LengthTable rows/>
+                    <Show
+                        when=move || has_rows.get()
+                        fallback=move || view! { <p class="soft">{t!(i18n, position.none_shown)}</p> }
+                    >
+                        <SplitTable rows/>
+                        <LengthTable rows/>
+                    </Show>
                 </div>
             </div>
         </section>
