@@ -132,6 +132,7 @@ impl Registry {
             owned_by: entry.owned_by.clone(),
             hearth: ModelInfo {
                 base: entry.base.clone(),
+                base_hash: entry.base_hash.clone(),
                 job: entry.job.clone(),
                 hash: entry.hash.clone(),
                 bytes: entry.bytes as u64,

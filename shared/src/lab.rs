@@ -113,6 +113,27 @@ pub struct LabModel {
 pub struct LabFile {
     pub name: String,
     pub bytes: u64,
+    /// Where it stands, if not among the model's own files: an adapter comes with its base's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// Another model's folder; its parts as [`LabModel`] has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    pub hash: String,
+    pub base: String,
+}
+
+impl LabModel {
+    /// The hash that a file is kept under, and what stands in front of its name in its address.
+    #[must_use]
+    pub fn place<'a>(&'a self, file: &'a LabFile) -> (&'a str, &'a str) {
+        match &file.place {
+            Some(place) => (&place.hash, &place.base),
+            None => (&self.hash, &self.base),
+        }
+    }
 }
 
 /// See [`Request::Open`].
@@ -413,6 +434,15 @@ pub enum LabError {
     Damaged { name: String, expected: u64, found: u64 },
     #[error("the model does not load: {message}")]
     Load { message: String },
+    /// There is none of this name.
+    #[error("there is no model {name:?}")]
+    UnknownModel { name: String },
+    /// It is an adapter, and the model that it was trained on is not here any more.
+    #[error("{name} is an adapter of {base}, which is not here as it was when the adapter was trained")]
+    NoBase { name: String, base: String },
+    /// It is an adapter that stands virtual tokens in front of every text: they are no tokens of the vocabulary, and no lab shows them.
+    #[error("the labs do not open adapters of virtual tokens (prefix, prompt)")]
+    VirtualTokens,
     /// Its attention has a step that the page has no picture of.
     #[error("the lab cannot take this model's attention apart yet: {what}")]
     Unexplained { what: String },
@@ -453,7 +483,7 @@ mod tests {
                     base: "/v1/hearth/models/hearth-nano/files/".into(),
                     key: None,
                     parameters: 3,
-                    files: vec![LabFile { name: "config.json".into(), bytes: 12 }],
+                    files: vec![LabFile { name: "config.json".into(), bytes: 12, place: None }],
                 },
                 engine: EngineChoice::WebGpu,
             }),
@@ -469,6 +499,24 @@ mod tests {
         };
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+
+    #[test]
+    fn a_file_of_the_base_stands_in_the_bases_folder() {
+        let place = Place { hash: "b".into(), base: "/files/b/".into() };
+        let own = LabFile { name: "adapter_config.json".into(), bytes: 1, place: None };
+        let lent = LabFile { name: "config.json".into(), bytes: 2, place: Some(place) };
+        let model = LabModel {
+            id: "ft:b:org::1".into(),
+            hash: "a".into(),
+            base: "/files/a/".into(),
+            key: None,
+            parameters: 3,
+            files: vec![own.clone(), lent.clone()],
+        };
+        assert_eq!((model.place(&own), model.place(&lent)), (("a", "/files/a/"), ("b", "/files/b/")));
+        let text = serde_json::to_string(&model).unwrap();
+        assert_eq!(serde_json::from_str::<LabModel>(&text).unwrap(), model);
     }
 
     #[test]

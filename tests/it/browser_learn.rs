@@ -66,6 +66,25 @@ async fn the_separator_moves(browser: &Browser) -> Result<()> {
     browser.wait(&format!("return {share} === {shared} && {width} === {wide}")).await
 }
 
+/// On a phone the card is out of sight while the lab is in hand: a mark below the lab and a message say that it is solved.
+async fn the_marks_beside_the_lab_say_so_and_lead_there(browser: &Browser) -> Result<()> {
+    let standings =
+        "return [...document.querySelectorAll('.learn-marks [data-mark]')].map(mark => mark.dataset.standing)";
+    let standings: Vec<String> = browser.eval(standings).await?;
+    ensure!(standings == ["solved", "tried"] || standings == ["solved", "untried"], "{standings:?}");
+    ensure!(browser.count(".toast.good").await? == 1, "no message says so");
+    // By script: the message may lie over it.
+    browser.eval::<Value>(&format!("document.querySelector('[data-mark={EASY}]').click(); return null")).await?;
+    browser.wait(&format!("return document.activeElement.id === 'exercise-{EASY}'")).await?;
+    ensure!(
+        browser.eval::<String>("return location.pathname").await? == "/learn/quantization",
+        "the page went elsewhere"
+    );
+    let title: String = browser.eval("return document.title").await?;
+    ensure!(title.starts_with("How few bits are enough · "), "the title is {title:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exercise_is_refused_solved_and_kept() -> Result<()> {
     let server = Server::start().await?;
@@ -97,6 +116,7 @@ async fn an_exercise_is_refused_solved_and_kept() -> Result<()> {
     let answer = wait_for(&browser, EASY, "solved").await?;
     let (right, facts) = judged(&browser, EASY).await?;
     ensure!(right && answer.contains(&facts["size"]), "{answer:?} does not say {facts:?}");
+    the_marks_beside_the_lab_say_so_and_lead_there(&browser).await?;
     let address: String = browser.eval(&format!("{FRAME} return inside.location.search")).await?;
     ensure!(address.contains("embed=1"), "the frame is at {address}");
     browser.screenshot("learn-solved").await?;

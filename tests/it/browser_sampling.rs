@@ -197,12 +197,14 @@ async fn a_node_goes_into_the_text_and_a_reload_keeps_the_state() -> Result<()> 
     let before = ready(&browser).await?;
     ensure!(before.tree.nodes.len() == 2 && before.tree.nodes.iter().all(|node| node.share == 1.0), "{before:?}");
     ensure!(before.runs.runs[0].tokens == before.runs.runs[1].tokens, "greedy runs differ: {:?}", before.runs);
-    run(&browser, "document.querySelector(\"[data-node='0']\").focus()").await?;
+    run(&browser, "document.querySelector(\"[data-node='1']\").focus()").await?;
     browser.press(Key::Enter + "").await?;
     let longer = |than: usize| format!("return (window.__hearth.sampling?.text.length ?? 0) > {than}");
     browser.wait_within(&longer(TEXT.len()), PATIENCE).await?;
     let after = ready(&browser).await?;
     ensure!(after.text.starts_with(TEXT), "{:?}", after.text);
+    // Who chose it by a key goes on from the new tree's first node.
+    browser.wait("return document.activeElement.dataset.node === '0'").await?;
     run(
         &browser,
         "document.querySelector(\"[data-node='0']\").dispatchEvent(new MouseEvent('click', {bubbles: true}))",
@@ -217,6 +219,11 @@ async fn a_node_goes_into_the_text_and_a_reload_keeps_the_state() -> Result<()> 
     browser.wait_within("return window.__hearth.sampling?.sampling.temperature === 1", PATIENCE).await?;
     let settled = ready(&browser).await?;
     ensure!(settled.distribution.forwarded == 0, "a slider ran the model: {:?}", settled.distribution);
+    let emptied = "const field = document.querySelector('.slider-number'), before = field.value;
+        field.value = '';
+        field.dispatchEvent(new Event('change', {bubbles: true}));
+        return before !== '' && field.value === before";
+    ensure!(browser.eval::<bool>(emptied).await?, "a number that is emptied stays empty");
     browser.reload().await?;
     let again = ready(&browser).await?;
     ensure!(again.text == settled.text && again.sampling == settled.sampling, "{again:?}");

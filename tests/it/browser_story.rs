@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use hearth_tests::{Browser, Look, Server};
 use serde_json::{Value, json};
 
+use crate::browser_lab::{address, escaped, furthest, look_at};
 use crate::jobs_tuning::{chats, create, ended, events, request};
 
 /// A whole run on a busy machine with two cores.
@@ -53,6 +54,7 @@ async fn from_a_data_set_to_a_model_that_talks() -> Result<()> {
     a_run_without_a_name_is_called_by_what_it_is(&browser, &server).await?;
     the_adapter_is_saved(&browser, folder.path()).await?;
     both_models_answer_and_stop(&browser).await?;
+    a_lab_opens_the_tuned_model(&browser, &server).await?;
     let complaints = browser.severe_messages().await?;
     ensure!(complaints.is_empty(), "{complaints:?}");
     browser.close().await
@@ -192,6 +194,29 @@ async fn the_adapter_is_saved(browser: &Browser, folder: &Path) -> Result<()> {
     browser.click("[data-act=download]").await?;
     let weights = browser.saved(&folder.join("adapter_model.safetensors")).await?;
     hearth_model::checkpoint::safetensors::parse("adapter_model.safetensors", &weights)?;
+    Ok(())
+}
+
+/// The adapter comes with its base and is folded into it: the tab finds what follows as likely as the server does.
+async fn a_lab_opens_the_tuned_model(browser: &Browser, server: &Server) -> Result<()> {
+    let models = server.get("/v1/models").await?.expect(200)?;
+    let models = models["data"].as_array().context("models")?;
+    let tuned = models.iter().find(|model| model["hearth"]["format"] == "adapter").context("a tuned model")?;
+    let tuned = tuned["id"].as_str().context("an id")?;
+    let text = "The old man and the sea. The old man";
+    let plain = look_at(browser, server, &address(text, "&engine=cpu")).await?;
+    let first: String = browser.eval("return document.querySelector('#lab-model option').value").await?;
+    ensure!(first == "hearth-nano", "{first} is offered first");
+    let here = look_at(browser, server, &address(text, &format!("&engine=cpu&model={}", escaped(tuned)))).await?;
+    ensure!(here.tokens == plain.tokens && furthest(&here.logits, &plain.logits) > 0.01, "the adapter changes nothing");
+    browser.screenshot("story-7-lab").await?;
+
+    let asked = json!({"model": tuned, "prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 5});
+    let there = server.post("/v1/completions", &asked).await?.expect(200)?;
+    let there = there["choices"][0]["logprobs"]["token_logprobs"][0].as_f64().context("a log-probability")?;
+    let sum: f64 = here.logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+    let most = here.logits.iter().copied().fold(f64::NEG_INFINITY, f64::max) - sum;
+    ensure!((most - there).abs() < 1e-3, "the tab says {most}, the server {there}");
     Ok(())
 }
 

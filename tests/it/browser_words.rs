@@ -152,6 +152,22 @@ async fn a_vocabulary_learned_in_the_tab_is_the_native_one() -> Result<()> {
     std::fs::write(&file, "{\"hidden_size\": 128}")?;
     browser.choose_file("[data-action=bring]", &file).await?;
     browser.wait("return document.querySelector('.toast.bad')?.textContent.includes('other.json')").await?;
+    std::fs::write(&file, r#"{"model": {"type": "BPE", "vocab": {}, "merges": []}}"#)?;
+    browser.choose_file("[data-action=bring]", &file).await?;
+    let empty =
+        "return [...document.querySelectorAll('.toast.bad')].some(toast => toast.textContent.includes('empty'))";
+    browser.wait(empty).await?;
+
+    // What does not load, and what is not there, is said in the reader's language.
+    std::fs::write(&file, r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}"#)?;
+    browser.choose_file("[data-action=bring]", &file).await?;
+    browser.wait_within("return document.querySelector('.words-rows .notice.bad') !== null", PATIENCE).await?;
+    let said = browser.text(".words-rows .notice.bad p").await?;
+    ensure!(said.starts_with("This tokenizer does not load:") && said.len() > 35, "{said}");
+    browser.goto(&server.url(&self::address("a", "&vocabulary=nope"))).await?;
+    browser.wait_within("return document.querySelector('.words-rows .notice.bad') !== null", PATIENCE).await?;
+    browser.click(".switch[lang=zh]").await?;
+    browser.text_when(".words-rows .notice.bad p", PATIENCE, |said| said == "这里没有这个名字的模型。").await?;
     browser.close().await
 }
 

@@ -10,11 +10,19 @@ mod markdown;
 mod path;
 mod reading;
 
-pub use course::provide;
+pub use course::{provide, use_course};
 pub use path::Learn;
 pub use reading::Reading;
 
+use hearth_shared::learn::CHAPTERS;
 use leptos::prelude::*;
+
+/// The title of the chapter at a path, once the chapters are there.
+pub fn title_at(course: course::Course, path: &str) -> Option<String> {
+    let name = path.strip_prefix("/learn/")?.trim_end_matches('/');
+    let at = CHAPTERS.iter().position(|chapter| *chapter == name)?;
+    course.chapters.with(|chapters| Some(chapters.ready()?.get(at)?.title.clone()))
+}
 
 /// Units of the drawing.
 const SIDE: f64 = 48.0;

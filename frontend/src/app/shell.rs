@@ -9,6 +9,7 @@ use super::components::icons::{Icon, Mark};
 use super::embed;
 use super::format;
 use super::i18n::{I18nContext, Locale, t, t_string, use_i18n};
+use super::learn;
 use super::store::{Load, use_store};
 use super::theme::{Theme, use_theme};
 
@@ -83,6 +84,7 @@ pub fn lab_name(i18n: I18nContext<Locale>, path: &str) -> &'static str {
 #[component]
 fn Places() -> impl IntoView {
     let i18n = use_i18n();
+    let course = learn::use_course();
     let location = use_location();
     let label = move |path: &str| match path {
         "/learn" => t_string!(i18n, shell.learn),
@@ -103,7 +105,11 @@ fn Places() -> impl IntoView {
                 let lab = location.pathname.with(|now| lab_name(i18n, now));
                 document().set_title(&format!("{lab} · {} · Hearth", label("/lab")));
             }
-            Some(path) => document().set_title(&format!("{} · Hearth", label(path))),
+            Some(path) => {
+                let chapter = location.pathname.with(|now| learn::title_at(course, now));
+                let chapter = chapter.map(|chapter| format!("{chapter} · ")).unwrap_or_default();
+                document().set_title(&format!("{chapter}{} · Hearth", label(path)));
+            }
         }
     });
     view! {

@@ -20,6 +20,9 @@ pub struct Model {
 pub struct ModelInfo {
     /// The model this one was tuned from.
     pub base: Option<String>,
+    /// The content hash of the model that this one is an adapter of; a whole model has none.
+    #[serde(default)]
+    pub base_hash: Option<String>,
     /// The job that made it.
     pub job: Option<String>,
     /// SHA-256 over names and contents of its files.

@@ -16,6 +16,9 @@ const LARGEST: usize = 256 << 10;
 /// Facts of an exercise, and characters of each, that are kept.
 const MOST_FACTS: usize = 16;
 const LONGEST_FACT: usize = 64;
+/// Characters of which every fact is made, for they are all numbers. Anything else was written by somebody and would stand in a sentence
+/// of ours.
+const OF_NUMBERS: &str = "0123456789.,+-−%×≈<> \u{202f}";
 
 /// By the names of chapters and the ids of exercises.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,9 +107,10 @@ impl Progress {
         self.tried.retain(|id| exercise::find(id).is_some());
         self.solved.retain(|id, facts| {
             let short = |text: &String| text.chars().count() <= LONGEST_FACT;
+            let number = |text: &String| short(text) && text.chars().all(|letter| OF_NUMBERS.contains(letter));
             exercise::find(id).is_some()
                 && facts.len() <= MOST_FACTS
-                && facts.iter().all(|(name, value)| short(name) && short(value))
+                && facts.iter().all(|(name, value)| short(name) && number(value))
         });
         self
     }
@@ -157,5 +161,24 @@ mod tests {
         progress.solve("cache-even", named([("share", "9".repeat(LONGEST_FACT + 1))]));
         let read = Progress::from_file(&progress.to_file()).unwrap();
         assert!(!read.is_solved("cache-even") && read.is_solved("quantize-eight"));
+        for text in ["0.1, says <b>Mallory</b>", "https://example.org", "很好", "NaN"] {
+            let mut progress = some();
+            progress.solve("cache-even", named([("share", text.to_owned())]));
+            let read = Progress::from_file(&progress.to_file()).unwrap();
+            assert!(!read.is_solved("cache-even") && read.is_solved("quantize-eight"), "{text}");
+        }
+    }
+
+    #[test]
+    fn facts_as_exercises_write_them_are_kept() {
+        let mut progress = Progress::default();
+        let values = ["12", "0.25", "+0.300", "−0.250", "1278.9"];
+        progress.solve("position-beyond", named([("window", "1024".to_owned()), ("worst", "−0.012".to_owned())]));
+        progress.solve("cache-saved", values.iter().map(|value| ((*value).to_owned(), (*value).to_owned())).collect());
+        // What is asked for stands among them.
+        for exercise in exercise::EXERCISES {
+            progress.solve(exercise.id, exercise.asked());
+        }
+        assert_eq!(Progress::from_file(&progress.to_file()).unwrap().solved, progress.solved);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use leptos::prelude::*;
+use web_sys::HtmlInputElement;
 
 use crate::app::format;
 use crate::app::i18n::{I18nContext, Locale, t_string, use_i18n};
@@ -25,11 +26,17 @@ pub fn Slider(
     #[prop(optional)]
     name: Option<&'static str>,
 ) -> impl IntoView {
-    let shown = move || format!("{:.*}", digits, value.get());
+    let written = move |value: f64| format!("{value:.digits$}");
+    let shown = move || written(value.get());
     let set = move |text: String| {
         if let Ok(number) = text.parse::<f64>() {
             value.set(number.clamp(min, max));
         }
+    };
+    // What is no number, or one that is out of bounds, may change nothing: the field then says again what counts.
+    let typed = move |event: web_sys::Event| {
+        set(event_target_value(&event));
+        event_target::<HtmlInputElement>(&event).set_value(&written(value.get_untracked()));
     };
     let fill = move || format!("{:.2}%", (value.get() - min) / (max - min) * 100.0);
     view! {
@@ -46,7 +53,7 @@ pub fn Slider(
                     step=step
                     prop:value=shown
                     aria-label=label
-                    on:change=move |event| set(event_target_value(&event))
+                    on:change=typed
                 />
             </span>
             <input

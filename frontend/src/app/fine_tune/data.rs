@@ -166,7 +166,7 @@ pub async fn count_tokens(set: &DataSet, model: Model, longest: u32) -> Result<C
     let buffer = Uint8Array::from(set.bytes.as_slice()).buffer();
     let request = Request::Check(CheckDataset {
         max_tokens: Some(longest),
-        model: Some(lab_model(model)),
+        model: Some(lab_model(&model, None)),
         filename: set.name.clone(),
         preview: set.examples.iter().map(|(_, example)| example.clone()).collect(),
     });

@@ -15,7 +15,7 @@ use crate::app::components::chart::{Chart, Series, Stroke};
 use crate::app::components::{Progress as Bar, icons::Icon};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
-use crate::app::lab::{engine::engine, host::lab_model, publish};
+use crate::app::lab::{engine::engine, host, publish};
 use crate::app::store::{NANO, Store, use_store};
 
 /// Where the trial is.
@@ -80,7 +80,7 @@ impl Session {
     }
 
     fn start(self) {
-        let model = untrack(|| self.store.model(NANO)).map(lab_model);
+        let model = untrack(|| host::find(self.store, NANO)).ok();
         let examples = self.data.with_untracked(|data| data.as_ref().map(|data| data.examples.clone()));
         let Some((model, examples)) = model.zip(examples) else {
             return;

@@ -4,7 +4,8 @@
 use gloo::timers::callback::Timeout;
 use hearth_shared::api::models::Model;
 use hearth_shared::lab::{
-    EngineChoice, EngineReason, LabError, LabFile, LabModel, OpenModel, Opened, Progress, Reply, Request, TensorName,
+    EngineChoice, EngineReason, LabError, LabFile, LabModel, OpenModel, Opened, Place, Progress, Reply, Request,
+    TensorName,
 };
 use js_sys::{ArrayBuffer, Uint8Array, Uint32Array};
 use leptos::prelude::*;
@@ -224,10 +225,12 @@ impl Host {
     fn open(self, id: &str, choice: EngineChoice, crashed: Option<String>) {
         let crashed = crashed.filter(|_| choice != EngineChoice::Cpu);
         let choice = if crashed.is_some() { EngineChoice::Cpu } else { choice };
-        let Some(model) = self.store.model(id).map(lab_model) else {
-            let message = format!("there is no model {id:?}");
-            self.status.set(Status::Failed(LabError::Other { message }));
-            return;
+        let model = match find(self.store, id) {
+            Ok(model) => model,
+            Err(error) => {
+                self.status.set(Status::Failed(error));
+                return;
+            }
         };
         // An example stays until there is something to take its place.
         let is_example = self.rehearsal.get_untracked();
@@ -286,17 +289,56 @@ impl Host {
     }
 }
 
-/// A registry model as the worker needs it.
+/// The model of this name as the worker needs it, an adapter with its base's files.
+///
+/// # Errors
+/// There is no such model, or its base is not here.
+pub fn find(store: Store, id: &str) -> Result<LabModel, LabError> {
+    store.models.with(|models| {
+        let models = models.ready().map(Vec::as_slice).unwrap_or_default();
+        let model = models.iter().find(|model| model.id == id);
+        let model = model.ok_or_else(|| LabError::UnknownModel { name: id.to_owned() })?;
+        let base = base_of(model, models);
+        if base.is_none() && model.hearth.base_hash.is_some() {
+            let base = model.hearth.base.clone().unwrap_or_default();
+            return Err(LabError::NoBase { name: id.to_owned(), base });
+        }
+        Ok(lab_model(model, base))
+    })
+}
+
+/// A registry model as the worker needs it; of an adapter its base is needed, too.
 #[must_use]
-pub fn lab_model(model: Model) -> LabModel {
+pub fn lab_model(model: &Model, base: Option<&Model>) -> LabModel {
     LabModel {
+        id: model.id.clone(),
+        hash: model.hearth.hash.clone(),
         base: store::file_url(&model.hearth.hash, ""),
-        hash: model.hearth.hash,
         key: client::key(),
         parameters: model.hearth.parameters,
-        files: model.hearth.files.into_iter().map(|file| LabFile { name: file.name, bytes: file.bytes }).collect(),
-        id: model.id,
+        files: files(model, base),
     }
+}
+
+/// The model that an adapter was trained on, whatever it is called now.
+#[must_use]
+pub fn base_of<'a>(model: &Model, models: &'a [Model]) -> Option<&'a Model> {
+    let hash = model.hearth.base_hash.as_ref()?;
+    models.iter().find(|other| other.hearth.base_hash.is_none() && other.hearth.hash == *hash)
+}
+
+/// The model's own files and, in their places, its base's. A whole model's folder may hold an adapter that nobody asked for.
+fn files(model: &Model, base: Option<&Model>) -> Vec<LabFile> {
+    let of = |model: &Model, place: Option<&Place>| -> Vec<LabFile> {
+        let is_whole = model.hearth.base_hash.is_none();
+        let files = model.hearth.files.iter().filter(|file| !(is_whole && file.name.starts_with("adapter_")));
+        files.map(|file| LabFile { name: file.name.clone(), bytes: file.bytes, place: place.cloned() }).collect()
+    };
+    let lent = base.map(|base| {
+        let hash = base.hearth.hash.clone();
+        of(base, Some(&Place { base: store::file_url(&hash, ""), hash }))
+    });
+    lent.into_iter().flatten().chain(of(model, None)).collect()
 }
 
 fn words(opened: &Opened, buffers: &[ArrayBuffer]) -> Vocabulary {
@@ -307,5 +349,58 @@ fn words(opened: &Opened, buffers: &[ArrayBuffer]) -> Vocabulary {
     Vocabulary {
         bytes: buffer(TensorName::VocabularyBytes).map(|b| Uint8Array::new(b).to_vec()).unwrap_or_default(),
         ends: buffer(TensorName::VocabularyEnds).map(|b| Uint32Array::new(b).to_vec()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_shared::api::models::{ModelFile, ModelInfo};
+
+    use super::*;
+
+    fn model(id: &str, hash: &str, base_hash: Option<&str>, names: &[&str]) -> Model {
+        Model {
+            id: id.to_owned(),
+            object: "model".to_owned(),
+            created: 0,
+            owned_by: "hearth".to_owned(),
+            hearth: ModelInfo {
+                base: base_hash.map(|_| "base".to_owned()),
+                base_hash: base_hash.map(str::to_owned),
+                job: None,
+                hash: hash.to_owned(),
+                bytes: 1,
+                parameters: 7,
+                architecture: "llama".to_owned(),
+                context: 128,
+                memory: 28,
+                chat: true,
+                format: "huggingface".to_owned(),
+                loaded: false,
+                files: names.iter().map(|name| ModelFile { name: (*name).to_owned(), bytes: 1 }).collect(),
+            },
+        }
+    }
+
+    #[test]
+    fn an_adapter_comes_with_the_files_of_the_model_it_was_trained_on() {
+        let models = [
+            model("ft:base:org::2", "b", Some("a"), &["adapter_config.json", "adapter_model.safetensors"]),
+            // The name that the adapter was trained under is another model's by now.
+            model("base", "c", None, &["config.json"]),
+            model("older", "a", None, &["adapter_config.json", "config.json", "model.safetensors"]),
+        ];
+        let base = base_of(&models[0], &models);
+        assert_eq!(base.map(|base| base.id.as_str()), Some("older"));
+        let files = files(&models[0], base);
+        let places: Vec<(&str, Option<&str>)> = files
+            .iter()
+            .map(|file| (file.name.as_str(), file.place.as_ref().map(|place| place.base.as_str())))
+            .collect();
+        let there = Some("/v1/hearth/files/a/");
+        let own = [("adapter_config.json", None), ("adapter_model.safetensors", None)];
+        assert_eq!(places, [&[("config.json", there), ("model.safetensors", there)][..], &own].concat());
+        assert_eq!(base_of(&models[1], &models), None);
+        assert_eq!(base_of(&models[0], &models[..2]), None, "its base is gone");
     }
 }

@@ -1,11 +1,12 @@
 //! The model and the engine, to choose; and what stands between a person and the pictures: progress, failures, an engine that is
 //! down. Every lab shows them.
 
+use hearth_shared::api::models::Model;
 use hearth_shared::lab::{EngineChoice, EngineReason, EngineReport, LabError, Stage, WebGpu};
 use leptos::prelude::*;
 
 use super::engine::{Life, engine};
-use super::host::{Status, use_host};
+use super::host::{Status, base_of, use_host};
 use super::milliseconds;
 use crate::app::components::{Failure, Progress, icons::Icon};
 use crate::app::format;
@@ -19,9 +20,8 @@ pub fn ModelChoice() -> impl IntoView {
     let store = use_store();
     let options = move || {
         let models = store.models.get().into_ready().unwrap_or_default();
-        models
+        offered(&models)
             .into_iter()
-            .filter(|model| !model.hearth.files.is_empty())
             .map(|model| {
                 let label = t_string!(
                     i18n,
@@ -50,6 +50,15 @@ pub fn ModelChoice() -> impl IntoView {
     }
 }
 
+/// What can be opened: what has files, an adapter only beside its base. The model that every lab begins with comes first, then the newest.
+fn offered(models: &[Model]) -> Vec<Model> {
+    let is_whole = |model: &Model| model.hearth.base_hash.is_none() || base_of(model, models).is_some();
+    let can_open = |model: &&Model| !model.hearth.files.is_empty() && is_whole(model);
+    let mut offered: Vec<Model> = models.iter().filter(can_open).cloned().collect();
+    offered.sort_by_key(|model| model.id != NANO);
+    offered
+}
+
 #[component]
 pub fn EngineSwitch() -> impl IntoView {
     let i18n = use_i18n();
@@ -64,6 +73,11 @@ pub fn EngineSwitch() -> impl IntoView {
         Life::Ready { webgpu, .. } => matches!(webgpu, WebGpu::Adapter(_)),
         _ => true,
     };
+    // An address may ask for what this browser has not: the CPU computes.
+    let shown = move || match host.choice.get() {
+        EngineChoice::WebGpu if !has_webgpu() => EngineChoice::Cpu,
+        choice => choice,
+    };
     let why = move || host.opened.get().filter(|_| !host.rehearsal.get()).map(|opened| why(opened.engine));
     view! {
         <div class="field">
@@ -72,7 +86,7 @@ pub fn EngineSwitch() -> impl IntoView {
                 {choices
                     .into_iter()
                     .map(|choice| {
-                        let pressed = move || (host.choice.get() == choice).to_string();
+                        let pressed = move || (shown() == choice).to_string();
                         view! {
                             <button
                                 data-engine-choice=super::address::choice_word(choice)
@@ -253,6 +267,18 @@ fn Opening() -> impl IntoView {
     }
 }
 
+/// Why a model was not opened, in the reader's language as far as it is a sentence of ours.
+fn reason(error: &LabError) -> String {
+    let i18n = use_i18n();
+    match error {
+        LabError::UnknownModel { name } => t_string!(i18n, lab.unknown_model, name = name.clone()),
+        LabError::NoBase { name, base } => t_string!(i18n, lab.no_base, name = name.clone(), base = base.clone()),
+        LabError::VirtualTokens => t_string!(i18n, lab.virtual_tokens).to_owned(),
+        LabError::Load { message } => t_string!(i18n, lab.does_not_load, message = message.clone()),
+        other => other.to_string(),
+    }
+}
+
 fn failed(error: LabError) -> impl IntoView {
     let i18n = use_i18n();
     let host = use_host();
@@ -272,7 +298,7 @@ fn failed(error: LabError) -> impl IntoView {
             t_string!(i18n, lab.storage_title),
             t_string!(i18n, lab.storage_text, needed = format::bytes(*needed), available = format::bytes(*available)),
         ),
-        other => (t_string!(i18n, lab.failed_title), other.to_string()),
+        other => (t_string!(i18n, lab.failed_title), reason(other)),
     };
     let is_stopped = error == LabError::Cancelled;
     let again = match error {

@@ -168,7 +168,8 @@ fn amended(from: &Element, style: &CssStyleDeclaration) -> Result<String, JsValu
     let value = |name: &str| style.get_property_value(name);
     let mut written = String::new();
     if from.matches(TOOLS)? {
-        written += "visibility:hidden;";
+        // Its parts have a visibility of their own in the copy.
+        written += "opacity:0;";
     }
     if can_scroll(style)? {
         written += "overflow:hidden;";

@@ -3,13 +3,18 @@
 
 use hearth_shared::learn::chapter::{Task, filled};
 use hearth_shared::learn::exercise::{Exercise, Facts, Verdict};
+use hearth_shared::learn::progress::Progress;
+use leptos::ev::MouseEvent;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
 
 use super::course::{Course, use_course};
 use super::frame::Seen;
 use super::markdown::html;
 use crate::app::components::icons::Icon;
-use crate::app::i18n::{t, t_string, use_i18n};
+use crate::app::components::toast::use_toasts;
+use crate::app::i18n::{t, t_string, tu_string, use_i18n};
 
 /// Where the reader stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +67,7 @@ pub fn ExerciseCard(
     let i18n = use_i18n();
     let course = use_course();
     let exercise = task.exercise;
+    let toasts = use_toasts();
     let begun = StoredValue::new(false);
     let verdict = Memo::new(move |_| {
         let found = seen.with(|seen| verdict(exercise, seen.as_ref(), begun.get_value()));
@@ -72,7 +78,10 @@ pub fn ExerciseCard(
     });
     Effect::new(move |_| {
         let verdict = verdict.get();
-        note(course, exercise, verdict.as_ref());
+        if note(course, exercise, verdict.as_ref()) {
+            // The lab may fill the window, and this card be out of sight.
+            toasts.good(tu_string!(i18n, learn.solved_now, number = number));
+        }
     });
     let standing = Memo::new(move |_| {
         let (tried, solved) = course
@@ -85,6 +94,7 @@ pub fn ExerciseCard(
             (None, None) => Standing::Untried,
         }
     });
+    let word = Memo::new(move |_| standing.with(Standing::word));
     let asked = filled(&html(task.task()), &exercise.asked());
     let hint = filled(&html(task.hint()), &exercise.asked());
     let answer = move || {
@@ -95,18 +105,18 @@ pub fn ExerciseCard(
         })
     };
     let misses = move || standing.with(|standing| matches!(standing, Standing::Missing { .. }));
-    let title = format!("exercise-{}", exercise.id);
+    let title = heading(exercise.id);
     view! {
         <section
             class="learn-exercise"
             data-exercise=exercise.id
-            data-state=move || standing.with(Standing::word)
+            data-state=move || word.get()
             aria-labelledby=title.clone()
         >
-            <h3 id=title.clone()>
+            <h3 id=title.clone() tabindex="-1">
                 {move || t_string!(i18n, learn.exercise, number = number)}
                 " "
-                <Badge standing/>
+                <Badge word/>
             </h3>
             <div class="learn-task" inner_html=asked></div>
             <div class="learn-answer" aria-live="polite" inner_html=answer></div>
@@ -118,15 +128,20 @@ pub fn ExerciseCard(
     }
 }
 
-/// Remembers what was reached. The first solution stays.
-fn note(course: Course, exercise: &Exercise, verdict: Option<&Verdict>) {
-    let Some(verdict) = verdict else { return };
+/// The id of an exercise's heading on the page.
+fn heading(id: &str) -> String {
+    format!("exercise-{id}")
+}
+
+/// Remembers what was reached, and says whether it was solved just now. The first solution stays.
+fn note(course: Course, exercise: &Exercise, verdict: Option<&Verdict>) -> bool {
+    let Some(verdict) = verdict else { return false };
     let known = course.progress.with_untracked(|progress| match verdict {
         Verdict::Solved { .. } => progress.is_solved(exercise.id),
         Verdict::Missing { .. } => progress.tried.contains(exercise.id),
     });
     if known {
-        return;
+        return false;
     }
     course.change(|progress| match verdict {
         Verdict::Solved { facts } => progress.solve(exercise.id, facts.clone()),
@@ -134,12 +149,58 @@ fn note(course: Course, exercise: &Exercise, verdict: Option<&Verdict>) {
             progress.tried.insert(exercise.id.to_owned());
         }
     });
+    verdict.is_solved()
+}
+
+/// Where the reader stands with each of a chapter's exercises, to stand beside a lab that hides their cards; each leads to its card.
+#[component]
+pub fn Marks(exercises: Vec<&'static Exercise>) -> impl IntoView {
+    let i18n = use_i18n();
+    let course = use_course();
+    let marks = (1_usize..).zip(exercises).map(|(number, exercise)| {
+        let id = exercise.id;
+        let word = Memo::new(move |_| course.progress.with(|progress| reached(progress, id)));
+        let show = move |event: MouseEvent| {
+            let card = document().get_element_by_id(&heading(id)).and_then(|card| card.dyn_into::<HtmlElement>().ok());
+            if let Some(card) = card {
+                event.prevent_default();
+                card.scroll_into_view();
+                // A heading takes the focus where it is told to.
+                let _ = card.focus();
+            }
+        };
+        view! {
+            <li>
+                <a href=format!("#{}", heading(id)) data-mark=id data-standing=move || word.get() on:click=show>
+                    {move || t_string!(i18n, learn.exercise, number = number)}
+                    " "
+                    <Badge word/>
+                </a>
+            </li>
+        }
+    });
+    view! {
+        <ul class="learn-marks" aria-live="polite" aria-label=move || t_string!(i18n, learn.marks)>
+            {marks.collect_view()}
+        </ul>
+    }
+}
+
+/// The word of what is remembered of an exercise, as [`Standing::word`] has it.
+fn reached(progress: &Progress, id: &str) -> &'static str {
+    if progress.is_solved(id) {
+        "solved"
+    } else if progress.tried.contains(id) {
+        "tried"
+    } else {
+        "untried"
+    }
 }
 
 #[component]
-fn Badge(standing: Memo<Standing>) -> impl IntoView {
+fn Badge(word: Memo<&'static str>) -> impl IntoView {
     let i18n = use_i18n();
-    move || match standing.with(Standing::word) {
+    move || match word.get() {
         "solved" => view! {
             <span class="badge good">
                 <Icon name="check" size=14/>
@@ -162,6 +223,17 @@ mod tests {
     fn words(characters: u32) -> String {
         let row = r#"{"name": "hearth-nano", "ids": [1, 2]}"#;
         format!(r#"{{"characters": {characters}, "vocabularies": [{row}], "learned": []}}"#)
+    }
+
+    #[test]
+    fn what_is_remembered_has_the_word_of_the_standing_it_leads_to() {
+        let mut progress = Progress::default();
+        assert_eq!(reached(&progress, "tokens-dear"), Standing::Untried.word());
+        progress.tried.insert("tokens-dear".to_owned());
+        assert_eq!(reached(&progress, "tokens-dear"), Standing::Tried.word());
+        assert_eq!(reached(&progress, "tokens-own"), Standing::Untried.word());
+        progress.solve("tokens-dear", Facts::new());
+        assert_eq!(reached(&progress, "tokens-dear"), Standing::Solved(Facts::new()).word());
     }
 
     #[test]

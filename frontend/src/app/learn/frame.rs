@@ -1,13 +1,14 @@
 //! The lab in its frame, and what it publishes there: read as long as the frame stands, because the page inside is of the same origin.
 
 use gloo::timers::callback::Interval;
-use hearth_shared::learn::exercise::Watched;
+use hearth_shared::learn::exercise::Exercise;
 use js_sys::{JSON, Reflect};
 use leptos::html::Iframe;
 use leptos::prelude::*;
 use wasm_bindgen::JsValue;
 use web_sys::HtmlIFrameElement;
 
+use super::exercise::Marks;
 use super::markdown::FRAME;
 use crate::app::components::icons::Icon;
 use crate::app::embed;
@@ -29,13 +30,14 @@ pub struct Seen {
 pub fn LabFrame(
     /// Its address.
     lab: String,
-    watched: Watched,
+    /// Of the chapter; they all look at this lab.
+    exercises: Vec<&'static Exercise>,
     seen: RwSignal<Option<Seen>>,
     frame: NodeRef<Iframe>,
 ) -> impl IntoView {
     let i18n = use_i18n();
     let theme = use_theme();
-    if let Some(key) = watched.published() {
+    if let Some(key) = exercises.first().and_then(|exercise| exercise.watched.published()) {
         watch(frame, key, seen);
     }
     Effect::new(move |_| {
@@ -53,10 +55,13 @@ pub fn LabFrame(
                 src=embed::framed(&lab)
                 data-frame=move || seen.with(Option::is_some).then_some("ready")
             ></iframe>
-            <a class="learn-alone hint" href=lab target="_blank" rel="noopener">
-                <Icon name="columns" size=14/>
-                {t!(i18n, learn.lab_alone)}
-            </a>
+            <div class="learn-foot">
+                <Marks exercises/>
+                <a class="learn-alone hint" href=lab target="_blank" rel="noopener">
+                    <Icon name="columns" size=14/>
+                    {t!(i18n, learn.lab_alone)}
+                </a>
+            </div>
         </aside>
     }
 }

@@ -70,7 +70,7 @@ fn Whole(chapters: Vec<Chapter>) -> impl IntoView {
     });
     let all = EXERCISES.len();
     let label = Signal::derive(move || t_string!(i18n, learn.of_exercises, solved = solved.get(), all = all));
-    let fresh = move || course.progress.with(|progress| progress.opened.is_empty());
+    let fresh = move || course.progress.with(|progress| progress.opened.is_empty() && progress.solved.is_empty());
     let next = move || {
         let open = chapters.iter().position(|chapter| {
             let (solved, all) = done(course, chapter);

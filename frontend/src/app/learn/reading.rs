@@ -69,7 +69,7 @@ fn ChapterPage(at: usize) -> impl IntoView {
     let lab = Memo::new(move |_| {
         chapter.with(|chapter| {
             let chapter = chapter.as_ref()?;
-            Some((chapter.lab.clone(), chapter.tasks().next()?.exercise.watched))
+            Some((chapter.lab.clone(), chapter.tasks().map(|task| task.exercise).collect::<Vec<_>>()))
         })
     });
     let split = Split::stored(SPLIT);
@@ -102,14 +102,16 @@ fn ChapterPage(at: usize) -> impl IntoView {
                     (None, None) => view! { <div class="card"><Skeleton lines=9/></div> }.into_any(),
                 }}
                 {move || match lab.get() {
-                    Some((None, Watched::Jobs)) => view! { <Jobs seen/> }.into_any(),
-                    Some((Some(lab), watched)) => view! {
+                    Some((None, exercises)) if exercises.iter().any(|exercise| exercise.watched == Watched::Jobs) => {
+                        view! { <Jobs seen/> }.into_any()
+                    }
+                    Some((Some(lab), exercises)) => view! {
                         <Splitter
                             split
                             label=Signal::derive(move || t_string!(i18n, learn.split).to_owned())
                             help=Signal::derive(move || t_string!(i18n, learn.split_help).to_owned())
                         />
-                        <LabFrame lab watched seen frame/>
+                        <LabFrame lab exercises seen frame/>
                     }
                     .into_any(),
                     _ => ().into_any(),

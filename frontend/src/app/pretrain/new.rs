@@ -5,7 +5,8 @@ use hearth_shared::api::fine_tuning::Job;
 use hearth_shared::api::jobs::{CreatePretrain, CreateWork};
 use hearth_shared::plan::ModelShape;
 use hearth_shared::spec::{
-    ArchitectureSpec, Auto, HearthOptions, PretrainSpec, SampleSpec, Split, TextFacts, TextSpec, TokenizerSpec, Tuning,
+    ArchitectureSpec, Auto, HearthOptions, Preset, PretrainSpec, SampleSpec, Split, TextFacts, TextSpec, TokenizerSpec,
+    Tuning,
 };
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -59,14 +60,17 @@ impl Form {
         };
         let prompts = self.prompts.get();
         let samples = prompts.lines().map(str::trim).filter(|line| !line.is_empty());
+        let plain = ArchitectureSpec::default();
+        // What the other families have no place for is refused, and the dials keep it.
+        let mixture = question.preset == Preset::Moe;
         PretrainSpec {
             architecture: ArchitectureSpec {
                 preset: question.preset,
                 depth: question.depth,
-                experts: question.experts,
-                moe_every: question.moe_every.min(question.depth),
+                experts: if mixture { question.experts } else { plain.experts },
+                moe_every: if mixture { question.moe_every.min(question.depth) } else { plain.moe_every },
                 max_positions: question.length.max(1024),
-                ..ArchitectureSpec::default()
+                ..plain
             },
             tokenizer,
             texts: TextSpec { split: self.split.get(), ..TextSpec::default() },

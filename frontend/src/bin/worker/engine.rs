@@ -3,11 +3,13 @@
 use std::{cell::RefCell, collections::HashMap, ops::ControlFlow, rc::Rc};
 
 use hearth_model::{
+    adapter,
     bundle::ModelBundle,
     checkpoint::{CheckpointError, source::Source},
     config::{ModelConfig, Position},
     device::{self, Device},
     look::{LookError, last_logits},
+    peft::{self, AdapterFiles},
 };
 use hearth_shared::lab::{
     Engine, EngineChoice, EngineReason, EngineReport, LabError, LabModel, ModelFacts, OpenModel, Opened, Reply,
@@ -216,7 +218,8 @@ impl Lab {
     }
 }
 
-/// A model from its files, on a device.
+/// A model from its files, on a device. An adapter among them is folded into the weights of its base, so that what is looked at, rounded
+/// and run is a plain model.
 ///
 /// # Errors
 /// The call was stopped, or the files are no model.
@@ -230,7 +233,26 @@ pub async fn load(task: &Rc<Task>, source: &Files, device: &Device) -> Result<Mo
     };
     let bundle = ModelBundle::from_source(source, device, &mut progress);
     task.check()?;
-    bundle.map_err(|error| LabError::Load { message: error.to_string() })
+    let mut bundle = bundle.map_err(unloaded)?;
+    if source.has(peft::CONFIG) {
+        fold(&mut bundle, source, device)?;
+    }
+    Ok(bundle)
+}
+
+fn fold(bundle: &mut ModelBundle, source: &Files, device: &Device) -> Result<(), LabError> {
+    let read = |name| source.bytes(name).map(<[u8]>::to_vec).map_err(unloaded);
+    let files = AdapterFiles { config: read(peft::CONFIG)?, weights: read(peft::WEIGHTS)? };
+    let spec = peft::from_files(&files, &mut bundle.transformer, device).map_err(unloaded)?;
+    if spec.virtual_tokens() > 0 {
+        return Err(LabError::VirtualTokens);
+    }
+    adapter::merge(&mut bundle.transformer);
+    Ok(())
+}
+
+fn unloaded(error: impl ToString) -> LabError {
+    LabError::Load { message: error.to_string() }
 }
 
 /// One pass warms up (shaders, allocations), the best of the next ones counts. A slow warm-up on the CPU is the answer.

@@ -47,7 +47,7 @@ pub async fn model(task: &Rc<Task>, model: &LabModel, wanted: impl Fn(&str) -> b
             kept(task, model, file, &progress).await?
         } else {
             let mut bytes = Vec::with_capacity(file.bytes as usize);
-            let stream = Stream::open(task, model, &file.name, 0).await?;
+            let stream = Stream::open(task, model, file, 0).await?;
             stream
                 .drain(task, |chunk| {
                     bytes.extend_from_slice(&chunk.to_vec());
@@ -78,7 +78,7 @@ pub async fn beginning<T>(
     file: &LabFile,
     mut read: impl FnMut(&[u8], bool) -> Option<T>,
 ) -> Result<Option<T>, LabError> {
-    let stream = Stream::open(task, model, &file.name, 0).await?;
+    let stream = Stream::open(task, model, file, 0).await?;
     let reader = stream.reader.clone();
     let mut bytes = Vec::new();
     let mut next = FIRST_BEGINNING;
@@ -106,7 +106,8 @@ pub async fn beginning<T>(
 
 /// A large file: what is kept of it, and the rest from the server.
 async fn kept(task: &Rc<Task>, model: &LabModel, file: &LabFile, progress: &impl Fn(u64)) -> Result<Vec<u8>, LabError> {
-    let kept = Kept::open(&model.hash, &file.name).await?;
+    let (hash, _) = model.place(file);
+    let kept = Kept::open(hash, &file.name).await?;
     let mut have = kept.size()?;
     if have > file.bytes {
         kept.cut(0)?;
@@ -118,7 +119,7 @@ async fn kept(task: &Rc<Task>, model: &LabModel, file: &LabFile, progress: &impl
         {
             return Err(LabError::Storage { needed: file.bytes - have, available });
         }
-        let stream = Stream::open(task, model, &file.name, have).await?;
+        let stream = Stream::open(task, model, file, have).await?;
         let mut at = stream.from;
         kept.cut(at)?;
         stream
@@ -144,8 +145,9 @@ struct Stream {
 }
 
 impl Stream {
-    async fn open(task: &Task, model: &LabModel, name: &str, from: u64) -> Result<Self, LabError> {
-        let url = format!("{}{name}", model.base);
+    async fn open(task: &Task, model: &LabModel, file: &LabFile, from: u64) -> Result<Self, LabError> {
+        let (_, base) = model.place(file);
+        let url = format!("{base}{}", file.name);
         let failed = |error: JsValue| failure(task, &url, &error);
         let headers = Headers::new().map_err(failed)?;
         if let Some(key) = &model.key {

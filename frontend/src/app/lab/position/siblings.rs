@@ -56,7 +56,11 @@ impl Sibling {
             base: format!("/models/positions/{}/", self.name),
             key: None,
             parameters: self.parameters,
-            files: self.files.iter().map(|&(name, bytes)| LabFile { name: name.to_owned(), bytes }).collect(),
+            files: self
+                .files
+                .iter()
+                .map(|&(name, bytes)| LabFile { name: name.to_owned(), bytes, place: None })
+                .collect(),
         }
     }
 

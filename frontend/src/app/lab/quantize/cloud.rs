@@ -1,6 +1,7 @@
 //! Every setting tried on this model, as a point: size across, perplexity up. The line joins those that nothing else beats in both.
 
 use hearth_shared::lab::quantize::rise;
+use leptos::html::Div;
 use leptos::prelude::*;
 
 use super::scale::{HEIGHT, LEFT, RIGHT, Scale, WIDTH, frontier, room, width_of};
@@ -13,17 +14,34 @@ use crate::app::i18n::{t, t_string, use_i18n};
 pub fn Cloud() -> impl IntoView {
     let i18n = use_i18n();
     let lab = use_lab();
+    let frame: NodeRef<Div> = NodeRef::new();
+    let width = RwSignal::new(WIDTH);
+    // As many units as the place has pixels: on a phone, too, all of it is seen and its numbers can be read.
+    let measure = move || {
+        if let Some(frame) = frame.get_untracked() {
+            let now = f64::from(frame.client_width());
+            if now > 0.0 && (now - width.get_untracked()).abs() > 1.0 {
+                width.set(now);
+            }
+        }
+    };
+    Effect::new(move |_| {
+        frame.track();
+        request_animation_frame(measure);
+    });
+    let resize = window_event_listener(leptos::ev::resize, move |_| measure());
+    on_cleanup(move || resize.remove());
     let drawing = move || {
         let (full, base) = lab.tried.with(|tried| tried.as_ref().map(|tried| (tried.full_bytes, tried.base.nll)))?;
         let points = lab.points.get();
         let values: Vec<(u64, f64)> = points.iter().map(|point| (point.bytes, point.loss.nll)).collect();
-        let scale = Scale::of(&values, full, base);
+        let scale = Scale::of(&values, full, base, width.get());
         let best = frontier(&values);
         let at = |&(bytes, nll): &(u64, f64)| (scale.x(bytes as f64), scale.y(nll));
         let places: Vec<(f64, f64)> = values.iter().map(at).collect();
         let line: Vec<(f64, f64)> = best.iter().map(|&i| places[i]).collect();
         let name = t_string!(i18n, quantize.cloud_base, perplexity = perplexity(base.exp()));
-        let (x, y) = room(width_of(&name), scale.y(base), &places, &line);
+        let (x, y) = room((width_of(&name), scale.width), scale.y(base), &places, &line);
         let line: Vec<String> = line.into_iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let dots = points.into_iter().zip(places).enumerate();
         let dots = dots.map(|(i, (point, place))| view! { <Dot on_line=best.contains(&i) point base place/> });
@@ -41,9 +59,10 @@ pub fn Cloud() -> impl IntoView {
                 <span class="badge num">{move || lab.points.with(Vec::len)}</span>
             </div>
             <p class="hint">{t!(i18n, quantize.cloud_hint)}</p>
-            <div class="cloud">
+            <div class="cloud" node_ref=frame>
                 <svg
-                    viewBox=format!("0 0 {WIDTH} {HEIGHT}")
+                    viewBox=move || format!("0 0 {} {HEIGHT}", width.get())
+                    height=HEIGHT
                     role="group"
                     aria-label=move || t_string!(i18n, quantize.cloud)
                 >
@@ -55,6 +74,7 @@ pub fn Cloud() -> impl IntoView {
 }
 
 fn axes(scale: Scale, base: f64) -> impl IntoView {
+    let right = scale.width - RIGHT;
     let columns = scale.columns().into_iter().map(|(x, size)| {
         view! {
             <text x=x y=HEIGHT - 8.0 text-anchor="middle">{size}</text>
@@ -62,7 +82,7 @@ fn axes(scale: Scale, base: f64) -> impl IntoView {
     });
     let rows = scale.rows().into_iter().map(|(y, perplexity)| {
         view! {
-            <line class="cloud-grid" x1=LEFT x2=WIDTH - RIGHT y1=y y2=y></line>
+            <line class="cloud-grid" x1=LEFT x2=right y1=y y2=y></line>
             <text x=LEFT - 8.0 y=y + 3.5 text-anchor="end">{perplexity}</text>
         }
     });
@@ -70,7 +90,7 @@ fn axes(scale: Scale, base: f64) -> impl IntoView {
     view! {
         {columns.collect_view()}
         {rows.collect_view()}
-        <line class="cloud-base" x1=LEFT x2=WIDTH - RIGHT y1=y y2=y></line>
+        <line class="cloud-base" x1=LEFT x2=right y1=y y2=y></line>
     }
 }
 

@@ -3,12 +3,15 @@
 
 use hearth_shared::lab::sampling::{BRANCHES, DEPTH, Node, Tree};
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlElement};
 
 use super::address::FLOORS;
 use super::job::{HowFar, Job};
 use super::layout::{Drawing, short};
 use super::session::use_session;
 use super::word;
+use crate::app::components::after_drawing;
 use crate::app::components::field::Slider;
 use crate::app::i18n::{t, t_string, use_i18n};
 use crate::app::lab::{percent, visible};
@@ -18,6 +21,8 @@ pub fn Branches() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let stale = move || session.growing.with(|job| *job != Job::Done);
+    // A node was chosen by a key: the tree that comes then has the focus, or the reader would begin at the page's top again.
+    let by_key = StoredValue::new(false);
     let empty = move || session.tree.with(|tree| tree.as_ref().is_some_and(|tree| tree.nodes.is_empty()));
     let took = move || {
         session.tree.with(|tree| {
@@ -51,7 +56,7 @@ pub fn Branches() -> impl IntoView {
                 <p class="hint" role="status">{t!(i18n, sampling.tree_empty)}</p>
             </Show>
             <div class="tree-scroll" class:stale=stale>
-                {move || session.tree.with(|tree| tree.as_ref().map(|tree| view! { <Picture tree=tree.clone()/> }))}
+                {move || session.tree.with(|tree| tree.as_ref().map(|tree| view! { <Picture tree=tree.clone() by_key/> }))}
             </div>
             <p class="hint num">{took}</p>
         </section>
@@ -59,9 +64,13 @@ pub fn Branches() -> impl IntoView {
 }
 
 #[component]
-fn Picture(tree: Tree) -> impl IntoView {
+fn Picture(tree: Tree, by_key: StoredValue<bool>) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    if by_key.get_value() {
+        by_key.set_value(false);
+        after_drawing(focus_first);
+    }
     let words: Vec<String> = tree.nodes.iter().map(|node| visible(&session.host.word(node.id))).collect();
     let names: Vec<String> = words.iter().map(|word| short(word)).collect();
     let Drawing { root, dots, edges, size } = Drawing::of(&tree, &names);
@@ -73,7 +82,8 @@ fn Picture(tree: Tree) -> impl IntoView {
         .zip(tree.nodes.iter().copied().zip(names).zip(dots))
         .map(|(place, ((node, name), at))| {
             let path = tree.path(place);
-            view! { <Leaf place node name at path/> }
+            let taken = Taken { path, by_key };
+            view! { <Leaf place node name at taken/> }
         })
         .collect_view();
     let (width, height) = size;
@@ -94,11 +104,31 @@ fn Picture(tree: Tree) -> impl IntoView {
     }
 }
 
+/// The likeliest follower, unless the reader has gone somewhere else meanwhile.
+fn focus_first() {
+    let document = document();
+    let is_here =
+        |active: &Element| active.tag_name() == "BODY" || active.closest(".tree").is_ok_and(|tree| tree.is_some());
+    let lost = document.active_element().is_none_or(|active| is_here(&active));
+    let first = document.query_selector(".tree [data-node]").ok().flatten();
+    if let (true, Some(first)) = (lost, first) {
+        // A part of a drawing can have the focus, too, by the same method.
+        let _ = first.unchecked_into::<HtmlElement>().focus();
+    }
+}
+
+/// What choosing a node takes into the text, and where it is noted that it was chosen by a key.
+struct Taken {
+    path: Vec<u32>,
+    by_key: StoredValue<bool>,
+}
+
 /// A node: a button, unless what it says would end inside a character.
 #[component]
-fn Leaf(place: u32, node: Node, name: String, at: (f64, f64), path: Vec<u32>) -> impl IntoView {
+fn Leaf(place: u32, node: Node, name: String, at: (f64, f64), taken: Taken) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let Taken { path, by_key } = taken;
     let says = session.says(&path);
     let whole = says.is_some();
     let text = says.map_or_else(|| name.clone(), |says| visible(&says));
@@ -129,6 +159,7 @@ fn Leaf(place: u32, node: Node, name: String, at: (f64, f64), path: Vec<u32>) ->
             on:keydown=move |event| {
                 if matches!(event.key().as_str(), "Enter" | " ") {
                     event.prevent_default();
+                    by_key.set_value(whole);
                     take();
                 }
             }

@@ -132,11 +132,13 @@ fn Names(shares: Memo<Rows>, last: bool) -> impl IntoView {
             names
         })
     };
-    // Of the drawing's width: what lies right of the last column's left edge, and what lies between two columns.
+    // Of the drawing's width: what lies right of the last column's left edge, what lies right of its right edge (and left of the first
+    // column), and what lies between two columns.
     let column = WIDTH / Step::ALL.len() as f64;
     let beside = (column + Segment::WIDTH) / 2.0 / WIDTH;
     let between = (column - Segment::WIDTH) / WIDTH;
-    let style = format!("--beside: {beside:.4}; --between: {between:.4}");
+    let behind = between / 2.0;
+    let style = format!("--beside: {beside:.4}; --behind: {behind:.4}; --between: {between:.4}");
     view! { <div class="flow-names" class:last=last style=style aria-hidden="true">{names}</div> }
 }
 

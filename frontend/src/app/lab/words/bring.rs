@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hearth_shared::lab::{LabFile, LabModel};
 use leptos::html::Input;
 use leptos::prelude::*;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{File, Url};
@@ -28,6 +29,27 @@ const LONGEST_NAME: usize = 40;
 enum Refused {
     TooLarge,
     Foreign,
+    /// There is no token in it.
+    Empty,
+}
+
+/// A file as far as it is looked at here.
+#[derive(Deserialize)]
+struct Whole {
+    model: Inside,
+}
+
+#[derive(Deserialize)]
+struct Inside {
+    vocab: Entries,
+}
+
+/// Tokens with their ids, or in the order of their ids with what they cost.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entries {
+    Ids(BTreeMap<String, IgnoredAny>),
+    Costs(Vec<IgnoredAny>),
 }
 
 /// A button for a file, and where such files are to be had.
@@ -48,6 +70,7 @@ pub fn Bring() -> impl IntoView {
                     let most = format::bytes(u64::from(LARGEST));
                     toasts.bad(tu_string!(i18n, words.file_too_large, most = most));
                 }
+                Err(Refused::Empty) => toasts.bad(tu_string!(i18n, words.file_empty, name = name)),
                 Err(Refused::Foreign) => toasts.bad(tu_string!(i18n, words.file_foreign, name = name)),
             }
             // The same file may be chosen again.
@@ -90,6 +113,9 @@ async fn read(file: &File) -> Result<LabModel, Refused> {
     if !is_tokenizer(&bytes) {
         return Err(Refused::Foreign);
     }
+    if is_empty(&bytes) {
+        return Err(Refused::Empty);
+    }
     let url = Url::create_object_url_with_blob(file).map_err(|_| Refused::Foreign)?;
     Ok(LabModel {
         id: String::new(),
@@ -99,7 +125,7 @@ async fn read(file: &File) -> Result<LabModel, Refused> {
         base: format!("{url}#"),
         key: None,
         parameters: 0,
-        files: vec![LabFile { name: JSON.to_owned(), bytes: bytes.len() as u64 }],
+        files: vec![LabFile { name: JSON.to_owned(), bytes: bytes.len() as u64, place: None }],
     })
 }
 
@@ -107,6 +133,14 @@ async fn read(file: &File) -> Result<LabModel, Refused> {
 fn is_tokenizer(bytes: &[u8]) -> bool {
     let fields: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_slice(bytes);
     fields.is_ok_and(|fields| fields.contains_key("model"))
+}
+
+/// Whether its vocabulary is there and has nothing in it: every text would have no tokens.
+fn is_empty(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Whole>(bytes).is_ok_and(|file| match file.model.vocab {
+        Entries::Ids(ids) => ids.is_empty(),
+        Entries::Costs(costs) => costs.is_empty(),
+    })
 }
 
 /// What the vocabulary of a file is called.
@@ -130,6 +164,24 @@ mod tests {
         assert!(is_tokenizer(br#"{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}"#));
         for other in [&b"{}"[..], b"", b"[1]", b"\xff\x00", br#"{"hidden_size": 128}"#, br#"{"model": "#] {
             assert!(!is_tokenizer(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_without_tokens_is_told_from_others() {
+        for empty in [&br#"{"model": {"type": "BPE", "vocab": {}, "merges": []}}"#[..], br#"{"model": {"vocab": []}}"#]
+        {
+            assert!(is_empty(empty), "{empty:?}");
+        }
+        let others = [
+            &br#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#[..],
+            br#"{"model": {"type": "Unigram", "vocab": [["a", -1.5]]}}"#,
+            // What is wrong here, its tokenizer says.
+            br#"{"model": {"type": "BPE"}}"#,
+            br#"{"model": null}"#,
+        ];
+        for other in others {
+            assert!(!is_empty(other), "{other:?}");
         }
     }
 

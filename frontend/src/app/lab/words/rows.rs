@@ -54,12 +54,18 @@ pub fn Rows() -> impl IntoView {
 fn Missing(name: String, error: LabError) -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
+    let title = move || t_string!(i18n, words.missing, name = name.clone());
+    let why = move || match &error {
+        LabError::UnknownModel { .. } => t_string!(i18n, words.no_such_model).to_owned(),
+        LabError::Load { message } => t_string!(i18n, words.does_not_load, detail = message.clone()),
+        other => other.to_string(),
+    };
     view! {
         <div class="notice bad" role="alert">
             <Icon name="warn"/>
             <div>
-                <strong>{t_string!(i18n, words.missing, name = name)}</strong>
-                <p>{error.to_string()}</p>
+                <strong>{title}</strong>
+                <p>{why}</p>
             </div>
             <button class="button small" on:click=move |_| session.retry()>
                 {t!(i18n, common.retry)}
@@ -88,7 +94,11 @@ fn Whole(index: usize, name: String, cut: Cut, fewest: Option<usize>) -> impl In
         algorithm = cut.algorithm.clone(),
         size = format::group(u64::from(cut.vocab_size))
     );
-    let broken = (cut.broken > 0).then(|| t_string!(i18n, words.broken, count = format::group(u64::from(cut.broken))));
+    let broken = match cut.broken {
+        0 => None,
+        1 => Some(t_string!(i18n, words.broken_single).to_owned()),
+        count => Some(t_string!(i18n, words.broken, count = format::group(u64::from(count)))),
+    };
     let rest = (tokens > cut.shown.len()).then(|| {
         t_string!(i18n, words.rest, shown = format::group(SHOWN_TOKENS as u64), whole = format::group(tokens as u64))
     });

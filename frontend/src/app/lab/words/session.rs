@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen_futures::spawn_local;
 
 use super::super::engine::{Life, engine};
-use super::super::host::lab_model;
+use super::super::host;
 use super::super::{keep, rehearsal};
 use super::address::{Address, FIRST_SIZE, fits};
 use super::{bring, export};
@@ -284,7 +284,7 @@ impl Session {
             return Some(Vocabulary::Learned { json });
         }
         let brought = self.brought.with(|all| all.iter().find(|model| model.id == name).cloned());
-        let model = brought.or_else(|| self.store.model(name).map(lab_model));
+        let model = brought.or_else(|| host::find(self.store, name).ok());
         model.map(|model| Vocabulary::Model { model })
     }
 
@@ -362,7 +362,7 @@ impl Session {
         let rows: Vec<Row> = vocabularies
             .iter()
             .filter_map(|(name, known)| {
-                let missing = || LabError::Other { message: format!("there is no model {name:?}") };
+                let missing = || LabError::UnknownModel { name: name.clone() };
                 let cut = if known.is_some() { cuts.next()? } else { Err(missing()) };
                 Some(Row { name: name.clone(), cut })
             })
