@@ -88,7 +88,14 @@ async fn the_planner_answers_as_one_drags() -> Result<()> {
     total(&browser, small.memory_on(&passes(rows), place).total).await?;
     browser.wait_within("return document.querySelector('[data-action=rows]') === null", PATIENCE).await?;
 
-    // A model of the server: its shape comes from there.
+    a_model_of_the_server(&server, &browser).await?;
+    let complaints = browser.severe_messages().await?;
+    ensure!(complaints.is_empty(), "{complaints:?}");
+    browser.close().await
+}
+
+/// Its shape and the machine's paces come from there.
+async fn a_model_of_the_server(server: &Server, browser: &Browser) -> Result<()> {
     browser.goto(&server.url("/planner?model=hearth-nano&tuning=lora&length=128&batch=8&rows=8")).await?;
     browser.wait_within("return document.querySelector('.planner-parts') !== null", PATIENCE).await?;
     let models = server.get("/v1/models").await?.expect(200)?;
@@ -99,10 +106,9 @@ async fn the_planner_answers_as_one_drags() -> Result<()> {
     ensure!(Some(shape["parameters"].clone()) == count, "{shape}");
     let device = server.get("/v1/hearth/device").await?.expect(200)?;
     ensure!(device["f32"].as_f64() > Some(1e9) && device["bandwidth"].as_f64() > Some(1e8), "{device}");
+    ensure!(device["pace"]["utilisation"].as_f64() > Some(0.0), "{device}");
     ensure!(server.get("/v1/hearth/shapes/none").await?.status == 404, "there is no such model");
-    let complaints = browser.severe_messages().await?;
-    ensure!(complaints.is_empty(), "{complaints:?}");
-    browser.close().await
+    Ok(())
 }
 
 /// What the planner calls too large is refused before anything runs, with the way out.
