@@ -56,6 +56,9 @@ pub enum Stage {
 pub struct Measured {
     /// Bytes at its fullest, above what the process held before it had a model.
     pub peak_memory: Option<u64>,
+    /// Bytes of the whole process at its fullest.
+    #[serde(default)]
+    pub peak_process: Option<u64>,
     /// Median of the steps, evaluations and checkpoints left out.
     pub step_seconds: Option<f64>,
     /// Floating point operations a second of a large f32 matrix product on this device.

@@ -38,7 +38,6 @@ type Emit<'a> = &'a mut dyn FnMut(RunEvent) -> Result<()>;
 
 /// Runs to the end or to an order. Checkpoints go to `checkpoints/`, the result to `result/`.
 pub fn run(spec: &WorkSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, emit: Emit<'_>) -> Result<Outcome> {
-    let idle = system::memory().process;
     let checkpoints = folder.join("checkpoints");
     // A checkpoint whose rename a kill cut in two stands under another name.
     recover(&checkpoints);
@@ -51,7 +50,7 @@ pub fn run(spec: &WorkSpec, folder: &Path, order: &dyn Fn() -> Option<Order>, em
         WorkSpec::Tokenizer(spec) => return vocabulary::run(spec, folder, emit),
         WorkSpec::Export(spec) => return export::run(spec, folder, order, emit),
     };
-    let mut work = Work::new(opened, folder, idle);
+    let mut work = Work::new(opened, folder);
     // This process does nothing else; what loading needed was given back.
     device::keep_memory();
     let done = work.go(order, emit);
@@ -72,6 +71,26 @@ struct Opened {
     run: Run,
     /// Tokens of an example.
     mean_length: f64,
+    idle: Idle,
+}
+
+/// The process before it has a model, its kernels and their threads in it.
+#[derive(Clone, Copy)]
+struct Idle {
+    /// Floating point operations a second of a large product.
+    speed: f64,
+    /// Bytes that it holds.
+    memory: Option<u64>,
+}
+
+impl Idle {
+    fn now() -> Self {
+        let speed = device::speed(&device::best());
+        // Only what is needed from here on counts as the run's.
+        device::give_memory_back();
+        system::forget_peak();
+        Self { speed, memory: system::memory().process }
+    }
 }
 
 struct Work<'a> {
@@ -146,8 +165,8 @@ impl<'a> Work<'a> {
         self.finish(emit)
     }
 
-    fn new(opened: Opened, folder: &'a Path, idle: Option<u64>) -> Self {
-        let Opened { train, model_name, bundle, run, mean_length } = opened;
+    fn new(opened: Opened, folder: &'a Path) -> Self {
+        let Opened { train, model_name, bundle, run, mean_length, idle } = opened;
         let flops_per_token = plan::shape(&bundle.config).flops_per_token(mean_length, train.adapter.is_none());
         Self {
             train,
@@ -156,9 +175,9 @@ impl<'a> Work<'a> {
             bundle,
             run,
             pace: Vec::new(),
-            idle,
+            idle: idle.memory,
             durations: Vec::new(),
-            speed: device::speed(&device::best()),
+            speed: idle.speed,
             flops_per_token,
             last: Losses::default(),
             writing: None,
@@ -387,8 +406,10 @@ impl<'a> Work<'a> {
     /// Of this attempt: one that was taken up again has only its own steps.
     fn measured(&mut self) -> Measured {
         self.durations.sort_by(f64::total_cmp);
+        let peak = system::peak();
         Measured {
-            peak_memory: system::peak().zip(self.idle).map(|(peak, idle)| peak.saturating_sub(idle)),
+            peak_memory: peak.zip(self.idle).map(|(peak, idle)| peak.saturating_sub(idle)),
+            peak_process: peak,
             step_seconds: self.durations.get(self.durations.len() / 2).copied(),
             speed: self.speed,
         }

@@ -22,8 +22,7 @@ use hearth_shared::spec::{PretrainJob, TextFacts, TokenizerSpec, TrainSpec};
 
 use super::tune::taught;
 use super::vocabulary::{self, Pace};
-use super::{Emit, Opened, Order};
-use crate::system;
+use super::{Emit, Idle, Opened, Order};
 
 /// Rows of validation text that are judged; more take time and tell no more.
 const MOST_VALIDATION_ROWS: usize = 128;
@@ -77,15 +76,14 @@ pub(super) fn open(
     })?;
     let validation = job.validation_file.as_ref().map(|file| held_out(job, file, &vocabulary, &spec)).transpose()?;
     // The plan is the training's; what learning a vocabulary and cutting texts took is over.
-    device::give_memory_back();
-    system::forget_peak();
+    let idle = Idle::now();
     let run = begin(&spec, &config, &shards, validation, &folder.join("checkpoints"))?;
     let run = taught(run, job.teacher.as_ref(), &vocabulary.tokenizer)?;
     let Vocabulary { tokenizer, template, eos, .. } = vocabulary;
     let transformer = Transformer::empty(&config, &device::best());
     let bundle = ModelBundle { config, transformer, tokenizer, template, eos };
     let mean_length = f64::from(spec.max_length);
-    Ok(Some(Opened { train: spec, model_name: String::new(), bundle, run, mean_length }))
+    Ok(Some(Opened { train: spec, model_name: String::new(), bundle, run, mean_length, idle }))
 }
 
 /// The named one, the one that an earlier attempt learned, or a new one.

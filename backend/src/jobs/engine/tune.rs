@@ -13,11 +13,11 @@ use hearth_model::{adapter, device};
 use hearth_shared::spec::{BaseWeights, JobSpec, TeacherJob, TrainSpec};
 use hearth_shared::text::validate;
 
-use super::Opened;
+use super::{Idle, Opened};
 
 /// A new run, or one taken up from its last checkpoint in `checkpoints`.
 pub(super) fn open(spec: &JobSpec, checkpoints: &Path) -> Result<Opened> {
-    let device = device::best();
+    let (device, idle) = (device::best(), Idle::now());
     let mut bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
         .context("cannot load the base model")?;
     let training = sequences(&spec.training_file, &bundle, spec)?;
@@ -41,7 +41,7 @@ pub(super) fn open(spec: &JobSpec, checkpoints: &Path) -> Result<Opened> {
         None => Run::new(&train, model, training, validation)?,
     };
     let run = taught(run, spec.teacher.as_ref(), &bundle.tokenizer)?;
-    Ok(Opened { train, model_name: spec.model_name.clone(), bundle, run, mean_length })
+    Ok(Opened { train, model_name: spec.model_name.clone(), bundle, run, mean_length, idle })
 }
 
 /// The run with the teacher it is to have, which must read the same tokens.

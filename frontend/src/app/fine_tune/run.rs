@@ -401,8 +401,9 @@ fn MemoryFigure(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoVi
         Some(_) => t_string!(i18n, tune.memory_peak),
         None => t_string!(i18n, tune.memory),
     };
-    let whole =
-        Memo::new(move |_| record.with(|record| record.metrics.iter().filter_map(|metrics| metrics.memory).max()));
+    // Between two steps a process holds less than in the middle of one; older runs have only that.
+    let between = move || record.with(|record| record.metrics.iter().filter_map(|metrics| metrics.memory).max());
+    let whole = Memo::new(move |_| job.with(|job| job.as_ref()?.hearth.measured?.peak_process).or_else(between));
     let beside = move || {
         peak.get()?;
         Some(t_string!(i18n, tune.memory_whole, value = format::bytes(whole.get()?)))

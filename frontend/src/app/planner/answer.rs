@@ -156,6 +156,10 @@ fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
                     })
                     .collect_view()}
             </ul>
+            {move || {
+                plan.with(|plan| plan.as_ref().is_some_and(Plan::has_copies))
+                    .then(|| view! { <p class="hint">{t!(i18n, plan.gradients_hint)}</p> })
+            }}
             <Show when=fits fallback=move || view! { <WayOut plan/> }>
                 <MoreRows plan/>
             </Show>

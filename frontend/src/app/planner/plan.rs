@@ -36,6 +36,11 @@ impl Plan {
         Self { question: question.clone(), tokens, shape, spec, device, layout, estimate }
     }
 
+    /// Whether there are more gradients than weights that are trained: by more than the head's own, which is there twice for a moment.
+    pub fn has_copies(&self) -> bool {
+        self.device.cpu && self.estimate.memory.gradients > 6 * self.shape.trained(&self.spec)
+    }
+
     pub fn fits(&self) -> bool {
         self.estimate.memory.total as f64 <= self.device.memory
     }
