@@ -16,6 +16,7 @@ mod train;
 mod train_spec;
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -63,6 +64,16 @@ enum Command {
         id: String,
         #[arg(long)]
         attempt: u32,
+    },
+    /// Writes a checkpoint as a model; the server starts this itself
+    #[command(hide = true)]
+    Checkpoint {
+        #[arg(long)]
+        id: String,
+        #[arg(long)]
+        step: u64,
+        #[arg(long)]
+        place: PathBuf,
     },
 }
 
@@ -131,6 +142,9 @@ fn run(arguments: Arguments) -> Result<()> {
         // No runtime: the engine has the process to itself.
         Command::Train(arguments) => train::train(&settings.decide()?, &arguments),
         Command::Job { id, attempt } => child::run(&settings.decide()?.data_dir, &id, attempt),
+        Command::Checkpoint { id, step, place } => {
+            child::write_checkpoint(&settings.decide()?.data_dir, &id, step, &place)
+        }
     }
 }
 

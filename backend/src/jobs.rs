@@ -1,5 +1,6 @@
 //! Jobs: made here, run in child processes, kept in the database and under `jobs/<id>/`.
 
+mod checkpoints;
 pub mod child;
 pub mod engine;
 pub mod events;
@@ -58,6 +59,8 @@ struct Inner {
     /// Counts changes, so that streams of events know when to look.
     changes: watch::Sender<u64>,
     running: Mutex<BTreeMap<String, mpsc::Sender<Order>>>,
+    /// Held while a model is made of a checkpoint.
+    making: tokio::sync::Mutex<()>,
     draining: CancellationToken,
 }
 
@@ -77,6 +80,7 @@ impl Jobs {
             wake: Notify::new(),
             changes: watch::Sender::new(0),
             running: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
             draining: CancellationToken::new(),
         })))
     }

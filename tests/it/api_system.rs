@@ -184,6 +184,7 @@ async fn the_document_names_every_path_and_our_own_options() -> Result<()> {
         "/v1/fine_tuning/jobs/{id}/resume",
         "/v1/validate",
         "/v1/hearth/system",
+        "/v1/hearth/jobs/{id}/checkpoints/{step}/model",
         "/healthz",
         "/readyz",
         "/metrics",

@@ -1,12 +1,14 @@
-//! A model from nothing by the page: sample texts, a small size, start; the run's page follows it to the end, and the model leaves as a
-//! file for other programs.
+//! A model from nothing by the page: sample texts, a small size, start; the run's page follows it to the end, a lab opens its
+//! last checkpoint, and the model leaves as a file for other programs.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hearth_tests::{Browser, Look, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 use thirtyfour::Key;
+
+use crate::browser_lab::{address, escaped, look_at};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -18,6 +20,39 @@ async fn set(browser: &Browser, name: &str, value: &str) -> Result<()> {
     );
     browser.eval::<Value>(&script).await?;
     Ok(())
+}
+
+/// Whole weights of the last step, which nobody could open before: the lab finds what follows as likely as the server does with the
+/// result. Ends on the run's page.
+async fn a_lab_opens_a_checkpoint(browser: &Browser, server: &Server) -> Result<()> {
+    let run: String = browser.eval("return location.pathname").await?;
+    let id = run.rsplit('/').next().context("a run")?;
+    let step =
+        server.get(&format!("/v1/jobs/{id}")).await?.expect(200)?["hearth"]["step"].as_u64().context("a step")?;
+    let is_first = format!("return document.querySelector('.checkpoints tbody td')?.textContent === '{step}'");
+    browser.wait_within(&is_first, PATIENCE).await?;
+    browser.click(".checkpoints tbody tr [data-act=checkpoint-lab]").await?;
+    browser.wait_within("return location.pathname === '/lab/attention'", PATIENCE).await?;
+    let name = format!("from-page:ckpt-step-{step}");
+    let opened = format!("return document.querySelector('[data-lab=ready][data-model=\"{name}\"]') !== null");
+    browser.wait_within(&opened, PATIENCE).await?;
+    let chosen: String = browser.eval("return document.querySelector('#lab-model').value").await?;
+    ensure!(chosen == name, "{chosen} stands in the menu");
+    browser.screenshot("checkpoint-lab").await?;
+
+    // By its address, too; what is listed is offered beside it.
+    let text = "The people of the union";
+    let here = look_at(browser, server, &address(text, &format!("&engine=cpu&model={}", escaped(&name)))).await?;
+    let offered = browser.count("#lab-model option").await?;
+    ensure!(offered == 3, "{offered} models are offered");
+    let asked = json!({"model": "from-page", "prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 5});
+    let there = server.post("/v1/completions", &asked).await?.expect(200)?;
+    let there = there["choices"][0]["logprobs"]["token_logprobs"][0].as_f64().context("a log-probability")?;
+    let sum: f64 = here.logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+    let most = here.logits.iter().copied().fold(f64::NEG_INFINITY, f64::max) - sum;
+    ensure!((most - there).abs() < 1e-3, "the tab says {most}, the server {there}");
+    browser.goto(&server.url(&run)).await?;
+    browser.wait_within("return document.querySelector('.export summary') !== null", PATIENCE).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +103,7 @@ async fn a_model_is_made_from_the_page() -> Result<()> {
     browser.wait_within("return document.querySelector('.sample-texts li') !== null", PATIENCE).await?;
     browser.wait_within("return document.querySelector('.checkpoints tbody tr') !== null", PATIENCE).await?;
     browser.screenshot("pretrained").await?;
+    a_lab_opens_a_checkpoint(&browser, &server).await?;
     // As a file for other programs, compared before it is listed.
     browser.click(".export summary").await?;
     browser.click("[data-export='GGUF · Q8_0']").await?;

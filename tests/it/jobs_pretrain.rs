@@ -1,4 +1,5 @@
-//! A model from nothing over REST: from texts to a model that can be tuned; a pause changes nothing, and bad texts are refused by line.
+//! A model from nothing over REST: from texts to a model that can be tuned; a pause changes nothing, a checkpoint
+//! is a model for who asks, and bad texts are refused by line.
 
 use std::path::Path;
 use std::time::Duration;
@@ -145,6 +146,70 @@ async fn a_vocabulary_is_a_job_and_a_pause_changes_no_weight() -> Result<()> {
         Ok(std::fs::read(folder.join("model.safetensors"))?)
     };
     ensure!(weights(&whole).await? == weights(&resumed).await?, "the pause changed the weights");
+    Ok(())
+}
+
+/// What a run only goes on from becomes a model when somebody asks for it; that of the last step is the result, to the byte.
+#[tokio::test]
+async fn a_checkpoint_of_whole_weights_is_a_model_for_who_asks() -> Result<()> {
+    let server = server().await?;
+    let file = upload(&server, "texts.jsonl", &texts(8)?).await?;
+    let mut body = tiny_named(&file, "stages");
+    for (option, value) in [("max_steps", 8), ("checkpoint_every", 2), ("keep_checkpoints", 2)] {
+        body["options"][option] = json!(value);
+    }
+    let job = made(&server, &body).await?;
+    let id = job["id"].as_str().context("an id")?;
+    let ask = async |id: &str, step: &str| {
+        server.post(&format!("/v1/hearth/jobs/{id}/checkpoints/{step}/model"), &json!({})).await
+    };
+    // Two at once, and one later, make one model, which no list shows and nothing is left of beside it.
+    let (first, second) = tokio::join!(ask(id, "6"), ask(id, "6"));
+    let (first, second) = (first?.expect(200)?, second?.expect(200)?);
+    ensure!(first == second && first == ask(id, "6").await?.expect(200)?, "{first} {second}");
+    ensure!(first["id"] == "stages:ckpt-step-6" && first["hearth"]["job"] == id, "{first}");
+    let listed = server.get("/v1/models").await?.expect(200)?;
+    ensure!(!listed.to_string().contains("ckpt-step"), "{listed}");
+    let found = server.get("/v1/models/stages:ckpt-step-6").await?.expect(200)?;
+    ensure!(found["hearth"]["hash"] == first["hearth"]["hash"], "{found}");
+    ensure!(std::fs::read_dir(server.data_dir().join("tmp"))?.count() == 0, "half a model is left");
+
+    let last = ask(id, "8").await?.expect(200)?;
+    let result = server.get("/v1/models/stages").await?.expect(200)?;
+    ensure!(last["hearth"]["hash"] == result["hearth"]["hash"], "{last} {result}");
+    let score = async |model: &str| -> Result<Value> {
+        let body =
+            json!({"model": model, "prompt": "The people of the union", "echo": true, "logprobs": 1, "max_tokens": 0});
+        let scored = server.post("/v1/completions", &body).await?.expect(200)?;
+        Ok(scored["choices"][0]["logprobs"]["token_logprobs"].clone())
+    };
+    let whole = score("stages").await?;
+    ensure!(whole.as_array().is_some_and(|scores| scores.len() > 2), "{whole}");
+    ensure!(whole == score("stages:ckpt-step-8").await? && whole != score("stages:ckpt-step-6").await?, "{whole}");
+
+    // What was cleared away is not there, and what is there is said.
+    let gone = ask(id, "4").await?.expect(404)?;
+    let words = gone["error"]["message"].as_str().unwrap_or_default();
+    ensure!(gone["error"]["param"] == "step" && words.contains("there are 6, 8"), "{gone}");
+    ensure!(ask(id, "last").await?.expect(400)?["error"]["param"] == "step", "a word is no step");
+    ensure!(ask("job-none", "8").await?.status == 404, "a job that is not there");
+    of_a_tune_with_frozen_layers(&server).await
+}
+
+/// What was not trained comes from the base.
+async fn of_a_tune_with_frozen_layers(server: &Server) -> Result<()> {
+    let file = upload(server, "chats.jsonl", &chats(12)).await?;
+    let hearth =
+        json!({"tuning": "full", "frozen_layers": 1, "max_steps": 2, "max_length": 120, "learning_rate": 0.001});
+    let method = json!({"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}});
+    let body = json!({"model": "stages", "training_file": file, "seed": 3, "method": method, "hearth": hearth});
+    let job = ended(server, &create(server, &body).await?).await?;
+    ensure!(job["status"] == "succeeded" && job["hearth"]["step"] == 2, "{job}");
+    let (id, tuned) = job["id"].as_str().zip(job["fine_tuned_model"].as_str()).context("a tuned model")?;
+    let asked = server.post(&format!("/v1/hearth/jobs/{id}/checkpoints/2/model"), &json!({})).await?.expect(200)?;
+    let result = server.get(&format!("/v1/models/{tuned}")).await?.expect(200)?;
+    ensure!(asked["id"] == format!("{tuned}:ckpt-step-2") && asked["hearth"]["base"] == "stages", "{asked}");
+    ensure!(asked["hearth"]["hash"] == result["hearth"]["hash"], "{asked} {result}");
     Ok(())
 }
 

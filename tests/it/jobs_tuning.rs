@@ -120,6 +120,12 @@ async fn a_model_is_tuned_talks_and_goes() -> Result<()> {
     let steps: Vec<_> =
         checkpoints["data"].as_array().context("a list")?.iter().map(|row| row["step_number"].clone()).collect();
     ensure!(steps == [12, 10, 5].map(Value::from), "{checkpoints}");
+    // An adapter's is a model from the moment it stands, and outlives its folder.
+    for (row, step) in [(0_usize, 12), (2, 5)] {
+        let path = format!("/v1/hearth/jobs/{id}/checkpoints/{step}/model");
+        let model = server.post(&path, &json!({})).await?.expect(200)?;
+        ensure!(model["id"] == checkpoints["data"][row]["fine_tuned_model_checkpoint"], "{model}");
+    }
     let result = job["result_files"][0].as_str().context("a file")?;
     let csv = server.get(&format!("/v1/files/{result}/content")).await?.text();
     ensure!(csv.lines().count() == 13 && csv.starts_with("step,train_loss,train_accuracy,valid_loss"), "{csv}");

@@ -32,6 +32,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(pulls, pull))
         .routes(routes!(progress, cancel_pull))
         .routes(routes!(import))
+        .routes(routes!(checkpoint))
         .routes(routes!(file))
 }
 
@@ -147,6 +148,21 @@ async fn import(State(app): State<App>, Json(request): Json<ImportRequest>) -> R
         .await
         .map_err(|error| Error::invalid("path", format!("{error:#}")))?;
     Ok(Answer(app.registry.object(&entry, false)))
+}
+
+/// A training checkpoint as a model that answers under its name and is not listed. Of whole weights it is made now, unless it was before;
+/// that takes about as long as loading the model twice. An adapter's checkpoint is a model already.
+#[utoipa::path(post, path = "/v1/hearth/jobs/{id}/checkpoints/{step}/model", tag = "hearth",
+    params(("id" = String, Path), ("step" = u64, Path)),
+    responses((status = 200, body = Model), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
+async fn checkpoint(State(app): State<App>, Path((id, step)): Path<(String, String)>) -> Result<Answer<Model>> {
+    let step = step
+        .parse::<u64>()
+        .map_err(|_| Error::invalid("step", format!("`{step}` is no step: give a whole number, such as 100.")))?;
+    let entry = app.jobs.checkpoint_model(&id, step).await?;
+    let loaded = app.registry.location(&entry).is_ok_and(|location| app.serving.stats.is_loaded(&location));
+    Ok(Answer(app.registry.object(&entry, loaded)))
 }
 
 /// A file of a model, by the model's content hash: what the worker in the tab loads, and how an adapter is downloaded.

@@ -82,6 +82,19 @@ pub fn run(data_dir: &Path, id: &str, attempt: u32) -> Result<()> {
     Ok(())
 }
 
+/// The entry of `hearth checkpoint`: writes a checkpoint of whole weights to `place/model`. The run's spec is in `place`, with paths as they are now.
+pub fn write_checkpoint(data_dir: &Path, id: &str, step: u64, place: &Path) -> Result<()> {
+    device::one_heap();
+    let folder = folder(data_dir, id);
+    let checkpoint = folder.join("checkpoints").join(format!("step-{step}"));
+    engine::whole::write(&spec(place)?, &folder, &checkpoint, &place.join("model"))
+}
+
+fn spec(folder: &Path) -> Result<WorkSpec> {
+    let text = std::fs::read_to_string(folder.join("spec.json")).context("cannot read the job's spec.json")?;
+    serde_json::from_str(&text).context("spec.json is not a job's spec")
+}
+
 /// Whether it is the disk, a quota, or the most that a file may have (`ulimit -f`) that is full: room can be made, and then the same
 /// attempt goes through.
 pub fn has_no_room(error: &anyhow::Error) -> bool {
@@ -96,8 +109,7 @@ pub fn has_no_room(error: &anyhow::Error) -> bool {
 }
 
 fn work(folder: &Path, attempt: u32, order: &Orders, mouth: &Mouth) -> Result<Outcome> {
-    let text = std::fs::read_to_string(folder.join("spec.json")).context("cannot read the job's spec.json")?;
-    let spec: WorkSpec = serde_json::from_str(&text).context("spec.json is not a job's spec")?;
+    let spec = spec(folder)?;
     let mut log = EventLog::open(folder, attempt)?;
     engine::run(&spec, folder, &|| order.get(), &mut |event| {
         log.write(event)?;

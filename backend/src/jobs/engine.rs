@@ -7,6 +7,7 @@ pub mod export;
 pub mod pretrain;
 mod tune;
 mod vocabulary;
+pub mod whole;
 
 use std::fs;
 use std::path::{Path, PathBuf};

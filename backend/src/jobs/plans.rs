@@ -57,10 +57,6 @@ impl Machine {
         let Some(room) = self.room.filter(|room| needed > *room) else {
             return Ok(());
         };
-        let size = |bytes: u64| match bytes as f64 {
-            bytes if bytes < 1e9 => format!("{:.0} MB", bytes / 1e6),
-            bytes => format!("{:.1} GB", bytes / 1e9),
-        };
         let in_place = |field: &str| match field.strip_prefix("hearth.") {
             Some(field) if !parent.is_empty() => format!("{parent}{field}"),
             _ => field.to_owned(),
@@ -86,6 +82,14 @@ impl Machine {
     /// Whether the run fits, whatever has to be changed of it.
     fn has_room(&self, shape: &ModelShape, spec: &TrainSpec) -> bool {
         self.room.is_none_or(|room| shape.fit_on(spec, room, self.place()).is_some())
+    }
+}
+
+/// Bytes as an error says them.
+pub fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes < 1e9 => format!("{:.0} MB", bytes / 1e6),
+        bytes => format!("{:.1} GB", bytes / 1e9),
     }
 }
 

@@ -40,6 +40,7 @@ impl Jobs {
             Err(error) => tracing::error!("cannot take over jobs: {error:#}"),
         }
         self.validate_left_over().await;
+        self.clear_half_made().await;
         while !self.0.draining.is_cancelled() {
             if let Err(error) = self.fill_slots().await {
                 tracing::error!("the job queue does not answer: {error:#}");
@@ -240,7 +241,8 @@ impl Jobs {
             }
             Some(JobKind::Pretrain) => {
                 let name = self.made_name(&row).await?;
-                import::made(&self.0.registry, &result, &name, id, &self.0.organization).await?;
+                let new = import::Made { name: &name, job: id, listed: true };
+                import::made(&self.0.registry, &result, new, &self.0.organization).await?;
                 name
             }
             Some(JobKind::FineTune) | None => {
@@ -307,7 +309,7 @@ impl News<'_> {
             return Ok(());
         };
         let model = self.jobs.tuned_name(&row, metrics.step.map(|step| step as u64))?;
-        // An older one may have been cleared away since; a checkpoint of full tuning is no model to talk to.
+        // An older one may have been cleared away since; of whole weights a model is made when somebody asks for it.
         if self.jobs.0.registry.get(&model).await?.is_none() {
             if !folder.join("adapter_config.json").is_file() {
                 return Ok(());

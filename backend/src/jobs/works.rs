@@ -309,7 +309,7 @@ impl Jobs {
     /// The name of the model that a pretraining makes: as asked for, unless another model has it meanwhile.
     pub(super) async fn made_name(&self, row: &store::Row) -> anyhow::Result<String> {
         let request: CreateWork = serde_json::from_str(&row.request)?;
-        let tail: String = row.id.trim_start_matches("job-").chars().take(8).collect();
+        let tail = tail(row);
         let Some(name) = request.name() else {
             return Ok(format!("pretrained-{tail}"));
         };
@@ -374,6 +374,11 @@ fn file_name(asked: &CreateExport) -> String {
     let name: String = asked.model.chars().map(plain).collect();
     let dtype = asked.spec.dtype().map_or("", |dtype| dtype.as_str());
     format!("{}.{dtype}", name.trim_matches('.'))
+}
+
+/// What tells names apart that several runs ask for.
+pub(super) fn tail(row: &store::Row) -> String {
+    row.id.trim_start_matches("job-").chars().take(8).collect()
 }
 
 /// Whether there is anything of a fine-tune in a job of this kind.

@@ -33,6 +33,13 @@ pub struct Tuned {
     pub listed: bool,
 }
 
+/// A whole model on its way in, which a run made from nothing.
+pub struct Made<'a> {
+    pub name: &'a str,
+    pub job: &'a str,
+    pub listed: bool,
+}
+
 /// Takes in a folder or `.gguf` file under `name`.
 ///
 /// # Errors
@@ -116,11 +123,12 @@ pub async fn tuned(registry: &Registry, folder: &Path, tuned: Tuned, organizatio
 }
 
 /// Registers a whole model that a run made from nothing.
-pub async fn made(registry: &Registry, folder: &Path, name: &str, job: &str, organization: &str) -> Result<()> {
+pub async fn made(registry: &Registry, folder: &Path, made: Made<'_>, organization: &str) -> Result<()> {
     let models = registry.models.clone();
-    let (folder, name) = (folder.to_owned(), name.to_owned());
+    let (folder, name) = (folder.to_owned(), made.name.to_owned());
     let entry = tokio::task::spawn_blocking(move || take_in(&models, &folder, &name)).await??;
-    registry.add(&Entry { job: Some(job.to_owned()), owned_by: organization.to_owned(), ..entry }).await
+    let (job, owned_by) = (Some(made.job.to_owned()), organization.to_owned());
+    registry.add(&Entry { job, owned_by, listed: made.listed, ..entry }).await
 }
 
 /// Registers the model inside the program, unless it is registered already.

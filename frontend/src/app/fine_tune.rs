@@ -1,5 +1,6 @@
 //! Fine-tuning: the list of runs, the form that starts one, and the page of a run.
 
+mod checkpoints;
 mod compare;
 mod counted;
 mod data;

@@ -47,6 +47,8 @@ impl<T> From<Result<T, ClientError>> for Load<T> {
 pub struct Store {
     pub system: RwSignal<Load<SystemInfo>>,
     pub models: RwSignal<Load<Vec<Model>>>,
+    /// What the server has and doesn't list, as checkpoints of runs: those that an address named.
+    pub unlisted: RwSignal<Vec<Model>>,
     /// The server does not answer; what is shown comes from the browser's own copy.
     pub offline: RwSignal<bool>,
     /// The server refused for want of a key.
@@ -59,6 +61,7 @@ pub fn provide() {
     let store = Store {
         system: RwSignal::new(Load::Waiting),
         models: RwSignal::new(Load::Waiting),
+        unlisted: RwSignal::new(Vec::new()),
         offline: RwSignal::new(false),
         locked: RwSignal::new(false),
     };
@@ -95,6 +98,19 @@ impl Store {
     /// The models, once they are known.
     pub fn model(self, id: &str) -> Option<Model> {
         self.models.with(|models| models.ready()?.iter().find(|model| model.id == id).cloned())
+    }
+
+    /// Asks for a model that the list doesn't have; if there is one, [`Self::unlisted`] has it from then on.
+    ///
+    /// # Errors
+    /// There is none of this name, or no answer.
+    pub async fn load_unlisted(self, id: &str) -> Result<(), ClientError> {
+        let model = client::get::<Model>(&format!("/v1/models/{}", client::path_escape(id))).await?;
+        self.unlisted.update(|all| {
+            all.retain(|known| known.id != model.id);
+            all.push(model);
+        });
+        Ok(())
     }
 
     async fn load_system(self) {

@@ -21,7 +21,8 @@ use crate::projection::ParamRef;
 use crate::transformer::Transformer;
 
 const STATE: &str = "run.json";
-const WEIGHTS: &str = "weights.safetensors";
+/// The trained weights, under the names of [`Transformer::params`].
+pub const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const AVERAGE: &str = "average.safetensors";
 const VERSION: u32 = 1;

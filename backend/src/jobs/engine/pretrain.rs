@@ -12,7 +12,7 @@ use hearth_model::data::shards::{Index, Shards};
 use hearth_model::data::stream::{RowSpec, Rows};
 use hearth_model::data::texts::{Place, Texts};
 use hearth_model::data::tokenize::{Tokenize, TokenizeError, fingerprint};
-use hearth_model::device;
+use hearth_model::device::{self, Device};
 use hearth_model::recipe::bpe;
 use hearth_model::tokenizer::{Special, Tokenizer};
 use hearth_model::train::{Run, Sequence, data, save};
@@ -26,6 +26,9 @@ use super::{Emit, Idle, Opened, Order};
 
 /// Rows of validation text that are judged; more take time and tell no more.
 const MOST_VALIDATION_ROWS: usize = 128;
+/// Where a run keeps the vocabulary that it learned, and the texts as token ids.
+const VOCABULARY: &str = "tokenizer.json";
+const SHARDS: &str = "shards";
 /// Tokens of a shard.
 const SHARD_TOKENS: u64 = 16 << 20;
 
@@ -50,14 +53,11 @@ pub(super) fn open(
     if order().is_some() {
         return Ok(None);
     }
-    let mut config = ModelConfig::asked(&job.spec.architecture, vocabulary.tokenizer.vocab_size())?;
-    config.bos = Some(vocabulary.end_token);
-    config.eos.clone_from(&vocabulary.eos);
-    config.validate()?;
+    let config = config(job, &vocabulary)?;
     let (shards, index) = match &job.shards {
         Some(given) => (PathBuf::from(given), index_of(Path::new(given), &vocabulary)?),
         None => {
-            let shards = folder.join("shards");
+            let shards = folder.join(SHARDS);
             let Some(index) = tokenize(&texts, &vocabulary, &shards, order, emit)? else {
                 return Ok(None);
             };
@@ -79,16 +79,43 @@ pub(super) fn open(
     let idle = Idle::now();
     let run = begin(&spec, &config, &shards, validation, &folder.join("checkpoints"))?;
     let run = taught(run, job.teacher.as_ref(), &vocabulary.tokenizer)?;
-    let Vocabulary { tokenizer, template, eos, .. } = vocabulary;
-    let transformer = Transformer::empty(&config, &device::best());
-    let bundle = ModelBundle { config, transformer, tokenizer, template, eos };
+    let bundle = bundle(config, vocabulary, &device::best());
     let mean_length = f64::from(spec.max_length);
     Ok(Some(Opened { train: spec, model_name: String::new(), bundle, run, mean_length, idle }))
 }
 
+/// The model of a run that has begun, without its weights.
+pub(super) fn untrained(job: &PretrainJob, folder: &Path, device: &Device) -> Result<ModelBundle> {
+    let vocabulary = match &job.tokenizer_path {
+        Some(path) => read(Path::new(path))?,
+        None => read(&folder.join(VOCABULARY))?,
+    };
+    let shards = job.shards.as_ref().map_or_else(|| folder.join(SHARDS), PathBuf::from);
+    if shards.is_dir() {
+        // Another model may have the tokenizer's name by now.
+        index_of(&shards, &vocabulary)?;
+    }
+    Ok(bundle(config(job, &vocabulary)?, vocabulary, device))
+}
+
+fn config(job: &PretrainJob, vocabulary: &Vocabulary) -> Result<ModelConfig> {
+    let mut config = ModelConfig::asked(&job.spec.architecture, vocabulary.tokenizer.vocab_size())?;
+    config.bos = Some(vocabulary.end_token);
+    config.eos.clone_from(&vocabulary.eos);
+    config.validate()?;
+    Ok(config)
+}
+
+/// A model whose weights are elsewhere.
+fn bundle(config: ModelConfig, vocabulary: Vocabulary, device: &Device) -> ModelBundle {
+    let Vocabulary { tokenizer, template, eos, .. } = vocabulary;
+    let transformer = Transformer::empty(&config, device);
+    ModelBundle { config, transformer, tokenizer, template, eos }
+}
+
 /// The named one, the one that an earlier attempt learned, or a new one.
 fn vocabulary(job: &PretrainJob, texts: &Texts, folder: &Path, emit: Emit<'_>) -> Result<Vocabulary> {
-    let kept = folder.join("tokenizer.json");
+    let kept = folder.join(VOCABULARY);
     let path = match &job.tokenizer_path {
         Some(path) => PathBuf::from(path),
         None => {

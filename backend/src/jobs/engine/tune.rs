@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use hearth_model::bundle::ModelBundle;
+use hearth_model::device::Device;
 use hearth_model::tokenizer::Tokenizer;
 use hearth_model::train::{Run, Sequence, data, save};
 use hearth_model::transformer::Transformer;
@@ -18,8 +19,7 @@ use super::{Idle, Opened};
 /// A new run, or one taken up from its last checkpoint in `checkpoints`.
 pub(super) fn open(spec: &JobSpec, checkpoints: &Path) -> Result<Opened> {
     let (device, idle) = (device::best(), Idle::now());
-    let mut bundle = ModelBundle::load(Path::new(&spec.model_path), &device, &mut |_| ControlFlow::Continue(()))
-        .context("cannot load the base model")?;
+    let mut bundle = base(spec, &device)?;
     let training = sequences(&spec.training_file, &bundle, spec)?;
     let tokens = training.iter().map(|one| one.ids.len()).sum::<usize>();
     let mean_length = tokens as f64 / training.len().max(1) as f64;
@@ -42,6 +42,12 @@ pub(super) fn open(spec: &JobSpec, checkpoints: &Path) -> Result<Opened> {
     };
     let run = taught(run, spec.teacher.as_ref(), &bundle.tokenizer)?;
     Ok(Opened { train, model_name: spec.model_name.clone(), bundle, run, mean_length, idle })
+}
+
+/// The model that the run begins from.
+pub(super) fn base(spec: &JobSpec, device: &Device) -> Result<ModelBundle> {
+    ModelBundle::load(Path::new(&spec.model_path), device, &mut |_| ControlFlow::Continue(()))
+        .context("cannot load the base model")
 }
 
 /// The run with the teacher it is to have, which must read the same tokens.

@@ -11,12 +11,13 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::HtmlElement;
 
+use super::checkpoints::{Checkpoints, keeps_adapters};
 use super::export::Export;
 use super::feed::{self, Feed, Record, follow};
 use super::names::{self, Files};
 use super::report::ReportView;
 use super::run_charts::Charts;
-use super::run_parts::{Checkpoints, Decided, Log, Samples};
+use super::run_parts::{Decided, Log, Samples};
 use super::{ALL_JOBS, Status, clock, log_words, origin};
 use crate::app::client;
 use crate::app::components::dialog::{Question, use_asker};
@@ -205,11 +206,6 @@ fn Refused(refused: Memo<Option<(Report, bool)>>) -> impl IntoView {
     }
 }
 
-/// Whether its checkpoints are models of their own: adapters are, whole weights are only gone on from.
-fn keeps_talkers(job: &Job) -> bool {
-    job.hearth.kind == JobKind::FineTune && job.hearth.options.adapter().is_some()
-}
-
 #[component]
 fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatus>) -> impl IntoView {
     let i18n = use_i18n();
@@ -232,7 +228,7 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
         });
     };
     let cancel = move |_| {
-        let text = match job.with_untracked(|job| job.as_ref().is_some_and(keeps_talkers)) {
+        let text = match job.with_untracked(|job| job.as_ref().is_some_and(keeps_adapters)) {
             true => tu_string!(i18n, tune.cancel_text),
             false => tu_string!(i18n, tune.cancel_text_whole),
         };

@@ -1,19 +1,15 @@
-//! The lower half of a run's page: what the model wrote, its checkpoints, the settings it got, and its log.
+//! The lower half of a run's page: what the model wrote, the settings it got, and its log.
 
-use hearth_shared::api::List;
-use hearth_shared::api::fine_tuning::{Checkpoint, Job};
-use hearth_shared::api::jobs::{CreateWork, JobKind};
+use hearth_shared::api::fine_tuning::Job;
+use hearth_shared::api::jobs::CreateWork;
 use hearth_shared::event::Level;
 use hearth_shared::spec::{AdapterSpec, BaseWeights, Precision, TrainSpec};
 use leptos::prelude::*;
-use wasm_bindgen_futures::spawn_local;
 
-use super::feed::{Record, Sample, Saved};
+use super::feed::{Record, Sample};
 use super::names::Files;
 use super::settings::{self, FileName, word};
-use super::{JOBS, clock, log_words};
-use crate::app::client;
-use crate::app::components::icons::Icon;
+use super::{clock, log_words};
 use crate::app::format;
 use crate::app::i18n::{t, use_i18n};
 
@@ -58,113 +54,6 @@ pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
                 </For>
             </Show>
         </section>
-    }
-}
-
-/// What the run can be gone on from.
-#[component]
-pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl IntoView {
-    let i18n = use_i18n();
-    let count = Memo::new(move |_| record.with(|record| record.saved.len()));
-    let rows = RwSignal::new(Vec::<Checkpoint>::new());
-    let id = Memo::new(move |_| job.with(|job| job.as_ref().map(|job| job.id.clone())));
-    let tuned =
-        Memo::new(move |_| job.with(|job| job.as_ref().is_some_and(|job| job.hearth.kind == JobKind::FineTune)));
-    Effect::new(move |_| {
-        count.track();
-        // Only adapters answer by themselves.
-        let Some(id) = id.get().filter(|_| tuned.get()) else { return };
-        spawn_local(async move {
-            let path = format!("{JOBS}/{id}/checkpoints?limit=100");
-            if let Ok(list) = client::get::<List<Checkpoint>>(&path).await {
-                let _ = rows.try_set(list.data);
-            }
-        });
-    });
-    // Adapters answer under names of their own; whole models are only gone on from.
-    let shown = Memo::new(move |_| -> Vec<Shown> {
-        if tuned.get() {
-            rows.get().into_iter().map(Shown::from).collect()
-        } else {
-            record.with(|record| record.saved.iter().rev().map(Shown::from).collect())
-        }
-    });
-    view! {
-        <section class="card compare-scroll" tabindex="0">
-            <div class="section-head">
-                <h2>{t!(i18n, tune.checkpoints)}</h2>
-            </div>
-            <Show
-                when=move || shown.with(|shown| !shown.is_empty())
-                fallback=move || view! { <p class="soft">{t!(i18n, tune.no_checkpoints)}</p> }
-            >
-                <table class="checkpoints num">
-                    <thead>
-                        <tr>
-                            <th>{t!(i18n, tune.step)}</th>
-                            <th>{t!(i18n, tune.train_loss)}</th>
-                            <th>{t!(i18n, tune.valid_loss)}</th>
-                            <th></th>
-                        </tr>
-                    </thead>
-                    <tbody>
-                        <For each=move || shown.get() key=|row| row.step let:row>
-                            <ShownRow row/>
-                        </For>
-                    </tbody>
-                </table>
-            </Show>
-        </section>
-    }
-}
-
-/// A checkpoint's line.
-#[derive(Clone, Debug, PartialEq)]
-struct Shown {
-    step: u64,
-    train_loss: Option<f64>,
-    valid_loss: Option<f64>,
-    /// The name it answers under.
-    model: Option<String>,
-}
-
-impl From<Checkpoint> for Shown {
-    fn from(row: Checkpoint) -> Self {
-        Self {
-            step: row.step_number,
-            train_loss: row.metrics.train_loss,
-            valid_loss: row.metrics.full_valid_loss.or(row.metrics.valid_loss),
-            model: Some(row.fine_tuned_model_checkpoint),
-        }
-    }
-}
-
-impl From<&Saved> for Shown {
-    fn from(saved: &Saved) -> Self {
-        Self { step: saved.step, train_loss: saved.train_loss, valid_loss: saved.valid_loss, model: None }
-    }
-}
-
-#[component]
-fn ShownRow(row: Shown) -> impl IntoView {
-    let i18n = use_i18n();
-    let loss = |loss: Option<f64>| loss.map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"));
-    let talk = row.model.map(|model| {
-        let href = format!("/playground?model={}", js_sys::encode_uri_component(&model));
-        view! {
-            <a class="button quiet small" href=href>
-                <Icon name="chat" size=16/>
-                {t!(i18n, tune.try_it)}
-            </a>
-        }
-    });
-    view! {
-        <tr>
-            <td>{row.step}</td>
-            <td>{loss(row.train_loss)}</td>
-            <td>{loss(row.valid_loss)}</td>
-            <td>{talk}</td>
-        </tr>
     }
 }
 

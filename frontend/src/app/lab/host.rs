@@ -227,6 +227,10 @@ impl Host {
         let choice = if crashed.is_some() { EngineChoice::Cpu } else { choice };
         let model = match find(self.store, id) {
             Ok(model) => model,
+            Err(LabError::UnknownModel { name }) => {
+                self.look_up(name);
+                return;
+            }
             Err(error) => {
                 self.status.set(Status::Failed(error));
                 return;
@@ -269,6 +273,22 @@ impl Host {
         });
     }
 
+    /// Asks the server for a model that the list doesn't have. One that comes is opened, as [`find`] has been listening.
+    fn look_up(self, name: String) {
+        if !self.rehearsal.get_untracked() {
+            self.opened.set(None);
+        }
+        self.status.set(Status::Waiting);
+        spawn_local(async move {
+            let found = self.store.load_unlisted(&name).await;
+            // The lab may be gone by now, or has another model.
+            let is_asked = self.model.try_get_untracked().is_some_and(|model| model == name);
+            if found.is_err() && is_asked {
+                self.status.set(Status::Failed(LabError::UnknownModel { name }));
+            }
+        });
+    }
+
     /// Canvases do not follow the theme by themselves.
     fn keep_colours(self) {
         let theme = use_theme();
@@ -289,22 +309,22 @@ impl Host {
     }
 }
 
-/// The model of this name as the worker needs it, an adapter with its base's files.
+/// The model of this name as the worker needs it, an adapter with its base's files; one that is not listed only once it was looked up.
 ///
 /// # Errors
 /// There is no such model, or its base is not here.
 pub fn find(store: Store, id: &str) -> Result<LabModel, LabError> {
-    store.models.with(|models| {
-        let models = models.ready().map(Vec::as_slice).unwrap_or_default();
-        let model = models.iter().find(|model| model.id == id);
-        let model = model.ok_or_else(|| LabError::UnknownModel { name: id.to_owned() })?;
-        let base = base_of(model, models);
-        if base.is_none() && model.hearth.base_hash.is_some() {
-            let base = model.hearth.base.clone().unwrap_or_default();
-            return Err(LabError::NoBase { name: id.to_owned(), base });
-        }
-        Ok(lab_model(model, base))
-    })
+    let mut models = store.models.with(|models| models.ready().cloned().unwrap_or_default());
+    // One that is listed by now counts as listed.
+    store.unlisted.with(|unlisted| models.extend(unlisted.iter().cloned()));
+    let model = models.iter().find(|model| model.id == id);
+    let model = model.ok_or_else(|| LabError::UnknownModel { name: id.to_owned() })?;
+    let base = base_of(model, &models);
+    if base.is_none() && model.hearth.base_hash.is_some() {
+        let base = model.hearth.base.clone().unwrap_or_default();
+        return Err(LabError::NoBase { name: id.to_owned(), base });
+    }
+    Ok(lab_model(model, base))
 }
 
 /// A registry model as the worker needs it; of an adapter its base is needed, too.

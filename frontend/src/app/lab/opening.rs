@@ -18,9 +18,17 @@ pub fn ModelChoice() -> impl IntoView {
     let i18n = use_i18n();
     let host = use_host();
     let store = use_store();
+    // What the list leaves out stands in the menu while it is chosen.
+    let unlisted = Memo::new(move |_| {
+        let chosen = host.model.get();
+        let listed = store.models.with(|all| all.ready().is_some_and(|all| all.iter().any(|model| model.id == chosen)));
+        store.unlisted.with(|all| all.iter().find(|model| !listed && model.id == chosen).cloned())
+    });
     let options = move || {
         let models = store.models.get().into_ready().unwrap_or_default();
-        offered(&models)
+        let mut offered = offered(&models);
+        offered.extend(unlisted.get());
+        offered
             .into_iter()
             .map(|model| {
                 let label = t_string!(

@@ -86,7 +86,11 @@ fn Vocabularies() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let names = Memo::new(move |_| {
-        let models = session.store.models.get().into_ready().unwrap_or_default();
+        let mut models = session.store.models.get().into_ready().unwrap_or_default();
+        let listed: Vec<String> = models.iter().map(|model| model.id.clone()).collect();
+        session.store.unlisted.with(|all| {
+            models.extend(all.iter().filter(|model| !listed.contains(&model.id)).cloned());
+        });
         let has_words = |name: &str| name == "tokenizer.json" || name.to_lowercase().ends_with(".gguf");
         let models = models
             .into_iter()

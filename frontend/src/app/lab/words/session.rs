@@ -164,6 +164,7 @@ pub fn provide(first_text: &str) -> Session {
         rehearsal::begin("tokenizer", session.rehearsal);
     }
     session.keep_answered();
+    session.keep_looked_up();
     session.keep_address();
     session.keep_published();
     session.keep_lessons();
@@ -323,6 +324,27 @@ impl Session {
                     self.answer(question, mine).await;
                 }
             });
+        });
+    }
+
+    /// Asks the server once for each model that an address names and the list leaves out.
+    fn keep_looked_up(self) {
+        let asked = StoredValue::new(Vec::<String>::new());
+        Effect::new(move |_| {
+            if self.store.models.with(|models| models.ready().is_none()) {
+                return;
+            }
+            let missing = self.chosen.get().into_iter().filter(|name| self.vocabulary(name).is_none());
+            for name in missing {
+                if asked.with_value(|asked| asked.contains(&name)) {
+                    continue;
+                }
+                asked.update_value(|asked| asked.push(name.clone()));
+                // What does not come stays unknown, and its row says so.
+                spawn_local(async move {
+                    let _ = self.store.load_unlisted(&name).await;
+                });
+            }
         });
     }
 
