@@ -7,6 +7,8 @@ mod compress;
 mod gguf;
 #[path = "parity/golden.rs"]
 mod golden;
+#[path = "parity/half.rs"]
+mod half;
 #[path = "parity/training.rs"]
 mod training;
 

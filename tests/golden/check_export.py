@@ -36,6 +36,11 @@ def main(folder):
         model = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
         expected = load_file(golden.HERE / name / "expected.safetensors")["logits"]
         check(f"our checkpoint of {name}", model, prompts(name), expected)
+        for short in ("f16", "bf16"):
+            ours = folder / f"{name}-{short}"
+            model = AutoModelForCausalLM.from_pretrained(ours, dtype=torch.float32, attn_implementation="eager")
+            expected = load_file(ours / "expected.safetensors")["logits"]
+            check(f"our checkpoint of {name} in {short}", model, prompts(name), expected)
     for folder_name in ADAPTERS + VIRTUAL:
         name = folder_name.split("-")[0]
         base = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager")
