@@ -156,14 +156,19 @@ impl Scale {
     }
 }
 
-/// Round values inside a range, about `count` of them.
+/// Round values inside a range, about `count` of them, and two where it can be: one alone says nothing of the distance.
 pub fn ticks(range: (f64, f64), count: f64) -> Vec<f64> {
-    let raw = (range.1 - range.0) / count;
-    if !raw.is_finite() || raw <= 0.0 {
+    let found = multiples(range, (range.1 - range.0) / count);
+    if found.len() == 1 { multiples(range, (range.1 - range.0) / (2.0 * count)) } else { found }
+}
+
+/// Multiples of the first round number that is no less than `least`.
+fn multiples(range: (f64, f64), least: f64) -> Vec<f64> {
+    if !least.is_finite() || least <= 0.0 {
         return Vec::new();
     }
-    let power = raw.log10().floor() as i32;
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|&factor| decimal(factor, power) >= raw);
+    let power = least.log10().floor() as i32;
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|&factor| decimal(factor, power) >= least);
     let (factor, power) = factor.map_or((1.0, power + 1), |factor| (factor, power));
     let step = decimal(factor, power);
     let first = (range.0 / step).ceil() as i64;
@@ -442,6 +447,7 @@ mod tests {
     fn a_tick_reads_as_it_is_meant() {
         let words = |ticks: Vec<f64>| ticks.iter().map(f64::to_string).collect::<Vec<_>>();
         assert_eq!(words(ticks((0.0, 0.69), 5.0)), ["0", "0.2", "0.4", "0.6"]);
+        assert_eq!(words(ticks((1.0, 72.0), 3.0)), ["20", "40", "60"], "50 alone was there");
         assert_eq!(words(log_ticks((-3.1, -1.6), 7.0)), ["0.001", "0.002", "0.005", "0.01", "0.02"]);
     }
 

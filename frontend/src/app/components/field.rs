@@ -28,9 +28,15 @@ pub fn Slider(
 ) -> impl IntoView {
     let written = move |value: f64| format!("{value:.digits$}");
     let shown = move || written(value.get());
+    // What counts is what can be shown, wherever it comes from.
+    let shown_as = move |number: f64| written(number.clamp(min, max)).parse().unwrap_or(number);
+    let first = value.get_untracked();
+    if shown_as(first) != first {
+        value.set(shown_as(first));
+    }
     let set = move |text: String| {
         if let Ok(number) = text.parse::<f64>() {
-            value.set(number.clamp(min, max));
+            value.set(shown_as(number));
         }
     };
     // What is no number, or one that is out of bounds, may change nothing: the field then says again what counts.

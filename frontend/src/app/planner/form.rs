@@ -3,6 +3,7 @@
 use hearth_shared::plan::devices::sheets;
 use hearth_shared::spec::{OptimizerKind, Precision, Preset, Tuning};
 use leptos::prelude::*;
+use web_sys::HtmlInputElement;
 
 use super::question::{MOST_FROZEN, Question};
 use super::{Desk, word};
@@ -333,6 +334,7 @@ fn Dial(
                         if let Ok(number) = event_target_value(&event).parse() {
                             set(number);
                         }
+                        event_target::<HtmlInputElement>(&event).set_value(&value.get_untracked().to_string());
                     }
                 />
             </span>

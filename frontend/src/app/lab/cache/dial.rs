@@ -1,6 +1,7 @@
 //! A slider over usual sizes, with a number beside it that takes any.
 
 use leptos::prelude::*;
+use web_sys::HtmlInputElement;
 
 #[component]
 pub fn Dial(
@@ -41,7 +42,10 @@ pub fn Dial(
                     max=most
                     prop:value=move || value.get().to_string()
                     aria-label=label
-                    on:change=move |event| typed(event_target_value(&event))
+                    on:change=move |event| {
+                        typed(event_target_value(&event));
+                        event_target::<HtmlInputElement>(&event).set_value(&value.get_untracked().to_string());
+                    }
                 />
             </span>
             <input

@@ -86,20 +86,18 @@ fn Whole(index: usize, name: String, cut: Cut, fewest: Option<usize>) -> impl In
     let (per_bytes, per_characters) = (ratio(length.bytes), ratio(length.characters));
     let beside = fewest.filter(|&fewest| fewest > 0 && fewest < tokens).map(|fewest| {
         let more = (tokens as f64 / fewest as f64 - 1.0) * 100.0;
-        t_string!(i18n, words.more_tokens, more = format!("{more:.0}"))
+        move || t_string!(i18n, words.more_tokens, more = format!("{more:.0}"))
     });
-    let facts = t_string!(
-        i18n,
-        words.vocabulary_facts,
-        algorithm = cut.algorithm.clone(),
-        size = format::group(u64::from(cut.vocab_size))
-    );
-    let broken = match cut.broken {
-        0 => None,
-        1 => Some(t_string!(i18n, words.broken_single).to_owned()),
-        count => Some(t_string!(i18n, words.broken, count = format::group(u64::from(count)))),
+    let (algorithm, vocab_size, parts) = (cut.algorithm.clone(), cut.vocab_size, cut.broken);
+    let facts = move || {
+        let size = format::group(u64::from(vocab_size));
+        t_string!(i18n, words.vocabulary_facts, algorithm = algorithm.clone(), size = size)
     };
-    let rest = (tokens > cut.shown.len()).then(|| {
+    let broken = (parts > 0).then_some(move || match parts {
+        1 => t_string!(i18n, words.broken_single).to_owned(),
+        count => t_string!(i18n, words.broken, count = format::group(u64::from(count))),
+    });
+    let rest = (tokens > cut.shown.len()).then_some(move || {
         t_string!(i18n, words.rest, shown = format::group(SHOWN_TOKENS as u64), whole = format::group(tokens as u64))
     });
     let has_parts = cut.shown.iter().any(|bytes| std::str::from_utf8(bytes).is_err());
