@@ -13,9 +13,9 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::JOBS;
 use super::feed::{Record, Saved};
-use crate::app::client;
+use crate::app::client::{self, ClientError};
 use crate::app::components::icons::Icon;
-use crate::app::i18n::{t, use_i18n};
+use crate::app::i18n::{t, t_string, use_i18n};
 
 const LAB: &str = "/lab/attention";
 const CHAT: &str = "/playground";
@@ -55,7 +55,9 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
         if adapters.get() {
             rows.get().into_iter().map(Shown::from).collect()
         } else {
-            record.with(|record| record.saved.iter().rev().map(Shown::from).collect())
+            let kept = job.with(|job| Some(job.as_ref()?.hearth.spec.as_ref()?.keep_checkpoints));
+            let best = job.with(|job| job.as_ref().is_some_and(waits_for_a_best));
+            record.with(|record| standing(&record.saved, kept.map_or(usize::MAX, |kept| kept as usize), best))
         }
     });
     view! {
@@ -77,7 +79,7 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
                         </tr>
                     </thead>
                     <tbody>
-                        <For each=move || shown.get() key=|row| row.step let:row>
+                        <For each=move || shown.get() key=|row| (row.step, row.gone) let:row>
                             <ShownRow row id labs/>
                         </For>
                     </tbody>
@@ -85,6 +87,19 @@ pub fn Checkpoints(job: Memo<Option<Job>>, record: RwSignal<Record>) -> impl Int
             </Show>
         </section>
     }
+}
+
+/// Whether the best one stays, however old.
+fn waits_for_a_best(job: &Job) -> bool {
+    job.hearth.spec.as_ref().is_some_and(|spec| spec.early_stop.is_some())
+}
+
+/// The lines of a run of whole weights, the newest first: so many of them stand, and the best where it is kept.
+fn standing(saved: &[Saved], kept: usize, best: bool) -> Vec<Shown> {
+    let found = |a: &&Saved, b: &&Saved| a.valid_loss.unwrap_or(f64::MAX).total_cmp(&b.valid_loss.unwrap_or(f64::MAX));
+    let best = saved.iter().filter(|saved| best && saved.valid_loss.is_some()).min_by(found).map(|saved| saved.step);
+    let rows = saved.iter().rev().enumerate();
+    rows.map(|(at, saved)| Shown { gone: at >= kept && best != Some(saved.step), ..Shown::from(saved) }).collect()
 }
 
 /// A checkpoint's line.
@@ -95,6 +110,8 @@ struct Shown {
     valid_loss: Option<f64>,
     /// The name it answers under; none before a model is made of it.
     model: Option<String>,
+    /// Cleared away, as older ones are.
+    gone: bool,
 }
 
 impl From<Checkpoint> for Shown {
@@ -104,13 +121,14 @@ impl From<Checkpoint> for Shown {
             train_loss: row.metrics.train_loss,
             valid_loss: row.metrics.full_valid_loss.or(row.metrics.valid_loss),
             model: Some(row.fine_tuned_model_checkpoint),
+            gone: false,
         }
     }
 }
 
 impl From<&Saved> for Shown {
     fn from(saved: &Saved) -> Self {
-        Self { step: saved.step, train_loss: saved.train_loss, valid_loss: saved.valid_loss, model: None }
+        Self { step: saved.step, train_loss: saved.train_loss, valid_loss: saved.valid_loss, model: None, gone: false }
     }
 }
 
@@ -119,6 +137,7 @@ fn ShownRow(row: Shown, id: Memo<Option<String>>, labs: Memo<bool>) -> impl Into
     let loss = |loss: Option<f64>| loss.map_or_else(|| "—".to_owned(), |loss| format!("{loss:.3}"));
     let step = row.step;
     let ways = match row.model {
+        None if row.gone => view! { <Gone/> }.into_any(),
         Some(model) => view! { <Ways model labs/> }.into_any(),
         None => view! { <Making step id/> }.into_any(),
     };
@@ -130,6 +149,12 @@ fn ShownRow(row: Shown, id: Memo<Option<String>>, labs: Memo<bool>) -> impl Into
             <td>{ways}</td>
         </tr>
     }
+}
+
+#[component]
+fn Gone() -> impl IntoView {
+    let i18n = use_i18n();
+    view! { <span class="soft checkpoint-gone">{t!(i18n, tune.checkpoint_gone)}</span> }
 }
 
 /// Where `place` shows the model.
@@ -164,9 +189,10 @@ fn Making(step: u64, id: Memo<Option<String>>) -> impl IntoView {
     let i18n = use_i18n();
     let navigate = use_navigate();
     let busy = RwSignal::new(false);
-    let error = RwSignal::new(None::<String>);
+    let error = RwSignal::new(None::<ClientError>);
     let open = Callback::new(move |place: &'static str| {
-        let Some(id) = id.get_untracked() else { return };
+        // A button that is disabled would lose the focus.
+        let Some(id) = id.get_untracked().filter(|_| !busy.get_untracked()) else { return };
         let navigate = navigate.clone();
         busy.set(true);
         error.set(None);
@@ -179,7 +205,7 @@ fn Making(step: u64, id: Memo<Option<String>>) -> impl IntoView {
             }
             match made {
                 Ok(model) => navigate(&address(place, &model.id), NavigateOptions::default()),
-                Err(fault) => error.set(Some(fault.to_string())),
+                Err(fault) => error.set(Some(fault)),
             }
         });
     });
@@ -188,7 +214,7 @@ fn Making(step: u64, id: Memo<Option<String>>) -> impl IntoView {
             <button
                 class="button quiet small"
                 data-act="checkpoint-lab"
-                disabled=busy
+                aria-disabled=move || busy.get().to_string()
                 on:click=move |_| open.run(LAB)
             >
                 <Icon name="eye" size=16/>
@@ -197,7 +223,7 @@ fn Making(step: u64, id: Memo<Option<String>>) -> impl IntoView {
             <button
                 class="button quiet small"
                 data-act="checkpoint-chat"
-                disabled=busy
+                aria-disabled=move || busy.get().to_string()
                 on:click=move |_| open.run(CHAT)
             >
                 <Icon name="chat" size=16/>
@@ -213,14 +239,36 @@ fn Making(step: u64, id: Memo<Option<String>>) -> impl IntoView {
                 error
                     .get()
                     .map(|error| {
+                        let words = match &error {
+                            ClientError::Unreachable => t_string!(i18n, common.unreachable_title).to_owned(),
+                            gone if gone.is_not_found() => t_string!(i18n, tune.checkpoint_gone).to_owned(),
+                            other => other.to_string(),
+                        };
                         view! {
                             <p class="checkpoint-said bad" role="alert">
                                 <Icon name="warn" size=16/>
-                                {error}
+                                {words}
                             </p>
                         }
                     })
             }}
         </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_checkpoints_are_gone_but_the_best() {
+        let saved = |step, valid_loss| Saved { step, train_loss: None, valid_loss };
+        let all = [saved(1, Some(3.0)), saved(2, Some(2.0)), saved(3, Some(2.5)), saved(4, None)];
+        let there = |kept, best| -> Vec<u64> {
+            standing(&all, kept, best).into_iter().filter(|row| !row.gone).map(|row| row.step).collect()
+        };
+        assert_eq!(there(1, false), [4]);
+        assert_eq!(there(1, true), [4, 2]);
+        assert_eq!(there(9, false), [4, 3, 2, 1]);
     }
 }

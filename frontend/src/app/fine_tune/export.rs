@@ -189,6 +189,8 @@ pub fn Export(
             let _ = opener.focus();
         }
     };
+    let in_hearth_alone =
+        Signal::derive(move || adapter.with(|adapter| matches!(adapter, Some(AdapterSpec::Bottleneck(_)))));
     view! {
         <details class="export" node_ref=menu on:keydown=close>
             <summary class="button">
@@ -199,7 +201,7 @@ pub fn Export(
                 <p class="hint">{t!(i18n, tune.export_hint)}</p>
                 <Choices session model adapter/>
                 <Show when=move || adapter.with(Option::is_some)>
-                    <Adapter model/>
+                    <Adapter model own=in_hearth_alone/>
                 </Show>
                 <div aria-live="polite">{move || view! { <Answer state=session.state.get()/> }}</div>
                 {move || session.made.get().into_iter().map(|made| view! { <Listed made/> }).collect_view()}
@@ -229,7 +231,9 @@ fn Choices(session: Session, model: Memo<Option<String>>, adapter: Signal<Option
         })
     };
     let start = move |format: ExportFormat, dtype: ExportDtype| {
-        if let Some(model) = model.get_untracked() {
+        // A button that is disabled loses the focus, and Escape with it.
+        let waits = untrack(working);
+        if let Some(model) = model.get_untracked().filter(|_| !waits) {
             session.start(model, ExportSpec { format, dtype: Some(dtype) });
         }
     };
@@ -243,7 +247,8 @@ fn Choices(session: Session, model: Memo<Option<String>>, adapter: Signal<Option
                             type="button"
                             class="button small"
                             data-export=label
-                            disabled=move || working() || refused(format).is_some()
+                            disabled=move || refused(format).is_some()
+                            aria-disabled=move || working().to_string()
                             aria-describedby="export-reason"
                             on:click=move |_| start(format, dtype)
                         >
@@ -259,7 +264,11 @@ fn Choices(session: Session, model: Memo<Option<String>>, adapter: Signal<Option
 
 /// The adapter alone, as it was trained.
 #[component]
-fn Adapter(model: Memo<Option<String>>) -> impl IntoView {
+fn Adapter(
+    model: Memo<Option<String>>,
+    /// PEFT has no such adapters.
+    own: Signal<bool>,
+) -> impl IntoView {
     let i18n = use_i18n();
     let store = use_store();
     let toasts = use_toasts();
@@ -279,7 +288,7 @@ fn Adapter(model: Memo<Option<String>>) -> impl IntoView {
         <div class="export-choices">
             <button type="button" class="button small" data-act="download" on:click=save>
                 <Icon name="download" size=16/>
-                {t!(i18n, tune.download)}
+                {move || if own.get() { t_string!(i18n, tune.download_own) } else { t_string!(i18n, tune.download) }}
             </button>
         </div>
     }

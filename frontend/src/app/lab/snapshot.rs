@@ -54,6 +54,10 @@ pub async fn of_part(part: &Element) -> Result<HtmlImageElement, JsValue> {
     let copy = copy(part)?;
     let style = copy.get_attribute("style").unwrap_or_default();
     copy.set_attribute("style", &format!("{style}position:relative;inset:auto;margin:0;transform:none;"))?;
+    // Fonts are chosen by the language, too: in another one a formula's letters run into its signs.
+    if let Some(lang) = document.document_element().and_then(|page| page.get_attribute("lang")) {
+        copy.set_attribute("lang", &lang)?;
+    }
     inside.append_child(&copy)?;
     svg.append_child(&inside)?;
     load(&svg).await

@@ -304,18 +304,23 @@ fn stop(steps: Option<&Result<(u32, u64), String>>, wrong: bool, too_large: Opti
 #[component]
 fn Go(form: Form, steps: Memo<Option<Result<(u32, u64), String>>>) -> impl IntoView {
     let i18n = use_i18n();
-    let stop = Memo::new(move |_| steps.with(|steps| stop(steps.as_ref(), form.faults.any(), form.desk.too_large())));
-    let ready = Signal::derive(move || stop.with(Option::is_none));
-    let line = Signal::derive(move || match stop.get() {
-        Some(Stop::Field) => t_string!(i18n, pretrain.launch_field).to_owned(),
-        Some(Stop::NoTexts) => t_string!(i18n, pretrain.launch_waiting).to_owned(),
-        Some(Stop::Impossible(error)) => error,
-        Some(Stop::TooLarge(needed, room)) => {
+    // One memo: two that follow the same signal may be told apart in time.
+    let go = Memo::new(move |_| {
+        steps.with(|steps| match stop(steps.as_ref(), form.faults.any(), form.desk.too_large()) {
+            Some(stop) => Err(stop),
+            None => Ok(steps.clone().and_then(Result::ok).unwrap_or_default()),
+        })
+    });
+    let ready = Signal::derive(move || go.with(Result::is_ok));
+    let line = Signal::derive(move || match go.get() {
+        Err(Stop::Field) => t_string!(i18n, pretrain.launch_field).to_owned(),
+        Err(Stop::NoTexts) => t_string!(i18n, pretrain.launch_waiting).to_owned(),
+        Err(Stop::Impossible(error)) => error,
+        Err(Stop::TooLarge(needed, room)) => {
             let (needed, room) = (format::bytes(needed), format::bytes(room));
             t_string!(i18n, pretrain.launch_too_large, needed = needed, room = room)
         }
-        None => {
-            let (epochs, steps) = steps.get().and_then(Result::ok).unwrap_or_default();
+        Ok((epochs, steps)) => {
             t_string!(i18n, pretrain.launch_plan, epochs = epochs, steps = format::group(steps))
         }
     });
