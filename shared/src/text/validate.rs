@@ -220,7 +220,7 @@ impl<'a> Validator<'a> {
         }
         if inner.report.rows == 0 {
             inner.problem(0, Breach::new(Rule::FileEmpty, ""));
-        } else if inner.report.examples < 10 && inner.report.format != Some(Format::Text) {
+        } else if inner.report.examples + inner.report.too_long < 10 && inner.report.format != Some(Format::Text) {
             inner.problem(0, Breach::new(Rule::FileFewExamples, ""));
         }
         if inner.counter.is_some() {

@@ -93,7 +93,7 @@ fn of_a_run(i18n: I18nContext<Locale>, sentence: &str) -> Option<String> {
 
 /// What stands in a sentence where its pattern has `{}`, from left to right; none where it has another pattern. `{s}` is the ending of a plural,
 /// there or not.
-fn holes<'a>(sentence: &'a str, pattern: &str) -> Option<Vec<&'a str>> {
+pub fn holes<'a>(sentence: &'a str, pattern: &str) -> Option<Vec<&'a str>> {
     filled(sentence, &pattern.replace("{s}", "s")).or_else(|| filled(sentence, &pattern.replace("{s}", "")))
 }
 

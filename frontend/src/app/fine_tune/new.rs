@@ -8,6 +8,7 @@ use hearth_shared::spec::{DataFacts, TrainSpec};
 use hearth_shared::text::{Format, Report};
 use leptos::html::Input;
 use leptos::prelude::*;
+use leptos_i18n::I18nContext;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
 use wasm_bindgen_futures::spawn_local;
@@ -26,7 +27,7 @@ use crate::app::components::field::Faults;
 use crate::app::components::icons::Icon;
 use crate::app::components::toast::use_toasts;
 use crate::app::format;
-use crate::app::i18n::{t, t_string, tu_string, use_i18n};
+use crate::app::i18n::{Locale, t, t_string, tu_string, use_i18n};
 use crate::app::store::{NANO, Store, use_store};
 
 /// Data sets that come with the page: file, and the words for it.
@@ -423,6 +424,42 @@ fn bad_rows(report: &Report) -> Option<Bad> {
     }
 }
 
+/// What keeps a row from being longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    /// What a person set, or what is usual: more can be set.
+    Length,
+    /// They take the model's context from the rows.
+    VirtualTokens,
+    /// The model reads no more.
+    Context,
+}
+
+fn bound(longest: u32, context: u32, virtual_tokens: u32) -> Bound {
+    match virtual_tokens {
+        tokens if longest < context.saturating_sub(tokens) => Bound::Length,
+        0 => Bound::Context,
+        _ => Bound::VirtualTokens,
+    }
+}
+
+/// What helps against rows that are too long.
+fn too_long(i18n: I18nContext<Locale>, form: Form) -> String {
+    let context = form.model.with(|model| model.as_ref().map_or(0, |model| model.hearth.context as u32));
+    let longest = form.longest_row().unwrap_or(context);
+    let virtual_tokens = form.options.spec().hearth.adapter().map_or(0, |adapter| adapter.virtual_tokens());
+    match bound(longest, context, virtual_tokens) {
+        Bound::Length => t_string!(i18n, tune.launch_too_long).to_owned(),
+        Bound::VirtualTokens => {
+            let (tokens, room) = (u64::from(virtual_tokens), u64::from(longest));
+            t_string!(i18n, tune.launch_too_long_virtual, tokens = format::group(tokens), room = format::group(room))
+        }
+        Bound::Context => {
+            t_string!(i18n, tune.launch_too_long_context, context = format::group(u64::from(context)))
+        }
+    }
+}
+
 #[component]
 fn Go(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl IntoView {
     let i18n = use_i18n();
@@ -443,7 +480,7 @@ fn Go(form: Form, decided: Memo<Option<Result<TrainSpec, String>>>) -> impl Into
             (None, _) | (_, None) => t_string!(i18n, tune.launch_waiting).to_owned(),
             _ if form.is_rechecking() => t_string!(i18n, tune.launch_checking).to_owned(),
             _ if bad() == Some(Bad::Rows) => t_string!(i18n, tune.launch_invalid).to_owned(),
-            _ if bad() == Some(Bad::Lengths) => t_string!(i18n, tune.launch_too_long).to_owned(),
+            _ if bad() == Some(Bad::Lengths) => too_long(i18n, form),
             (Some(Err(error)), _) => error.clone(),
             (Some(Ok(spec)), Some(facts)) => {
                 let per_epoch = facts.examples.div_ceil(u64::from(spec.batch_size));
@@ -505,6 +542,15 @@ mod tests {
     use hearth_shared::text::validate::validate;
 
     use super::*;
+
+    #[test]
+    fn a_longer_row_is_advised_only_where_there_is_room_for_one() {
+        assert_eq!(bound(30, 512, 0), Bound::Length);
+        assert_eq!(bound(30, 512, 510), Bound::VirtualTokens);
+        assert_eq!(bound(2, 512, 510), Bound::VirtualTokens);
+        assert_eq!(bound(1, 512, 510), Bound::Length);
+        assert_eq!(bound(512, 512, 0), Bound::Context);
+    }
 
     #[test]
     fn rows_that_are_only_too_long_are_a_setting_s_matter() {

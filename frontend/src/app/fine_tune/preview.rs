@@ -71,7 +71,7 @@ pub fn Preview(#[prop(into)] data: Signal<Option<DataSet>>) -> impl IntoView {
                 <div class="chart-legend">
                     <span class="chart-key" style="--key: var(--ember)">{t!(i18n, tune.is_trained)}</span>
                     <Show when=pairs>
-                        <span class="chart-key" style="--key: var(--bad)">{t!(i18n, tune.is_unlearned)}</span>
+                        <span class="chart-key" style="--key: var(--data-2)">{t!(i18n, tune.is_unlearned)}</span>
                     </Show>
                     <span class="chart-key" style="--key: var(--line-strong)">{t!(i18n, tune.is_masked)}</span>
                 </div>

@@ -1,10 +1,12 @@
 //! The validator's report as a page: what was found, how long the examples are, and for every problem where it is and what to do.
 
 use hearth_shared::text::validate::TokenStatistics;
-use hearth_shared::text::{Format, Lang, Problem, Report, Severity};
+use hearth_shared::text::{Format, Lang, Problem, Report, Rule, Severity};
 use leptos::prelude::*;
+use leptos_i18n::I18nContext;
 
 use super::counted;
+use super::log_words::holes;
 use crate::app::components::icons::Icon;
 use crate::app::format;
 use crate::app::i18n::{Locale, t, t_string, use_i18n};
@@ -138,6 +140,25 @@ fn Lengths(tokens: TokenStatistics, context: Option<u32>) -> impl IntoView {
     }
 }
 
+/// A detail in the reader's language; none where it is the file's or a program's own words.
+fn said(i18n: I18nContext<Locale>, rule: Rule, detail: &str) -> Option<String> {
+    let pattern = match rule {
+        Rule::TooLong => "{} tokens, {} at most",
+        Rule::Duplicate => "row {}",
+        Rule::NearDuplicate => "row {}, {} alike",
+        _ => return None,
+    };
+    let found: Vec<String> = holes(detail, pattern)?.into_iter().map(str::to_owned).collect();
+    let mut found = found.into_iter();
+    let first = found.next()?;
+    Some(match (rule, found.next()) {
+        (Rule::TooLong, Some(most)) => t_string!(i18n, tune.detail_too_long, longest = first, most = most),
+        (Rule::NearDuplicate, Some(alike)) => t_string!(i18n, tune.detail_alike, row = first, alike = alike),
+        (Rule::Duplicate, None) => t_string!(i18n, tune.row_number, row = first),
+        _ => return None,
+    })
+}
+
 #[component]
 fn Problems(problems: Vec<Problem>, hidden: u64) -> impl IntoView {
     let i18n = use_i18n();
@@ -162,7 +183,12 @@ fn Problems(problems: Vec<Problem>, hidden: u64) -> impl IntoView {
                     </td>
                     <td>
                         {move || text().message}
-                        {problem.detail.map(|detail| view! { <small class="mono">{detail}</small> })}
+                        {problem
+                            .detail
+                            .map(|detail| {
+                                let words = move || said(i18n, rule, &detail).unwrap_or_else(|| detail.clone());
+                                view! { <small class="mono">{words}</small> }
+                            })}
                     </td>
                     <td>{move || text().fix}</td>
                 </tr>

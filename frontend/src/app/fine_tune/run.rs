@@ -132,7 +132,7 @@ fn Known(id: String, feed: Feed) -> impl IntoView {
         <Figures job record=feed.record status/>
         <Charts record=feed.record status/>
         <div class="run-columns">
-            <Samples record=feed.record/>
+            <Samples record=feed.record status/>
             <Checkpoints job record=feed.record/>
         </div>
         <Decided job files/>
@@ -228,7 +228,9 @@ fn Actions(id: String, feed: Feed, job: Memo<Option<Job>>, status: Memo<JobStatu
         });
     };
     let cancel = move |_| {
+        let kept = feed.record.with_untracked(|record| !record.saved.is_empty());
         let text = match job.with_untracked(|job| job.as_ref().is_some_and(keeps_adapters)) {
+            _ if !kept => tu_string!(i18n, tune.cancel_text_none),
             true => tu_string!(i18n, tune.cancel_text),
             false => tu_string!(i18n, tune.cancel_text_whole),
         };

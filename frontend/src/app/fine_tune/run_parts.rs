@@ -1,6 +1,6 @@
 //! The lower half of a run's page: what the model wrote, the settings it got, and its log.
 
-use hearth_shared::api::fine_tuning::Job;
+use hearth_shared::api::fine_tuning::{Job, JobStatus};
 use hearth_shared::api::jobs::CreateWork;
 use hearth_shared::event::Level;
 use hearth_shared::spec::{AdapterSpec, BaseWeights, Precision, TrainSpec};
@@ -11,12 +11,16 @@ use super::names::Files;
 use super::settings::{self, FileName, word};
 use super::{clock, log_words};
 use crate::app::format;
-use crate::app::i18n::{t, use_i18n};
+use crate::app::i18n::{t, t_string, use_i18n};
 
 /// Answers to the same prompts, checkpoint after checkpoint.
 #[component]
-pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
+pub fn Samples(record: RwSignal<Record>, status: Memo<JobStatus>) -> impl IntoView {
     let i18n = use_i18n();
+    let none = move || match status.get().ended() {
+        true => t_string!(i18n, tune.no_samples_ended),
+        false => t_string!(i18n, tune.no_samples),
+    };
     let samples = Memo::new(move |_| record.with(|record| record.samples.clone()));
     let prompts = Memo::new(move |_| {
         let mut prompts: Vec<String> = Vec::new();
@@ -37,7 +41,7 @@ pub fn Samples(record: RwSignal<Record>) -> impl IntoView {
             </div>
             <Show
                 when=move || prompts.with(|prompts| !prompts.is_empty())
-                fallback=move || view! { <p class="soft">{t!(i18n, tune.no_samples)}</p> }
+                fallback=move || view! { <p class="soft">{none}</p> }
             >
                 <For each=move || prompts.get() key=String::clone let:prompt>
                     <div class="sample">

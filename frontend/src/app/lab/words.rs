@@ -23,6 +23,7 @@ pub fn Words() -> impl IntoView {
     let i18n = use_i18n();
     let session = session::provide(super::examples::first(&controls::EXAMPLES, i18n.get_locale_untracked()));
     let answered = Memo::new(move |_| session.rows.with(|rows| !rows.is_empty()));
+    let loaded = Memo::new(move |_| session.rows.with(|rows| rows.iter().any(|row| row.cut.is_ok())));
     let none_chosen = Memo::new(move |_| session.chosen.with(Vec::is_empty));
     view! {
         <div class="page lab words" data-lab=move || session.state()>
@@ -35,6 +36,8 @@ pub fn Words() -> impl IntoView {
             <notices::Notices/>
             <Show when=move || answered.get()>
                 <rows::Rows/>
+            </Show>
+            <Show when=move || loaded.get()>
                 <stepper::Stepper/>
                 <cost::Costs/>
             </Show>

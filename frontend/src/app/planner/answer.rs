@@ -7,9 +7,12 @@ use hearth_shared::plan::sizing::Sizing;
 use hearth_shared::plan::suggest::Change;
 use hearth_shared::plan::{Memory, ModelShape};
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
 
 use super::plan::{Plan, WayOut as Way};
 use super::{Desk, word};
+use crate::app::components::after_drawing;
 use crate::app::components::icons::Icon;
 use crate::app::format;
 use crate::app::i18n::{Locale, t, t_string, use_i18n};
@@ -128,7 +131,7 @@ fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
     view! {
         <section class="card" aria-live="polite">
             <div class="section-head">
-                <h2>{t!(i18n, plan.memory)}</h2>
+                <h2 id=MEMORY tabindex="-1">{t!(i18n, plan.memory)}</h2>
                 <span class="badge" class:good=fits class:bad=move || !fits()>
                     {move || if fits() { t_string!(i18n, plan.yes) } else { t_string!(i18n, plan.no) }}
                 </span>
@@ -167,6 +170,19 @@ fn Room(plan: Memo<Option<Plan>>) -> impl IntoView {
     }
 }
 
+/// Where it stands on the page what one device holds.
+const MEMORY: &str = "plan-memory";
+
+/// Looks at what it came to: the button that was pressed is gone by then.
+fn see_memory() {
+    after_drawing(|| {
+        let heading = document().get_element_by_id(MEMORY).and_then(|heading| heading.dyn_into::<HtmlElement>().ok());
+        if let Some(heading) = heading {
+            let _ = heading.focus();
+        }
+    });
+}
+
 /// The largest pass that fits: the same step in fewer of them.
 #[component]
 fn MoreRows(plan: Memo<Option<Plan>>) -> impl IntoView {
@@ -176,6 +192,7 @@ fn MoreRows(plan: Memo<Option<Plan>>) -> impl IntoView {
     let apply = move |_| {
         if let Some(rows) = rows.get_untracked() {
             question.update(|question| question.rows = rows);
+            see_memory();
         }
     };
     view! {
@@ -222,6 +239,7 @@ fn WayOut(plan: Memo<Option<Plan>>) -> impl IntoView {
     let apply = move |_| {
         if let Some(way) = found.get_untracked() {
             question.update(|question| way.apply(question));
+            see_memory();
         }
     };
     let changes = move |way: &Way| {

@@ -5,7 +5,7 @@ use hearth_shared::spec::{OptimizerKind, Precision, Preset, Tuning};
 use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
-use super::question::{MOST_FROZEN, Question};
+use super::question::{MOST_FROZEN, Question, most_frozen};
 use super::{Desk, word};
 use crate::app::format;
 use crate::app::i18n::{t, t_string, use_i18n};
@@ -114,11 +114,22 @@ pub(in crate::app) fn Batch() -> impl IntoView {
 fn Method() -> impl IntoView {
     use Tuning as T;
     let i18n = use_i18n();
-    let Desk { question, .. } = expect_context::<Desk>();
+    let Desk { question, shape, .. } = expect_context::<Desk>();
     let adapts = move || question.with(|question| question.tuning != T::Full);
     let has_rank = move || question.with(|question| question.tuning == T::Lora);
     // What begins from nothing has no layer that could stay as it is.
     let freezes = move || question.with(|question| question.tuning == T::Full && question.model.is_some());
+    let most = Memo::new(move |_| {
+        let is_here = question.with(|question| question.model.is_some());
+        shape.with(|shape| shape.as_ref().ok().filter(|_| is_here).map_or(MOST_FROZEN, most_frozen))
+    });
+    // An address or another model may have said more than this one can.
+    Effect::new(move |_| {
+        let most = most.get();
+        if question.with(|question| question.frozen > most) {
+            question.update(|question| question.frozen = most);
+        }
+    });
     view! {
         <Choice
             label=word!(i18n, tuning) name="tuning" read=|question| question.tuning
@@ -136,9 +147,9 @@ fn Method() -> impl IntoView {
                 read=|question| question.dora write=|question, on| question.dora = on/>
         </Show>
         <Show when=freezes>
-            <Dial label=word!(i18n, frozen) name="frozen" stops=&FROZEN least=0
-                read=|question| question.frozen
-                write=|question, value| question.frozen = value.min(MOST_FROZEN)/>
+            <Dial label=word!(i18n, frozen) name="frozen" stops=&FROZEN
+                range=Signal::derive(move || (0, most.get()))
+                read=|question| question.frozen write=|question, value| question.frozen = value/>
         </Show>
         <How/>
         <Show when=adapts>
@@ -307,17 +318,26 @@ fn Dial(
     stops: &'static [u32],
     read: fn(&Question) -> u32,
     write: fn(&mut Question, u32),
-    #[prop(default = 1)] least: u32,
+    /// The least and the most that it takes.
+    #[prop(default = Signal::stored((1, u32::MAX)))]
+    range: Signal<(u32, u32)>,
 ) -> impl IntoView {
     let Desk { question, .. } = expect_context::<Desk>();
     let value = Memo::new(move |_| question.with(read));
+    // The last size that it takes.
+    let last = Memo::new(move |_| {
+        let (_, most) = range.get();
+        stops.iter().rposition(|stop| *stop <= most).unwrap_or(0)
+    });
     let nearest = move || {
         let value = value.get();
-        (0..stops.len()).min_by_key(|at| stops[*at].abs_diff(value)).unwrap_or(0)
+        (0..=last.get()).min_by_key(|at| stops[*at].abs_diff(value)).unwrap_or(0)
     };
-    let last = stops.len() - 1;
-    let fill = move || format!("{:.2}%", nearest() as f64 / last as f64 * 100.0);
-    let set = move |number: u32| question.update(|question| write(question, number.max(least)));
+    let fill = move || format!("{:.2}%", nearest() as f64 / last.get().max(1) as f64 * 100.0);
+    let set = move |number: u32| {
+        let (least, most) = range.get_untracked();
+        question.update(|question| write(question, number.min(most).max(least)));
+    };
     view! {
         <label class="slider">
             <span class="slider-head">
@@ -327,7 +347,8 @@ fn Dial(
                     type="number"
                     name=name
                     inputmode="numeric"
-                    min=least
+                    min=move || range.get().0
+                    max=move || Some(range.get().1).filter(|most| *most < u32::MAX)
                     prop:value=move || value.get().to_string()
                     aria-label=label
                     on:change=move |event| {
@@ -341,7 +362,7 @@ fn Dial(
             <input
                 type="range"
                 min="0"
-                max=last
+                max=move || last.get()
                 step="1"
                 prop:value=move || nearest().to_string()
                 style:--fill=fill

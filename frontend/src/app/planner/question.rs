@@ -8,8 +8,13 @@ use hearth_shared::spec::{
     SpecError, TrainSpec, Tuning,
 };
 
-/// Frozen layers that a dial takes; a model's own count is the arithmetic's matter.
+/// Frozen layers that an address may say; a model that is known has its own bound.
 pub const MOST_FROZEN: u32 = 127;
+
+/// Layers of a model that can stay as they are: one at least is trained.
+pub fn most_frozen(shape: &ModelShape) -> u32 {
+    u32::try_from(shape.n_layers.saturating_sub(1)).unwrap_or(MOST_FROZEN).min(MOST_FROZEN)
+}
 
 /// Every value of the form.
 #[derive(Clone, Debug, PartialEq)]
@@ -228,6 +233,12 @@ mod tests {
         assert_eq!(Question::default().pairs(), Vec::new());
         let broken = Question::read([("depth", "many"), ("batch", "0"), ("zero", "9"), ("tuning", "x")]);
         assert_eq!((broken.depth, broken.batch, broken.layout.zero, broken.tuning), (12, 1, 3, Tuning::Full));
+    }
+
+    #[test]
+    fn one_layer_at_least_is_trained() {
+        let most = |depth| Question { depth, ..Question::default() }.new_shape().ok().map(|shape| most_frozen(&shape));
+        assert_eq!([most(1), most(4), most(12)], [Some(0), Some(3), Some(11)]);
     }
 
     #[test]

@@ -170,7 +170,7 @@ pub fn NewModel() -> impl IntoView {
                     </Step>
                     <Go form steps/>
                 </div>
-                <aside class="new-model-plan">
+                <aside class="new-model-plan" id="plan" tabindex="-1">
                     <Answers brief=true/>
                 </aside>
             </div>

@@ -95,6 +95,21 @@ fn preferences_are_two_conversations() {
 }
 
 #[test]
+fn examples_that_are_too_long_are_not_few() {
+    let long = json!({"messages": [
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "b".repeat(60)},
+    ]})
+    .to_string();
+    let rules = |rows: usize| {
+        let report = check(&vec![long.as_str(); rows].join("\n"));
+        assert_eq!((report.examples, report.too_long), (0, rows as u64));
+        report.rules.contains_key("file.few_examples")
+    };
+    assert!(rules(9));
+    assert!(!rules(24));
+}
+
+#[test]
 fn bad_rows_are_named() {
     let row = |value: Value| broken(&format!("{GOOD}\n\n{value}"));
     let one = |field: &str, rule| vec![(3, field.to_owned(), rule)];

@@ -55,6 +55,12 @@ fn Choice() -> impl IntoView {
     let i18n = use_i18n();
     let session = use_session();
     let now = move || session.merged.with(|merged| merged.as_ref().map(|merged| merged.name.clone()));
+    // What did not load has no merges.
+    let names = Memo::new(move |_| {
+        let loaded =
+            |name: &String| session.rows.with(|rows| rows.iter().any(|row| row.name == *name && row.cut.is_ok()));
+        session.chosen.get().into_iter().filter(loaded).collect::<Vec<_>>()
+    });
     view! {
         <label class="words-stepped">
             <span class="visually-hidden">{t!(i18n, words.stepped)}</span>
@@ -68,8 +74,7 @@ fn Choice() -> impl IntoView {
             >
                 {move || {
                     let now = now();
-                    session
-                        .chosen
+                    names
                         .get()
                         .into_iter()
                         .map(|name| {
