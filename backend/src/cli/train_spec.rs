@@ -15,8 +15,8 @@ use hearth_model::device;
 use hearth_shared::api::fine_tuning::JobError;
 use hearth_shared::event::{Level, Metrics, RunEvent, Stage};
 use hearth_shared::spec::{
-    Auto, DistillSpec, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, TeacherJob, TextFacts,
-    TokenizerSpec, WorkSpec,
+    Auto, DistillSpec, FineTuneSpec, HearthOptions, JobSpec, PretrainJob, PretrainSpec, SpecError, TeacherJob,
+    TextFacts, TokenizerSpec, WorkSpec,
 };
 use hearth_shared::text::counted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -125,8 +125,8 @@ fn pretrain(
     }
     let tokenizer_path = match &file.spec.tokenizer {
         TokenizerSpec::Train { .. } => None,
-        TokenizerSpec::File(path) => Some(text_of(here, Path::new(path))?),
-        TokenizerSpec::Model(name) => Some(runtime.block_on(weights(config, here, name))?),
+        TokenizerSpec::File(path) => Some(text_of(here, Path::new(path)).context("tokenizer.file")?),
+        TokenizerSpec::Model(name) => Some(runtime.block_on(weights(config, here, name)).context("tokenizer.model")?),
     };
     let teacher = file.distill.map(|distill| distill.found(config, runtime, here)).transpose()?;
     if teacher.is_some() && tokenizer_path.is_none() {
@@ -165,7 +165,7 @@ fn refuse_impossible(config: &Config, job: &PretrainJob, shards: Option<&Index>)
         }
     };
     let vocab_size = plans::vocab_size(&spec.tokenizer, job.tokenizer_path.as_deref().map(Path::new));
-    let shape = plans::new_shape(spec, vocab_size.context("tokenizer")?)?;
+    let shape = plans::new_shape(spec, vocab_size.context(works::tokenizer_field(&spec.tokenizer))?)?;
     let facts = TextFacts { tokens, parameters: shape.parameters };
     plans::pretrain(spec, &shape, &facts, &machine(config, job.teacher.as_ref())?, 0).map_err(said)?;
     Ok(())
@@ -185,8 +185,18 @@ fn machine(config: &Config, teacher: Option<&TeacherJob>) -> Result<Machine> {
 }
 
 fn said(error: JobError) -> anyhow::Error {
-    let field = error.param.map(|field| format!("{field}: ")).unwrap_or_default();
-    anyhow::anyhow!("{field}{}", error.message)
+    let field = error.param.map(|field| format!("{}: ", key_of(&field))).unwrap_or_default();
+    // What would fit is named in the message.
+    anyhow::anyhow!("{field}{}", error.message.replace("`hearth.", "`options."))
+}
+
+/// What a spec file calls a field of the API.
+fn key_of(field: &str) -> String {
+    match field.strip_prefix("hearth.") {
+        Some(option) => format!("options.{option}"),
+        None if field == "beta" => "dpo_beta".to_owned(),
+        None => field.to_owned(),
+    }
 }
 
 fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: TuneFile) -> Result<WorkSpec> {
@@ -202,7 +212,7 @@ fn tune(config: &Config, runtime: &tokio::runtime::Runtime, here: &Path, file: T
         ..FineTuneSpec::default()
     };
     inspect::known_modules("options.lora.target_modules", &spec.hearth.lora)?;
-    spec.validate()?;
+    spec.validate().map_err(|error| SpecError::new(key_of(&error.field), error.message))?;
     let eye = inspect::Eye::open(Path::new(&model_path))?;
     let length = Some(spec.hearth.longest_row(eye.context()));
     let found = inspect::Found {
@@ -343,4 +353,26 @@ fn plain_step(metrics: &Metrics, words: &str) -> String {
     let left = metrics.seconds_left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let left = left.map(|left| format!(", {} left", HumanDuration(left))).unwrap_or_default();
     format!("step {}/{}: {words}{left}", metrics.step, metrics.total_steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_key_of_the_file_and_not_the_field_of_the_api() {
+        let refused = |field: &str| {
+            said(JobError { code: String::new(), message: "no".to_owned(), param: Some(field.to_owned()) }).to_string()
+        };
+        assert_eq!(refused("hearth.frozen_layers"), "options.frozen_layers: no");
+        assert_eq!(refused("beta"), "dpo_beta: no");
+        assert_eq!(refused("training_file"), "training_file: no");
+        let fits = JobError {
+            code: String::new(),
+            message: "It fits with `hearth.micro_batch_tokens`: 16.".to_owned(),
+            param: None,
+        };
+        assert_eq!(said(fits).to_string(), "It fits with `options.micro_batch_tokens`: 16.");
+        assert_eq!(refused("options.max_length"), "options.max_length: no");
+    }
 }

@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::types::{Mistyped, listed, shown};
 use super::{Fields, Foreign, inside, properties};
 use crate::misspelt::nearest;
 
@@ -21,14 +22,20 @@ impl Fields {
     /// # Errors
     /// The first fault, named by its field.
     pub fn read<T: DeserializeOwned>(&self, value: &Value, loose: &[&str]) -> Result<T, Fault> {
-        serde_path_to_error::deserialize(value).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
-            let path = Some(error.path().to_string()).filter(|path| path != ".");
-            self.explained(value, loose, (path, error.into_inner().to_string()))
-        })
+        let read = serde_path_to_error::deserialize(value).map_err(
+            |error: serde_path_to_error::Error<serde_json::Error>| {
+                let path = Some(error.path().to_string()).filter(|path| path != ".");
+                self.explained(value, loose, (path, error.into_inner().to_string()))
+            },
+        )?;
+        self.listed_object(value).map_or(Ok(read), |listed| Err(of_type(listed)))
     }
 
     fn explained(&self, value: &Value, loose: &[&str], (path, message): (Option<String>, String)) -> Fault {
         let said = |start: &str| message.strip_prefix(start).and_then(|rest| rest.split('`').next());
+        if let Some(fault) = self.untagged(value) {
+            return fault;
+        }
         if let Some(name) = said("missing field `") {
             // A missing field is reported at the object that lacks it.
             let path = match path {
@@ -42,14 +49,38 @@ impl Fields {
             return not_one_of(&foreign);
         }
         if let Some(mistyped) = self.mistyped(value, loose) {
-            let message = mistyped.to_string();
-            return Fault { path: Some(mistyped.path).filter(|path| !path.is_empty()), message };
+            return of_type(mistyped);
+        }
+        // Fields that may hold more than the schema says are held to it where they were not read for their type.
+        let is_of_type = ["invalid type", "invalid value"].iter().any(|start| message.starts_with(start));
+        let at = path.as_deref().filter(|_| is_of_type);
+        if let Some(mistyped) = at.and_then(|at| self.mistyped_at(value, at)) {
+            return of_type(mistyped);
         }
         match word {
             // The word that says which of several objects it is: the schema has none for another word.
             Some(word) => not_one_of(&foreign_tag(value, path, word, &message)),
-            None => Fault { path, message },
+            None => {
+                let message = match &path {
+                    // Our own reader's words, which do not know where it reads.
+                    Some(path) if message.starts_with("must be ") => format!("`{path}` {message}"),
+                    _ => message,
+                };
+                Fault { path, message }
+            }
         }
+    }
+
+    /// Where the word that says which of several objects it is lacks, or is none.
+    fn untagged(&self, value: &Value) -> Option<Fault> {
+        let (name, words) = self.tag()?;
+        let words = listed(&words, "or");
+        let message = match value.as_object()?.get(&name) {
+            Some(Value::String(_)) => return None,
+            Some(found) => format!("`{name}` must be {words}, not {}", shown(found)),
+            None => format!("missing field `{name}`: it must be {words}"),
+        };
+        Some(Fault { path: Some(name), message })
     }
 
     /// Where the schema needs a field of this name that `value` does not have.
@@ -72,6 +103,11 @@ impl Fields {
             self.lacking_below(schema, value, &inside(path, field), name)
         })
     }
+}
+
+fn of_type(mistyped: Mistyped) -> Fault {
+    let message = mistyped.to_string();
+    Fault { path: Some(mistyped.path).filter(|path| !path.is_empty()), message }
 }
 
 /// `message` is serde's, which lists the words between backticks.
@@ -163,6 +199,43 @@ mod tests {
     fn a_kind_that_is_none_is_named_with_the_nearest() {
         let meant = "`pretran` is not one of pretrain, tokenizer, export; did you mean `pretrain`?";
         says(fault::<CreateWork>(&json!({"kind": "pretran", "training_files": []})), "kind", meant);
-        says(fault::<CreateWork>(&json!({"training_files": []})), "kind", "missing field `kind`");
+        let lacks = "missing field `kind`: it must be `pretrain`, `tokenizer` or `export`";
+        says(fault::<CreateWork>(&json!({"training_files": []})), "kind", lacks);
+        let number = "`kind` must be `pretrain`, `tokenizer` or `export`, not 5";
+        says(fault::<CreateWork>(&json!({"kind": 5, "training_files": []})), "kind", number);
+    }
+
+    #[test]
+    fn a_list_is_no_object_though_serde_would_read_its_fields_from_it() {
+        let object = |path: &str| format!("`{path}` must be an object, not a list");
+        says(work("architecture", json!([])), "architecture", &object("architecture"));
+        says(tune(json!({"lora": []})), "hearth.lora", &object("hearth.lora"));
+        says(tune(json!({"samples": [["a", 4]]})), "hearth.samples[0]", &object("hearth.samples[0]"));
+        let turn = json!({"model": "m", "messages": [["user", "a"]]});
+        says(fault::<ChatRequest>(&turn), "messages[0]", &object("messages[0]"));
+        let parts = json!({"role": "user", "content": [{"type": "text", "text": "a"}]});
+        let lists = json!({"model": "m", "messages": [parts], "stop": ["b"]});
+        assert!(Fields::of::<ChatRequest>().read::<ChatRequest>(&lists, &["messages"]).is_ok());
+    }
+
+    #[test]
+    fn what_may_hold_more_than_the_schema_says_is_named_where_it_cannot_be_read() {
+        let loose = ["messages", "stream_options"];
+        let chat = |value: Value| {
+            let read = Fields::of::<ChatRequest>().read::<ChatRequest>(&value, &loose);
+            let Fault { path, message } = read.expect_err("a fault");
+            (path.unwrap_or_default(), message)
+        };
+        let parts = json!({"role": "user", "content": [{"type": "text", "text": "a"}]});
+        let text = chat(json!({"model": "m", "messages": "x"}));
+        says(text, "messages", "`messages` must be a list, not \"x\"");
+        let role = chat(json!({"model": "m", "messages": [parts, {"role": 5, "content": "a"}]}));
+        assert_eq!(role.0, "messages[1].role");
+        let number = chat(json!({"model": "m", "messages": [parts, {"role": "user", "content": 5}]}));
+        let content = "must be a text, or a list of parts like {\"type\": \"text\", \"text\": \"…\"}";
+        says(number, "messages[1].content", &format!("`messages[1].content` {content}"));
+        let usage = json!({"model": "m", "messages": [parts], "stream_options": {"include_usage": 5}});
+        let path = "stream_options.include_usage";
+        says(chat(usage), path, &format!("`{path}` must be true or false, not 5"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Fields, inside, parts, properties};
 
@@ -32,14 +32,45 @@ impl fmt::Display for Mistyped {
 struct Patience<'a> {
     loose: &'a [&'a str],
     nulls: bool,
+    sought: Sought<'a>,
+}
+
+/// Which values of another type are told of.
+#[derive(Clone, Copy)]
+enum Sought<'a> {
+    Any,
+    /// That at this path.
+    At(&'a str),
+    /// Lists in an object's place: serde takes them for the object's fields in order.
+    Lists,
+}
+
+impl Sought<'_> {
+    fn tells(self, path: &str, schemas: &[&Value], value: &Value) -> bool {
+        match self {
+            Self::Any => true,
+            Self::At(at) => path == at,
+            Self::Lists => value.is_array() && schemas.iter().any(|schema| types(schema).any(|kind| kind == "object")),
+        }
+    }
 }
 
 impl Fields {
     /// The first value of `body` that is of no type that the schema has there; a `null` only where nothing else is. Fields in
     /// `loose` may hold anything.
     pub(super) fn mistyped(&self, body: &Value, loose: &[&str]) -> Option<Mistyped> {
-        let find = |nulls| self.mistyped_below(&self.root, body, "", Patience { loose, nulls });
+        let find = |nulls| self.mistyped_below(&self.root, body, "", Patience { loose, nulls, sought: Sought::Any });
         find(true).or_else(|| find(false))
+    }
+
+    /// The value at `at`, where it is of no type that the schema has there.
+    pub(super) fn mistyped_at(&self, body: &Value, at: &str) -> Option<Mistyped> {
+        self.mistyped_below(&self.root, body, "", Patience { loose: &[], nulls: false, sought: Sought::At(at) })
+    }
+
+    /// The first list that stands where the schema has an object.
+    pub(super) fn listed_object(&self, body: &Value) -> Option<Mistyped> {
+        self.mistyped_below(&self.root, body, "", Patience { loose: &[], nulls: true, sought: Sought::Lists })
     }
 
     fn mistyped_below(&self, schema: &Value, value: &Value, path: &str, patience: Patience<'_>) -> Option<Mistyped> {
@@ -47,13 +78,15 @@ impl Fields {
             return None;
         }
         let mistyped = |expected, found| Some(Mistyped { path: path.to_owned(), expected, found });
-        if let Some((names, given)) = self.choice(schema, value).filter(|(_, given)| given.len() != 1) {
+        let is_any = matches!(patience.sought, Sought::Any);
+        if let Some((names, given)) = self.choice(schema, value).filter(|(_, given)| is_any && given.len() != 1) {
             let found = if given.is_empty() { "none".to_owned() } else { listed(&given, "and") };
             return mistyped(format!("an object with one of {}", listed(&names, "and")), format!("with {found}"));
         }
         let plain = self.plain(schema, value);
         let typed: Vec<&Value> = plain.iter().copied().filter(|schema| schema.get("type").is_some()).collect();
-        if !typed.is_empty() && !typed.iter().any(|schema| takes(schema, value)) {
+        let is_foreign = !typed.is_empty() && !typed.iter().any(|schema| takes(schema, value));
+        if is_foreign && patience.sought.tells(path, &typed, value) {
             return mistyped(expected(&typed, value), shown(value));
         }
         match value {
@@ -79,6 +112,17 @@ impl Fields {
         Some((names, given))
     }
 
+    /// The field whose word says which of several objects the whole is, and its words.
+    pub(super) fn tag(&self) -> Option<(String, Vec<String>)> {
+        let variants = parts(self.referred(&self.root), "oneOf").map(|variant| self.plain(variant, &Value::Null));
+        let variants: Vec<Vec<&Value>> = variants.collect();
+        let mut names = variants.first()?.iter().filter_map(|schema| properties(schema)).flat_map(Map::keys);
+        names.find_map(|name| {
+            let words = variants.iter().map(|variant| variant.iter().find_map(|schema| only_word(schema, name)));
+            Some((name.clone(), words.collect::<Option<Vec<String>>>()?))
+        })
+    }
+
     /// The schema that a reference means.
     fn referred<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
@@ -89,6 +133,14 @@ impl Fields {
 fn only_property(schema: &Value) -> Option<String> {
     let known = properties(schema)?;
     known.keys().next().filter(|_| known.len() == 1).cloned()
+}
+
+/// Of a field that can hold nothing else.
+fn only_word(schema: &Value, name: &str) -> Option<String> {
+    match properties(schema)?.get(name)?.get("enum")?.as_array()?.as_slice() {
+        [word] => word.as_str().map(str::to_owned),
+        _ => None,
+    }
 }
 
 fn types(schema: &Value) -> impl Iterator<Item = &str> {
@@ -171,7 +223,7 @@ fn whole(schema: &Value, value: &Value) -> String {
     format!("a whole number{from}{to}")
 }
 
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
@@ -183,7 +235,7 @@ fn shown(value: &Value) -> String {
 }
 
 /// `a`, `b` and `c`.
-fn listed(names: &[String], last: &str) -> String {
+pub(super) fn listed(names: &[String], last: &str) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         None => String::new(),

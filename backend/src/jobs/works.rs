@@ -136,11 +136,7 @@ impl Jobs {
     /// Tokens of the vocabulary: known, or as asked for.
     async fn vocab_size(&self, spec: &TokenizerSpec) -> Result<usize> {
         let path = self.tokenizer_path(spec).await?;
-        let param = match spec {
-            TokenizerSpec::Train { .. } => "tokenizer.train",
-            TokenizerSpec::File(_) => "tokenizer.file",
-            TokenizerSpec::Model(_) => "tokenizer.model",
-        };
+        let param = tokenizer_field(spec);
         let spec = spec.clone();
         let size = tokio::task::spawn_blocking(move || plans::vocab_size(&spec, path.as_deref()));
         let size = size.await.context("the reader of the vocabulary stopped")?;
@@ -323,6 +319,15 @@ impl Jobs {
 pub(crate) fn refuse_tuning(asked: &Value) -> Result<(), SpecError> {
     let is_lora = asked["kind"] == "pretrain" && asked["options"]["tuning"] == "lora";
     if is_lora { Err(PretrainSpec::foreign("tuning")) } else { Ok(()) }
+}
+
+/// Where a request or spec says which vocabulary a model has.
+pub(crate) fn tokenizer_field(spec: &TokenizerSpec) -> &'static str {
+    match spec {
+        TokenizerSpec::Train { .. } => "tokenizer.train",
+        TokenizerSpec::File(_) => "tokenizer.file",
+        TokenizerSpec::Model(_) => "tokenizer.model",
+    }
 }
 
 fn check_tokenizer(asked: &CreateTokenizer) -> Result<()> {

@@ -74,6 +74,7 @@ fn gguf_word(field: &str) -> &str {
         "n_layers" => "block_count",
         "d_model" => "embedding_length",
         "ffn_dim" => "feed_forward_length",
+        "head_dim" => "attention.key_length",
         "n_heads" => "attention.head_count",
         "kv_heads" => "attention.head_count_kv",
         "max_positions" => "context_length",
@@ -92,13 +93,22 @@ fn suspect(config: &ModelConfig, weights: &Weights<'_>) -> Option<(&'static str,
     };
     let of_mlp = |path: &str| size(&format!("layers.0.mlp.{path}{inner}.weight"), 1);
     let heads = |width: Option<usize>| width.map(|width| width / config.head_dim);
+    let queries = size(&format!("layers.0.attention.{}.weight", config.output_name()), 1);
+    let keys = size("layers.0.attention.k_proj.weight", 0);
+    // Where both counts of heads tell the same size, it is the size that is wrong.
+    let share = |rows: Option<usize>, heads: usize| {
+        let rows = rows.filter(|rows| rows.is_multiple_of(heads));
+        rows.map(|rows| rows / heads)
+    };
+    let head_dim = share(queries, config.n_heads).filter(|size| share(keys, config.kv_heads) == Some(*size));
     let by_tensors = [
         ("n_layers", config.n_layers, last.map(|last| last + 1)),
         ("d_model", config.d_model, size("embed.weight", 1)),
         ("vocab_size", config.vocab_size, size("embed.weight", 0)),
         ("ffn_dim", config.ffn_dim, of_mlp("").or_else(|| of_mlp("experts.0."))),
-        ("n_heads", config.n_heads, heads(size(&format!("layers.0.attention.{}.weight", config.output_name()), 1))),
-        ("kv_heads", config.kv_heads, heads(size("layers.0.attention.k_proj.weight", 0))),
+        ("head_dim", config.head_dim, head_dim),
+        ("n_heads", config.n_heads, heads(queries)),
+        ("kv_heads", config.kv_heads, heads(keys)),
         ("max_positions", config.max_positions, size("positions.weight", 0)),
     ];
     let other = by_tensors.into_iter().find_map(|(field, ours, theirs)| {

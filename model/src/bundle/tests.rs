@@ -118,6 +118,8 @@ fn a_head_of_another_shape_than_its_tensors_names_the_setting() {
         let said = format!("`{key}` is {wrong} in config.json and {right} by the tensors: set it to {right}");
         assert!(words.contains(&said), "{words}");
     }
+    let words = head("head_dim", 2.into()).unwrap_err();
+    assert!(words.contains("`head_dim` is 2 in config.json and 4 by the tensors: set it to 4"), "{words}");
     let words = head("hidden_size", 16.into()).unwrap_err();
     assert!(words.contains("`model.embed_tokens.weight`"), "{words}");
     assert!(words.contains("shape [260, 8], the model needs [260, 16]"), "{words}");
@@ -142,6 +144,39 @@ fn a_gguf_of_another_shape_than_its_tensors_names_the_key() {
     let wrong = u32::from(bytes[at]);
     let said = format!("`feed_forward_length` is {wrong} in the metadata and {} by the tensors", wrong - 1);
     assert!(words.contains(&said) && words.contains("ffn_"), "{words}");
+}
+
+/// Heads of another size are no RoPE on a part of each: the key is named before a variant is.
+#[test]
+fn a_gguf_with_other_heads_than_its_tensors_names_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    tiny(vec![2]).save_gguf(&path, Packing::F32).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for (key, wrong, right) in [
+        ("llama.embedding_length", 16, 8),
+        ("llama.attention.head_count", 1, 2),
+        ("llama.attention.head_count", 3, 2),
+        ("llama.attention.head_count", 4, 2),
+        ("llama.attention.head_count_kv", 2, 1),
+    ] {
+        let mut bytes = whole.clone();
+        // The key's length stands in front of it, and its type's number between it and the value.
+        let entry = [&(key.len() as u64).to_le_bytes()[..], key.as_bytes()].concat();
+        let at = bytes.windows(entry.len()).position(|found| found == entry).unwrap() + entry.len() + 4;
+        assert_eq!(bytes[at], right);
+        bytes[at] = wrong;
+        std::fs::write(&path, &bytes).unwrap();
+        let words = ModelHead::load(&path).unwrap_err().to_string();
+        let said = format!("`{key}`: is {wrong} in the metadata and {right} by the tensors: set it to {right}");
+        assert!(words.contains(&said), "{words}");
+    }
+    let mut bytes = whole;
+    let key = b"llama.rope.dimension_count";
+    let at = bytes.windows(key.len()).position(|found| found == key).unwrap() + key.len() + 4;
+    bytes[at] = 2;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(ModelHead::load(&path).unwrap_err().to_string().contains("RoPE on a part of each head"));
 }
 
 #[test]

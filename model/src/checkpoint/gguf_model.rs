@@ -26,13 +26,16 @@ pub fn config(gguf: &Gguf<'_>) -> Result<ModelConfig, CheckpointError> {
         .ok_or_else(|| CheckpointError::MissingTensor { tensor: "token_embd.weight".to_owned(), shape: Vec::new() })?;
     let gpt2 = architecture == Architecture::Gpt2;
     let epsilon = if gpt2 { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" };
-    let head_dim = match fields.opt("attention.key_length")? {
+    fields.fit_embedding(d_model)?;
+    let key_length = fields.opt("attention.key_length")?;
+    let head_dim = match key_length {
         Some(size) => size,
         None => d_model.checked_div(n_heads).unwrap_or(0),
     };
+    let kv_heads = fields.opt("attention.head_count_kv")?.unwrap_or(n_heads);
+    fields.fit_heads(&Heads { heads: n_heads, kv: kv_heads, key_length, size: head_dim })?;
     fields.refuse_variants(head_dim)?;
     let has = |name: &str| gguf.tensors.iter().any(|t| t.name == name);
-    let kv_heads = fields.opt("attention.head_count_kv")?.unwrap_or(n_heads);
     let sliding_window = fields.opt("attention.sliding_window")?.filter(|&w| w > 0);
     let config = ModelConfig {
         // llama.cpp's converter writes Mistral as `llama`.
@@ -149,6 +152,15 @@ fn decimal(v: f64) -> f64 {
     (v as f32).to_string().parse().unwrap_or(v)
 }
 
+/// What the metadata says of attention.
+struct Heads {
+    heads: usize,
+    kv: usize,
+    key_length: Option<usize>,
+    /// The key length, or an equal share of the embedding.
+    size: usize,
+}
+
 /// Entries under the architecture's prefix.
 struct Fields<'g, 'a> {
     gguf: &'g Gguf<'a>,
@@ -172,6 +184,54 @@ impl Fields<'_, '_> {
     fn real(&self, name: &str) -> Result<Option<f64>, CheckpointError> {
         let value = self.gguf.opt(&self.key(name), "a number", Value::as_f64)?;
         Ok(value.map(decimal))
+    }
+
+    /// An axis of a tensor; none where the file has no such tensor.
+    fn axis(&self, tensor: &str, axis: usize) -> Option<usize> {
+        self.gguf.tensors.iter().find(|found| found.name == tensor)?.shape.get(axis).copied()
+    }
+
+    /// Refuses the entry that says otherwise than the tensors.
+    fn another_models(&self, name: &str, ours: usize, theirs: usize) -> CheckpointError {
+        let apart = format!("is {ours} in the metadata and {theirs} by the tensors");
+        self.gguf.bad(&self.key(name), &format!("{apart}: set it to {theirs}, or take both from one model"))
+    }
+
+    fn fit_embedding(&self, d_model: usize) -> Result<(), CheckpointError> {
+        match self.axis("token_embd.weight", 1) {
+            Some(width) if width != d_model => Err(self.another_models("embedding_length", d_model, width)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses counts of heads that are not those of the tensors, which would be taken for a variant. The rows of
+    /// queries and keys tell the heads apart only with their size: the key length, or what RoPE turns.
+    fn fit_heads(&self, said: &Heads) -> Result<(), CheckpointError> {
+        let (Some(queries), Some(keys)) = (self.axis("blk.0.attn_q.weight", 0), self.axis("blk.0.attn_k.weight", 0))
+        else {
+            return Ok(());
+        };
+        let rotated = self.opt("rope.dimension_count")?;
+        let rows = |heads: usize, size: usize| heads.saturating_mul(size);
+        if let (Some(length), Some(rotated)) = (said.key_length, rotated)
+            && length != rotated
+            && (rows(said.heads, rotated), rows(said.kv, rotated)) == (queries, keys)
+        {
+            return Err(self.another_models("attention.key_length", length, rotated));
+        }
+        let Some(size) = said.key_length.or(rotated).filter(|&size| size > 0) else {
+            return Ok(());
+        };
+        let are_apart = rows(said.heads, said.size) != queries
+            || (rows(said.kv, said.size) != keys && rows(said.kv, size) == keys)
+            || size > said.size;
+        if are_apart && queries.is_multiple_of(size) && queries / size != said.heads {
+            return Err(self.another_models("attention.head_count", said.heads, queries / size));
+        }
+        if size == said.size && keys.is_multiple_of(size) && keys / size != said.kv {
+            return Err(self.another_models("attention.head_count_kv", said.kv, keys / size));
+        }
+        Ok(())
     }
 
     /// What would change the computation and is not built yet is refused, never ignored.

@@ -60,7 +60,7 @@ fn text_or_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
         text: Option<String>,
     }
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "must be a text, or a list of parts like {\"type\": \"text\", \"text\": \"…\"}")]
     enum Content {
         Text(String),
         Parts(Vec<Part>),

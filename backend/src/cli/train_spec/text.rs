@@ -105,6 +105,9 @@ mod tests {
             ),
             (TUNE, "seed = \"x\"", "4: `seed` must be a whole number from 0, not \"x\""),
             (TUNE, "[options.lora]\nr = true", "5: `options.lora.r` must be a whole number from 0, not true"),
+            (TUNE, "options = []", "4: `options` must be an object, not a list"),
+            ("kind = 5\n", "", "1: `kind` must be `pretrain` or `fine_tune`, not 5"),
+            ("seed = 1\n", "", "1: kind: missing field `kind`: it must be `pretrain` or `fine_tune`"),
             (TUNE, "[distill]\ntemperature = 2", "distill.teacher: missing field `teacher`"),
             (
                 "kind = \"pretran\"\n",
