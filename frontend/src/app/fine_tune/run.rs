@@ -352,7 +352,7 @@ fn Figures(job: Memo<Option<Job>>, record: RwSignal<Record>, status: Memo<JobSta
                 </div>
                 <Progress value=share label=step_line/>
             </div>
-            <dl class="figures run-figures num">
+            <dl class="figures num">
                 <div>
                     <dt>{t!(i18n, tune.train_loss)}</dt>
                     <dd data-figure="train-loss">{last(|metrics| Some(format!("{:.3}", metrics.train_loss)))}</dd>
