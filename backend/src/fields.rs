@@ -173,7 +173,7 @@ impl Fields {
 }
 
 /// The path of a field of the object at `path`.
-fn inside(path: &str, name: &str) -> String {
+pub(crate) fn inside(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 

@@ -61,7 +61,7 @@ pub struct Measured {
     pub peak_process: Option<u64>,
     /// Median of the steps, evaluations and checkpoints left out.
     pub step_seconds: Option<f64>,
-    /// Floating point operations a second of a large f32 matrix product on this device.
+    /// Floating point operations a second of a large f32 matrix product on this device, or of the fastest step where that was faster.
     pub speed: f64,
 }
 

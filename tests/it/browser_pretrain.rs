@@ -103,6 +103,14 @@ async fn a_model_is_made_from_the_page() -> Result<()> {
     browser.wait_within("return document.querySelector('.sample-texts li') !== null", PATIENCE).await?;
     browser.wait_within("return document.querySelector('.checkpoints tbody tr') !== null", PATIENCE).await?;
     browser.screenshot("pretrained").await?;
+    // Each figure has the room of a number, and the checkpoints' buttons are inside their card.
+    let narrowest = "return Math.min(...[...document.querySelectorAll('.run-figures dd')].map(dd => dd.offsetWidth))";
+    let narrowest: f64 = browser.eval(narrowest).await?;
+    ensure!(narrowest > 90.0, "a figure is {narrowest} px wide");
+    let cut = "const card = document.querySelector('.checkpoints').closest('.card');
+        return card.scrollWidth - card.clientWidth";
+    let cut: f64 = browser.eval(cut).await?;
+    ensure!(cut <= 0.0, "{cut} px of the checkpoints are cut");
     a_lab_opens_a_checkpoint(&browser, &server).await?;
     // As a file for other programs, compared before it is listed.
     browser.click(".export summary").await?;

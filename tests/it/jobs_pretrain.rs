@@ -193,7 +193,13 @@ async fn a_checkpoint_of_whole_weights_is_a_model_for_who_asks() -> Result<()> {
     ensure!(gone["error"]["param"] == "step" && words.contains("there are 6, 8"), "{gone}");
     ensure!(ask(id, "last").await?.expect(400)?["error"]["param"] == "step", "a word is no step");
     ensure!(ask("job-none", "8").await?.status == 404, "a job that is not there");
-    of_a_tune_with_frozen_layers(&server).await
+    of_a_tune_with_frozen_layers(&server).await?;
+
+    // The hidden name of the result's weights goes with the result; another step's stands by itself.
+    server.delete("/v1/models/stages").await?.expect(200)?;
+    ensure!(server.get("/v1/models/stages:ckpt-step-8").await?.status == 404, "weights that no list shows are left");
+    server.get("/v1/models/stages:ckpt-step-6").await?.expect(200)?;
+    Ok(())
 }
 
 /// What was not trained comes from the base.

@@ -39,9 +39,6 @@ pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 pub(super) async fn run(config: &Config, registry: &Registry, arguments: &ExportArguments) -> Result<()> {
     let spec = ExportSpec { format: arguments.format, dtype: arguments.dtype };
     spec.dtype()?;
-    if arguments.out.exists() {
-        bail!("{} is there already: name another place", arguments.out.display());
-    }
     name_of(&arguments.out, format(&spec)?)?;
     import::nano(registry).await?;
     let name = &arguments.name;

@@ -93,6 +93,10 @@ impl Jobs {
         if !output.status.success() {
             return Err(why(&output));
         }
+        // What is cleared away goes file by file: it may have been read without its average.
+        if !checkpoint.join(save::WEIGHTS).is_file() {
+            return Err(anyhow!("the checkpoint was cleared away while it was read").into());
+        }
         let made = place.path().join("model");
         if is_tune {
             self.register(row, &made, name, false).await?;
@@ -163,7 +167,10 @@ impl Jobs {
 
     /// Clears away what a server that was killed left half made.
     pub(super) async fn clear_half_made(&self) {
-        let _turn = self.0.making.lock().await;
+        // Whoever makes one already clears it away; what is left goes at the next start.
+        let Ok(_turn) = self.0.making.try_lock() else {
+            return;
+        };
         let Ok(mut entries) = tokio::fs::read_dir(self.0.data_dir.join("tmp")).await else {
             return;
         };

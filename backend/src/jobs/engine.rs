@@ -194,8 +194,11 @@ impl<'a> Work<'a> {
         };
         let seconds = started.elapsed().as_secs_f64();
         self.durations.push(seconds);
-        // Whoever computes faster than a product did was measured while others worked.
-        self.speed = self.speed.max(report.tokens as f64 * self.flops_per_token / seconds);
+        // Whoever computes faster than a product did was measured while others worked. Frozen blocks are counted whole, though, and a
+        // card's own bf16 is no f32 product.
+        if self.train.frozen_layers == 0 && device::is_cpu(&device::best()) {
+            self.speed = self.speed.max(report.tokens as f64 * self.flops_per_token / seconds);
+        }
         let total = self.run.total_steps();
         let every = self.train.eval_every;
         let evaluates = report.step == total || (every > 0 && report.step.is_multiple_of(every));

@@ -39,8 +39,8 @@ impl Jobs {
             Ok(_) => {}
             Err(error) => tracing::error!("cannot take over jobs: {error:#}"),
         }
-        self.validate_left_over().await;
         self.clear_half_made().await;
+        self.validate_left_over().await;
         while !self.0.draining.is_cancelled() {
             if let Err(error) = self.fill_slots().await {
                 tracing::error!("the job queue does not answer: {error:#}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hearth_model::data::texts::{Place, TextError, Texts};
+use hearth_model::export::ExportError;
 use hearth_shared::api::fine_tuning::{Job, JobError};
 use hearth_shared::api::jobs::{
     CreateExport, CreatePretrain, CreateTokenizer, CreateWork, JobKind, PretrainPlan, TextReport,
@@ -94,7 +95,10 @@ impl Jobs {
             export::check(export::Origin { model, adapter, base: "" }, &spec)
         });
         let possible = possible.await.context("the reader of the model stopped")?;
-        possible.map_err(|error| Error::invalid("format", format!("{error:#}")))
+        possible.map_err(|error| match error.downcast::<ExportError>() {
+            Ok(refused) => Error::invalid("format", refused.to_string()),
+            Err(other) => Error::Internal(other),
+        })
     }
 
     async fn check_pretrain(&self, asked: &CreatePretrain) -> Result<()> {

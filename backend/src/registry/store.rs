@@ -74,11 +74,11 @@ pub(super) async fn put(db: &Db, entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-/// Listed models that need the weights of `id`, unless another name holds the same weights.
+/// Listed models that need the weights of `id`, unless another listed name holds the same weights.
 pub(super) async fn tuned_from(db: &Db, id: &str, hash: &str) -> Result<Vec<String>> {
     let rows: Vec<(String,)> = sqlx::query_as(
         "SELECT id FROM models WHERE base_hash = ?2 AND listed \
-         AND NOT EXISTS (SELECT 1 FROM models WHERE hash = ?2 AND id <> ?1)",
+         AND NOT EXISTS (SELECT 1 FROM models WHERE hash = ?2 AND id <> ?1 AND listed)",
     )
     .bind(id)
     .bind(hash)
@@ -87,10 +87,20 @@ pub(super) async fn tuned_from(db: &Db, id: &str, hash: &str) -> Result<Vec<Stri
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Whether the files of the entry are needed by no other row.
+/// Removes the row, and with a run's result the hidden name that its last checkpoint has for the same weights. Whether the files are
+/// needed by no other row.
 pub(super) async fn delete(db: &Db, entry: &Entry) -> Result<bool> {
     let mut write = db.write().await?;
-    sqlx::query("DELETE FROM models WHERE id = ?").bind(&entry.id).execute(&mut *write).await?;
+    sqlx::query(
+        "DELETE FROM models WHERE id = ?1 \
+         OR (?2 AND hash = ?3 AND job IS ?4 AND NOT listed AND format <> 'adapter')",
+    )
+    .bind(&entry.id)
+    .bind(entry.listed)
+    .bind(&entry.hash)
+    .bind(&entry.job)
+    .execute(&mut *write)
+    .await?;
     let (users,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM models WHERE hash = ?1 OR base_hash = ?1")
         .bind(&entry.hash)
         .fetch_one(&mut *write)

@@ -34,18 +34,19 @@ pub fn pace(device: &Device, speed: f64) -> Option<Pace> {
     measured(device, speed).ok()
 }
 
+const FUSED: Probe = Probe { rows: 2, time: 256, dropout: 0.0, precision: Precision::F32 };
+const DROPPED: Probe = Probe { dropout: 0.1, ..FUSED };
+const ROUNDED: Probe = Probe { precision: Precision::Bf16, ..FUSED };
+/// As many tokens as [`ROUNDED`] and a fourth of its scores.
+const SHORT: Probe = Probe { rows: 8, time: 64, ..ROUNDED };
+const PROBES: [Probe; 4] = [FUSED, DROPPED, ROUNDED, SHORT];
+
 fn measured(device: &Device, speed: f64) -> Result<Pace, TrainError> {
-    const FUSED: Probe = Probe { rows: 2, time: 256, dropout: 0.0, precision: Precision::F32 };
-    const DROPPED: Probe = Probe { dropout: 0.1, ..FUSED };
-    const ROUNDED: Probe = Probe { precision: Precision::Bf16, ..FUSED };
-    // As many tokens and a fourth of the scores.
-    const SHORT: Probe = Probe { rows: 8, time: 64, ..ROUNDED };
-    let probes = [&FUSED, &DROPPED, &ROUNDED, &SHORT];
-    let mut runs = Vec::with_capacity(probes.len());
-    for probe in probes {
+    let mut runs = Vec::with_capacity(PROBES.len());
+    for probe in &PROBES {
         runs.push(probe.run(device)?);
     }
-    let mut seconds = [[0.0; STEPS]; 4];
+    let mut seconds = [[0.0; STEPS]; PROBES.len()];
     for step in 0..STEPS {
         for (run, seconds) in runs.iter_mut().zip(&mut seconds) {
             let started = Instant::now();
@@ -54,18 +55,22 @@ fn measured(device: &Device, speed: f64) -> Result<Pace, TrainError> {
         }
     }
     // The least disturbed, as the speed of products is read.
-    let [fused, dropped, rounded, short] =
-        seconds.map(|seconds| seconds[1..].iter().copied().fold(f64::INFINITY, f64::min));
+    let least = seconds.map(|seconds| seconds[1..].iter().copied().fold(f64::INFINITY, f64::min));
+    Ok(taken_apart(least, speed))
+}
+
+/// From the seconds of a step of each probe.
+fn taken_apart([fused, dropped, rounded, short]: [f64; PROBES.len()], speed: f64) -> Pace {
     let rate = FUSED.flops() / fused;
     let beyond = |probe: &Probe, seconds: f64| (seconds - probe.flops() / rate).max(0.0);
     let (more, less) = (beyond(&ROUNDED, rounded), beyond(&SHORT, short));
     let rounded_score = ((more - less) / (ROUNDED.scores() - SHORT.scores())).max(0.0);
-    Ok(Pace {
+    Pace {
         utilisation: rate / speed,
         dropped: beyond(&DROPPED, dropped) / DROPPED.scores(),
         rounded_score,
         rounded: (less - SHORT.scores() * rounded_score).max(0.0) / SHORT.numbers(),
-    })
+    }
 }
 
 impl Probe {
@@ -110,7 +115,34 @@ impl Probe {
 
 #[cfg(test)]
 mod tests {
+    use hearth_shared::plan::devices::DeviceSheet;
+    use hearth_shared::plan::estimate::{Layout, Place};
+
     use super::*;
+
+    /// Steps that take what the planner makes of a pace give that pace.
+    #[test]
+    fn a_pace_is_what_the_planner_multiplies_with() {
+        let speed = 2e11;
+        let pace = Pace { utilisation: 0.8, dropped: 9e-9, rounded_score: 2e-8, rounded: 1e-9 };
+        let sheet = DeviceSheet { pace: Some(pace), ..DeviceSheet::measured("this", 1e9, speed, 1e15) };
+        let seconds = PROBES.map(|probe| {
+            let place = Place::usual(&sheet, Layout::SINGLE);
+            plan::shape(&probe.config()).estimate(&probe.spec(), probe.time as f64, place).seconds
+        });
+        let found = taken_apart(seconds, speed);
+        for (found, wanted) in [
+            (found.utilisation, pace.utilisation),
+            (found.dropped, pace.dropped),
+            (found.rounded_score, pace.rounded_score),
+            (found.rounded, pace.rounded),
+        ] {
+            assert!((found / wanted - 1.0).abs() < 1e-6, "{found} is not {wanted}");
+        }
+        // A disturbed step takes nothing away.
+        let odd = taken_apart([1.0, 0.5, 0.5, 2.0], speed);
+        assert_eq!((odd.dropped, odd.rounded_score), (0.0, 0.0));
+    }
 
     /// How large they are is this machine's and its minute's affair.
     #[test]

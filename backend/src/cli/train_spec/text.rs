@@ -9,7 +9,7 @@ use serde_json::Value;
 use toml::de::DeTable;
 use utoipa::ToSchema;
 
-use crate::fields::{Fields, Unknown};
+use crate::fields::{Fields, Unknown, inside};
 
 /// Reads a file. `refuse` sees its words: what is the same as nothing once it is read.
 ///
@@ -29,6 +29,9 @@ fn parse<T>(spec: &Value, refuse: impl Fn(&Value) -> Result<(), SpecError>) -> R
 where
     T: DeserializeOwned + ToSchema + 'static,
 {
+    if let Some(key) = not_finite(spec, "") {
+        return Err((key.clone(), format!("`{key}` must be a finite number")));
+    }
     let fields = Fields::of::<T>();
     if let Some(Unknown { path, nearest, is_outer }) = fields.unknown(spec, &[]) {
         let meant = match nearest {
@@ -47,6 +50,18 @@ where
         let message = if named { fault.message } else { format!("{key}: {}", fault.message) };
         (key, message)
     })
+}
+
+/// The key of a number that is none: TOML has no null, and one is what becomes of `nan` and `inf` here.
+fn not_finite(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::Null => Some(path.to_owned()),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(at, item)| not_finite(item, &format!("{path}[{at}]")))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| not_finite(value, &inside(path, name))),
+        _ => None,
+    }
 }
 
 /// The line of a key, counted from 1; of the nearest key around it that there is.
@@ -105,6 +120,7 @@ mod tests {
             ),
             (TUNE, "seed = \"x\"", "4: `seed` must be a whole number from 0, not \"x\""),
             (TUNE, "[options.lora]\nr = true", "5: `options.lora.r` must be a whole number from 0, not true"),
+            (TUNE, "[options]\nlearning_rate = nan", "5: `options.learning_rate` must be a finite number"),
             (TUNE, "options = []", "4: `options` must be an object, not a list"),
             ("kind = 5\n", "", "1: `kind` must be `pretrain` or `fine_tune`, not 5"),
             ("seed = 1\n", "", "1: kind: missing field `kind`: it must be `pretrain` or `fine_tune`"),

@@ -211,24 +211,20 @@ fn Making(step: u64, id: Memo<Option<String>>) -> impl IntoView {
     });
     view! {
         <div class="checkpoint-ways" aria-busy=move || busy.get().to_string()>
-            <button
-                class="button quiet small"
-                data-act="checkpoint-lab"
-                aria-disabled=move || busy.get().to_string()
-                on:click=move |_| open.run(LAB)
-            >
-                <Icon name="eye" size=16/>
-                {t!(i18n, tune.open_lab)}
-            </button>
-            <button
-                class="button quiet small"
-                data-act="checkpoint-chat"
-                aria-disabled=move || busy.get().to_string()
-                on:click=move |_| open.run(CHAT)
-            >
-                <Icon name="chat" size=16/>
-                {t!(i18n, tune.try_it)}
-            </button>
+            {[(LAB, "checkpoint-lab", "eye"), (CHAT, "checkpoint-chat", "chat")]
+                .map(|(place, act, icon)| {
+                    view! {
+                        <button
+                            class="button quiet small"
+                            data-act=act
+                            aria-disabled=move || busy.get().to_string()
+                            on:click=move |_| open.run(place)
+                        >
+                            <Icon name=icon size=16/>
+                            {move || if place == LAB { t_string!(i18n, tune.open_lab) } else { t_string!(i18n, tune.try_it) }}
+                        </button>
+                    }
+                })}
             <p class="checkpoint-said soft" role="status">
                 <Show when=move || busy.get()>
                     <span class="spinner" aria-hidden="true"></span>
